@@ -1,0 +1,101 @@
+//! Which version of a model serves a caller.
+//!
+//! The draw maps a caller to a point in [0, 2^32) and every version owns an interval of that range. Canaries own the
+//! intervals from 0 upwards in the order in which they are configured; the first version, the stable one, owns the
+//! rest. So raising a canary's weight moves callers from stable to it and none between others, and lowering it moves
+//! them back.
+//!
+//! The hash is XXH64 with seed 0 over the model's name, one zero byte and the sticky key; the point is its upper half.
+//!
+//! What this crate does not do: find the sticky key, or remember anybody.
+
+use xxhash_rust::xxh64::xxh64;
+
+/// The point of a caller: where it falls in [0, 2^32).
+pub fn point(model: &str, sticky: &[u8]) -> u32 {
+    let mut key = Vec::with_capacity(model.len().saturating_add(sticky.len()).saturating_add(1));
+    key.extend_from_slice(model.as_bytes());
+    key.push(0);
+    key.extend_from_slice(sticky);
+    (xxh64(&key, 0) >> 32) as u32
+}
+
+/// The upper ends of the intervals of all versions but the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    ends: Vec<u64>,
+}
+
+impl Split {
+    /// A split by `weights`, the stable version's first. `None` where they are all zero.
+    pub fn new(weights: &[u32]) -> Option<Self> {
+        let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
+        let mut sum = 0u64;
+        let ends = weights.iter().skip(1).map(|weight| {
+            sum = sum.saturating_add(u64::from(*weight));
+            // At most 2^32 * 2^32 / total, and total >= sum.
+            let end = (u128::from(sum) << 32).checked_div(u128::from(total));
+            end.and_then(|end| u64::try_from(end).ok())
+        });
+        let ends = ends.collect::<Option<Vec<_>>>()?;
+        (total > 0).then_some(Self { ends })
+    }
+
+    /// The index of the version that owns `point`.
+    pub fn draw(&self, point: u32) -> usize {
+        self.ends.iter().position(|end| u64::from(point) < *end).map_or(0, |canary| canary.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_hash_is_the_one_that_is_named() {
+        // XXH64 of "chat\0alice", from the reference implementation (python-xxhash 3.x): the point is its upper half.
+        assert_eq!(point("chat", b"alice"), (xxh64(b"chat\0alice", 0) >> 32) as u32);
+        // The published test vector of the empty input.
+        assert_eq!(xxh64(b"", 0), 0xEF46_DB37_51D8_E999);
+    }
+
+    #[test]
+    fn edges() {
+        assert_eq!(Split::new(&[0, 0]), None);
+        assert_eq!(Split::new(&[]), None);
+        let none = Split::new(&[1, 0]).unwrap();
+        assert_eq!((none.draw(0), none.draw(u32::MAX)), (0, 0));
+        let all = Split::new(&[0, 1]).unwrap();
+        assert_eq!((all.draw(0), all.draw(u32::MAX)), (1, 1));
+        let half = Split::new(&[50, 50]).unwrap();
+        assert_eq!((half.draw((1 << 31) - 1), half.draw(1 << 31)), (1, 0));
+    }
+
+    #[test]
+    fn the_split_is_binomial() {
+        let split = Split::new(&[95, 5]).unwrap();
+        let n = 100_000u32;
+        let hits = (0..n).filter(|i| split.draw(point("chat", format!("user-{i}").as_bytes())) == 1).count() as f64;
+        let (mean, sigma) = (f64::from(n) * 0.05, (f64::from(n) * 0.05 * 0.95).sqrt());
+        assert!((hits - mean).abs() < 4.0 * sigma, "{hits} of {n}, expected {mean} ± {sigma}");
+    }
+
+    proptest! {
+        /// Raising the canary's weight moves callers only towards it.
+        #[test]
+        fn weights_move_callers_one_way(low in 0u32..=100, more in 0u32..=100, point: u32) {
+            let high = (low + more).min(100);
+            let before = Split::new(&[100 - low, low]).unwrap().draw(point);
+            let after = Split::new(&[100 - high, high]).unwrap().draw(point);
+            prop_assert!(before == 0 || after == 1);
+        }
+
+        #[test]
+        fn some_version_with_weight_is_drawn(weights in prop::collection::vec(any::<u32>(), 1..6), point: u32) {
+            if let Some(split) = Split::new(&weights) {
+                prop_assert!(weights[split.draw(point)] > 0 || split.draw(point) == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! A resumable JSON lexer: bytes in, events out, a fixed amount of state.
+//!
+//! Strings are handed on as slices of the input where they have no escapes, so reading costs one pass and no copy.
+//! Nesting is bounded by [`DEPTH_MAX`]; keys, numbers and literals are cut at [`SCRATCH_MAX`] bytes (a longer key is
+//! reported as the empty key, which no reader looks for).
+
+use core::ops::Range;
+
+/// How deep arrays and objects may nest. Model servers stop earlier; the limit is what keeps the state bounded.
+pub const DEPTH_MAX: usize = 192;
+/// The longest key or number that is reported in full, in bytes.
+pub const SCRATCH_MAX: usize = 64;
+
+/// Why a body cannot be read, and at which byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Offset from the start of the body.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: Fault,
+}
+
+/// The ways in which a body can be unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no body.
+    Empty,
+    /// A byte that no JSON text has at this place.
+    Unexpected(u8),
+    /// The body ended inside a value.
+    Truncated,
+    /// Nesting beyond [`DEPTH_MAX`].
+    TooDeep,
+    /// A string that is not UTF-8.
+    NotUtf8,
+    /// A value that the field cannot hold, as in `"model": 7`.
+    Mistyped(&'static str),
+    /// The body is compressed.
+    Encoded,
+}
+
+impl core::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let at = self.at;
+        match self.what {
+            Fault::Empty => write!(f, "the body is empty; send a JSON object"),
+            Fault::Unexpected(byte) => {
+                write!(f, "the body is not JSON: unexpected byte 0x{byte:02x} at offset {at}")
+            }
+            Fault::Truncated => write!(f, "the body is not JSON: it ends at offset {at}, inside a value"),
+            Fault::TooDeep => {
+                write!(f, "the body nests deeper than {DEPTH_MAX} levels at offset {at}")
+            }
+            Fault::NotUtf8 => write!(f, "the body is not UTF-8 at offset {at}"),
+            Fault::Mistyped(what) => write!(f, "{what} (offset {at})"),
+            Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
+        }
+    }
+}
+
+/// One lexical event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// `{`
+    Object,
+    /// `[`
+    Array,
+    /// `}` or `]`
+    Close,
+    /// An object's key, unescaped.
+    Key(&'a str),
+    /// A piece of a string value, unescaped.
+    Text(&'a str),
+    /// The end of a string value.
+    TextEnd,
+    /// A number, as written.
+    Number(&'a str),
+    /// `true` or `false`
+    Bool(bool),
+    /// `null`
+    Null,
+}
+
+/// Receives the events. `span` is where in the body the key or value stands (quotes included); for [`Event::Text`]
+/// and [`Event::TextEnd`] it starts at the opening quote of the string.
+pub trait Visitor {
+    /// One event.
+    fn event(&mut self, event: Event<'_>, span: Range<usize>);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Value,
+    ItemOrClose,
+    KeyOrClose,
+    Key,
+    Colon,
+    After,
+    Text,
+    Escape,
+    Unicode(u8),
+    Number,
+    Literal,
+    Done,
+}
+
+/// The lexer. Feed it with [`Lexer::push`], close it with [`Lexer::finish`].
+pub struct Lexer {
+    state: State,
+    in_key: bool,
+    depth: usize,
+    objects: [u64; DEPTH_MAX / 64],
+    at: usize,
+    start: usize,
+    scratch: String,
+    cut: bool,
+    partial: [u8; 4],
+    partial_len: usize,
+    unit: u16,
+    high: u16,
+}
+
+impl Default for Lexer {
+    fn default() -> Self {
+        Self {
+            state: State::Value,
+            in_key: false,
+            depth: 0,
+            objects: [0; DEPTH_MAX / 64],
+            at: 0,
+            start: 0,
+            scratch: String::new(),
+            cut: false,
+            partial: [0; 4],
+            partial_len: 0,
+            unit: 0,
+            high: 0,
+        }
+    }
+}
+
+impl Lexer {
+    /// Ready for another document, keeping its buffers.
+    pub fn reset(&mut self) {
+        let scratch = core::mem::take(&mut self.scratch);
+        *self = Self { scratch, ..Self::default() };
+        self.scratch.clear();
+    }
+
+    /// How many bytes have been read.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Whether a whole document has been read.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads the next piece of the document.
+    ///
+    /// # Errors
+    /// What makes the document unreadable. The lexer must not be fed again after that.
+    pub fn push(&mut self, input: &[u8], visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        let mut rest = input;
+        while let Some((&byte, tail)) = rest.split_first() {
+            if self.state == State::Text {
+                rest = self.text(rest, visitor)?;
+                continue;
+            }
+            if self.step(byte, visitor)? {
+                rest = tail;
+                self.at = self.at.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The document is over.
+    ///
+    /// # Errors
+    /// [`Fault::Empty`] or [`Fault::Truncated`] where it was not.
+    pub fn finish(&mut self, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        if self.depth == 0 && matches!(self.state, State::Number | State::Literal) {
+            self.word(visitor)?;
+        }
+        match self.state {
+            State::Done => Ok(()),
+            State::Value if self.depth == 0 => self.fault(Fault::Empty),
+            _ => self.fault(Fault::Truncated),
+        }
+    }
+
+    fn fault<T>(&self, what: Fault) -> Result<T, Unreadable> {
+        Err(Unreadable { at: self.at, what })
+    }
+
+    /// Takes one byte outside of plain string text. `false` means that the byte ended a word and must be read again.
+    fn step(&mut self, byte: u8, visitor: &mut impl Visitor) -> Result<bool, Unreadable> {
+        match self.state {
+            State::Escape => self.escape(byte, visitor)?,
+            State::Unicode(left) => self.unicode(byte, left, visitor)?,
+            State::Number | State::Literal => {
+                if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.') {
+                    self.keep(char::from(byte));
+                } else {
+                    self.word(visitor)?;
+                    return Ok(false);
+                }
+            }
+            _ if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => {}
+            State::Value => self.value(byte, visitor)?,
+            State::ItemOrClose if byte == b']' => self.close(visitor),
+            State::ItemOrClose => self.value(byte, visitor)?,
+            State::KeyOrClose if byte == b'}' => self.close(visitor),
+            State::KeyOrClose | State::Key => match byte {
+                b'"' => self.open_text(true),
+                _ => return self.fault(Fault::Unexpected(byte)),
+            },
+            State::Colon => match byte {
+                b':' => self.state = State::Value,
+                _ => return self.fault(Fault::Unexpected(byte)),
+            },
+            State::After => match (byte, self.in_object()) {
+                (b',', true) => self.state = State::Key,
+                (b',', false) => self.state = State::Value,
+                (b'}', true) | (b']', false) => self.close(visitor),
+                _ => return self.fault(Fault::Unexpected(byte)),
+            },
+            State::Text | State::Done => return self.fault(Fault::Unexpected(byte)),
+        }
+        Ok(true)
+    }
+
+    fn value(&mut self, byte: u8, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        match byte {
+            b'"' => self.open_text(false),
+            b'{' => {
+                visitor.event(Event::Object, self.here());
+                self.open(true)?;
+                self.state = State::KeyOrClose;
+            }
+            b'[' => {
+                visitor.event(Event::Array, self.here());
+                self.open(false)?;
+                self.state = State::ItemOrClose;
+            }
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                self.state = if byte == b'-' || byte.is_ascii_digit() {
+                    State::Number
+                } else {
+                    State::Literal
+                };
+                self.start = self.at;
+                self.scratch.clear();
+                self.cut = false;
+                self.keep(char::from(byte));
+            }
+            _ => return self.fault(Fault::Unexpected(byte)),
+        }
+        Ok(())
+    }
+
+    fn here(&self) -> Range<usize> {
+        self.at..self.at.saturating_add(1)
+    }
+
+    fn open(&mut self, object: bool) -> Result<(), Unreadable> {
+        let Some(word) = self.objects.get_mut(self.depth / 64) else {
+            return self.fault(Fault::TooDeep);
+        };
+        let bit = 1u64 << (self.depth % 64);
+        if object {
+            *word |= bit;
+        } else {
+            *word &= !bit;
+        }
+        self.depth = self.depth.saturating_add(1);
+        Ok(())
+    }
+
+    fn in_object(&self) -> bool {
+        let level = self.depth.saturating_sub(1);
+        self.objects.get(level / 64).is_some_and(|word| word & (1u64 << (level % 64)) != 0)
+    }
+
+    fn close(&mut self, visitor: &mut impl Visitor) {
+        visitor.event(Event::Close, self.here());
+        self.depth = self.depth.saturating_sub(1);
+        self.after();
+    }
+
+    fn after(&mut self) {
+        self.state = if self.depth == 0 { State::Done } else { State::After };
+    }
+
+    /// A number or a literal is complete.
+    fn word(&mut self, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        let event = match (self.state, self.scratch.as_str()) {
+            (_, "true") => Event::Bool(true),
+            (_, "false") => Event::Bool(false),
+            (_, "null") => Event::Null,
+            (State::Number, word) if word.parse::<f64>().is_ok() || self.cut => Event::Number(word),
+            (_, word @ ("NaN" | "Infinity" | "-Infinity")) => Event::Number(word),
+            (_, word) => {
+                let byte = word.bytes().next().unwrap_or(b' ');
+                return Err(Unreadable { at: self.start, what: Fault::Unexpected(byte) });
+            }
+        };
+        visitor.event(event, self.start..self.at);
+        self.after();
+        Ok(())
+    }
+
+    fn keep(&mut self, c: char) {
+        if self.scratch.len() < SCRATCH_MAX {
+            self.scratch.push(c);
+        } else {
+            self.cut = true;
+        }
+    }
+
+    fn open_text(&mut self, in_key: bool) {
+        self.state = State::Text;
+        self.in_key = in_key;
+        self.start = self.at;
+        self.scratch.clear();
+        self.cut = false;
+        self.high = 0;
+    }
+
+    /// Reads string text up to the closing quote, an escape or the end of the input; returns what is left.
+    fn text<'a>(&mut self, input: &'a [u8], visitor: &mut impl Visitor) -> Result<&'a [u8], Unreadable> {
+        if self.partial_len > 0 {
+            return self.complete_char(input, visitor);
+        }
+        let stop = input.iter().position(|b| matches!(b, b'"' | b'\\')).unwrap_or(input.len());
+        let (run, rest) = input.split_at_checked(stop).unwrap_or((input, &[]));
+        match core::str::from_utf8(run) {
+            Ok(run) => self.emit(run, visitor),
+            Err(error) => {
+                let (valid, tail) = run.split_at_checked(error.valid_up_to()).unwrap_or((run, &[]));
+                let at_the_end = error.error_len().is_none() && rest.is_empty();
+                if !at_the_end {
+                    self.at = self.at.saturating_add(error.valid_up_to());
+                    return self.fault(Fault::NotUtf8);
+                }
+                self.emit(core::str::from_utf8(valid).unwrap_or_default(), visitor);
+                for (slot, byte) in self.partial.iter_mut().zip(tail) {
+                    *slot = *byte;
+                }
+                self.partial_len = tail.len().min(self.partial.len());
+            }
+        }
+        self.at = self.at.saturating_add(run.len());
+        let Some((&byte, rest)) = rest.split_first() else {
+            return Ok(rest);
+        };
+        if byte == b'"' {
+            self.end_text(visitor);
+        } else {
+            self.state = State::Escape;
+        }
+        self.at = self.at.saturating_add(1);
+        Ok(rest)
+    }
+
+    /// A character was cut by the end of the previous piece: takes one more of its bytes.
+    fn complete_char<'a>(
+        &mut self,
+        input: &'a [u8],
+        visitor: &mut impl Visitor,
+    ) -> Result<&'a [u8], Unreadable> {
+        let Some((&byte, rest)) = input.split_first() else {
+            return Ok(input);
+        };
+        let Some(slot) = self.partial.get_mut(self.partial_len) else {
+            return self.fault(Fault::NotUtf8);
+        };
+        *slot = byte;
+        self.partial_len = self.partial_len.saturating_add(1);
+        self.at = self.at.saturating_add(1);
+        let bytes = self.partial;
+        match core::str::from_utf8(bytes.get(..self.partial_len).unwrap_or_default()) {
+            Ok(text) => {
+                self.partial_len = 0;
+                self.emit(text, visitor);
+                Ok(rest)
+            }
+            Err(error) if error.error_len().is_none() => Ok(rest),
+            Err(_) => self.fault(Fault::NotUtf8),
+        }
+    }
+
+    /// Hands on a run of plain text, or gathers it where it belongs to a key or stands between escapes.
+    fn emit(&mut self, run: &str, visitor: &mut impl Visitor) {
+        if run.is_empty() {
+            return;
+        }
+        self.lone_surrogate();
+        if self.in_key {
+            if self.scratch.len().saturating_add(run.len()) <= SCRATCH_MAX {
+                self.scratch.push_str(run);
+            } else {
+                self.cut = true;
+            }
+        } else if !self.scratch.is_empty() && run.len() < SCRATCH_MAX {
+            self.scratch.push_str(run);
+            self.flush(SCRATCH_MAX, visitor);
+        } else {
+            self.flush(0, visitor);
+            visitor.event(Event::Text(run), self.start..self.at);
+        }
+    }
+
+    /// Hands on gathered text once it is longer than `keep` bytes.
+    fn flush(&mut self, keep: usize, visitor: &mut impl Visitor) {
+        if self.scratch.len() > keep {
+            visitor.event(Event::Text(&self.scratch), self.start..self.at);
+            self.scratch.clear();
+        }
+    }
+
+    fn end_text(&mut self, visitor: &mut impl Visitor) {
+        self.lone_surrogate();
+        let span = self.start..self.at.saturating_add(1);
+        if self.in_key {
+            let key = if self.cut { "" } else { self.scratch.as_str() };
+            visitor.event(Event::Key(key), span);
+            self.state = State::Colon;
+        } else {
+            self.flush(0, visitor);
+            visitor.event(Event::TextEnd, span);
+            self.after();
+        }
+    }
+
+    fn escape(&mut self, byte: u8, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        let c = match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                self.unit = 0;
+                self.state = State::Unicode(4);
+                return Ok(());
+            }
+            _ => return self.fault(Fault::Unexpected(byte)),
+        };
+        self.lone_surrogate();
+        self.unescaped(c, visitor);
+        Ok(())
+    }
+
+    fn unicode(&mut self, byte: u8, left: u8, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            return self.fault(Fault::Unexpected(byte));
+        };
+        self.unit = (self.unit << 4) | digit as u16;
+        if left > 1 {
+            self.state = State::Unicode(left.saturating_sub(1));
+            return Ok(());
+        }
+        let unit = self.unit;
+        match unit {
+            0xD800..=0xDBFF => {
+                self.lone_surrogate();
+                self.high = unit;
+                self.state = State::Text;
+            }
+            0xDC00..=0xDFFF if self.high != 0 => {
+                let pair = char::decode_utf16([self.high, unit]).next();
+                self.high = 0;
+                let c = pair.and_then(Result::ok).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.unescaped(c, visitor);
+            }
+            _ => {
+                self.lone_surrogate();
+                let c = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.unescaped(c, visitor);
+            }
+        }
+        Ok(())
+    }
+
+    /// A high surrogate without its low half stands for nothing; U+FFFD takes its place.
+    fn lone_surrogate(&mut self) {
+        if self.high != 0 {
+            self.high = 0;
+            self.scratch.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    fn unescaped(&mut self, c: char, visitor: &mut impl Visitor) {
+        self.state = State::Text;
+        if self.in_key {
+            self.keep(c);
+        } else {
+            self.scratch.push(c);
+            self.flush(SCRATCH_MAX, visitor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(Vec<String>, String);
+
+    impl Visitor for Log {
+        fn event(&mut self, event: Event<'_>, span: Range<usize>) {
+            match event {
+                Event::Text(text) => self.1.push_str(text),
+                Event::TextEnd => {
+                    let text = core::mem::take(&mut self.1);
+                    self.0.push(format!("text {text:?} {span:?}"));
+                }
+                event => self.0.push(format!("{event:?} {span:?}")),
+            }
+        }
+    }
+
+    fn read(pieces: &[&[u8]]) -> Result<Vec<String>, Unreadable> {
+        let mut lexer = Lexer::default();
+        let mut log = Log::default();
+        for piece in pieces {
+            lexer.push(piece, &mut log)?;
+        }
+        lexer.finish(&mut log)?;
+        Ok(log.0)
+    }
+
+    #[test]
+    fn every_split_reads_the_same() {
+        let text = "{\"k\\u00e9y\": [1, -2.5e3, true, null, \"a\\n\u{1F600}\\ud83d\\ude00\\ud800é\\\"\"], \"b\":{}}";
+        let whole = read(&[text.as_bytes()]).unwrap();
+        assert!(whole.iter().any(|e| e.contains("\"a\\n😀😀\u{FFFD}é\\\"\"")), "{whole:?}");
+        for cut in 0..=text.len() {
+            let (a, b) = text.as_bytes().split_at(cut);
+            assert_eq!(read(&[a, b]).unwrap(), whole, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(read(&bytes).unwrap(), whole);
+    }
+
+    #[test]
+    fn spans_are_where_the_values_stand() {
+        let text = r#"{"model" : "gpt","n":12 }"#;
+        let events = read(&[text.as_bytes()]).unwrap();
+        assert!(events.contains(&"text \"gpt\" 11..16".to_string()), "{events:?}");
+        assert!(events.contains(&"Number(\"12\") 21..23".to_string()), "{events:?}");
+    }
+
+    #[test]
+    fn faults_name_the_place() {
+        let fault = |text: &[u8]| read(&[text]).unwrap_err();
+        assert_eq!(fault(b"").what, Fault::Empty);
+        assert_eq!(fault(b"hello").at, 0);
+        assert_eq!(fault(b"{\"a\":1,}").at, 7);
+        assert_eq!(fault(b"{\"a\":[1,2").what, Fault::Truncated);
+        assert_eq!(fault(b"{} x").what, Fault::Unexpected(b'x'));
+        assert_eq!(fault(b"\"\xff\"").what, Fault::NotUtf8);
+        assert_eq!(fault(&[b'['; 100_000]).what, Fault::TooDeep);
+        assert_eq!(fault(b"[tru]").what, Fault::Unexpected(b't'));
+        assert_eq!(fault(b"[1 2]").what, Fault::Unexpected(b'2'));
+    }
+
+    proptest::proptest! {
+        /// serde_json is the oracle: what it reads, this lexer reads, with the same strings.
+        #[test]
+        fn agrees_with_serde_json(text in "[\\[\\]{}:,\" a0-9\\\\untre.-]{0,24}") {
+            let ours = read(&[text.as_bytes()]);
+            if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+                assert!(ours.is_ok(), "{text:?}: {ours:?}");
+            }
+        }
+
+        #[test]
+        fn any_bytes_do_not_panic(bytes: Vec<u8>, cut in 0usize..64) {
+            let (a, b) = bytes.split_at(cut.min(bytes.len()));
+            let _ = read(&[a, b]);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a request asks and what a response reports, read from the bytes as they pass.
+//!
+//! The readers here are push parsers: they are fed the pieces in which a body arrives, keep a bounded state, and
+//! never hold the body themselves. Texts that cost tokens go to a [`Sink`] piece by piece; everything else that
+//! matters (the model and where it stands, the output ceiling, the reported usage) is kept in small records.
+//!
+//! What this crate does not do: count tokens, decide anything, or build a JSON tree. It accepts slightly more than
+//! RFC 8259 (raw control characters in strings, Python's `NaN` and `Infinity`), because a model server behind it may,
+//! and a request that the server can read must not pass uncounted.
+
+pub mod answer;
+pub mod ask;
+pub mod json;
+pub mod refusal;
+pub mod splice;
+pub mod sse;
+
+mod path;
+
+pub use answer::{Answer, Usage};
+pub use ask::{Ask, Asked};
+pub use json::Unreadable;
+pub use splice::{Splice, apply};
+
+/// Where the texts of a request or a response go, in document order.
+///
+/// One text (a role, a content string, the arguments of a tool call) is any number of [`Sink::part`] calls followed
+/// by one [`Sink::end`]. Texts are tokenized separately, so the boundary matters.
+pub trait Sink {
+    /// The next piece of the current text. Pieces are never split inside a character.
+    fn part(&mut self, text: &str);
+    /// The current text is complete.
+    fn end(&mut self);
+    /// A repeated key made everything reported so far void, because the last of equal keys wins.
+    fn restart(&mut self);
+}
+
+/// Forgets every text. For readers that are only after the fields.
+pub struct Ignore;
+
+impl Sink for Ignore {
+    fn part(&mut self, _: &str) {}
+    fn end(&mut self) {}
+    fn restart(&mut self) {}
+}
+
+/// The API that a request speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `POST /v1/chat/completions`
+    OpenAiChat,
+}
+
+impl Dialect {
+    /// The dialect of a request, if it is one that generates tokens. A query string is ignored; anything else in
+    /// front of the API's own path (`/openai/v1/chat/completions`) is not, unless `prefixes` names it.
+    pub fn of(method: &[u8], path: &[u8], prefixes: &[String]) -> Option<Self> {
+        if method != b"POST" {
+            return None;
+        }
+        let path = path.split(|b| matches!(b, b'?' | b'#')).next()?;
+        let own = |path: &[u8]| match path.strip_suffix(b"/").unwrap_or(path) {
+            b"/v1/chat/completions" => Some(Self::OpenAiChat),
+            _ => None,
+        };
+        own(path).or_else(|| {
+            prefixes
+                .iter()
+                .filter_map(|prefix| path.strip_prefix(prefix.as_bytes()))
+                .find_map(own)
+        })
+    }
+}

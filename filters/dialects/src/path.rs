@@ -1,0 +1,108 @@
+//! Where in a document an event stands: the keys above it, as far down as any reader looks.
+
+use crate::json::Event;
+
+/// The keys that readers look for. Every other key is [`Name::Other`].
+macro_rules! names {
+    ($($variant:ident = $text:literal),* $(,)?) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Name { $($variant,)* Other }
+
+        impl Name {
+            fn of(key: &str) -> Self {
+                match key { $($text => Self::$variant,)* _ => Self::Other }
+            }
+        }
+    };
+}
+
+names! {
+    Arguments = "arguments",
+    CachedTokens = "cached_tokens",
+    Choices = "choices",
+    CompletionTokens = "completion_tokens",
+    CompletionTokensDetails = "completion_tokens_details",
+    Content = "content",
+    Delta = "delta",
+    Error = "error",
+    FinishReason = "finish_reason",
+    Function = "function",
+    IncludeUsage = "include_usage",
+    MaxCompletionTokens = "max_completion_tokens",
+    MaxTokens = "max_tokens",
+    Message = "message",
+    Messages = "messages",
+    Model = "model",
+    N = "n",
+    Name = "name",
+    PromptTokens = "prompt_tokens",
+    PromptTokensDetails = "prompt_tokens_details",
+    Reasoning = "reasoning",
+    ReasoningContent = "reasoning_content",
+    ReasoningTokens = "reasoning_tokens",
+    Refusal = "refusal",
+    Role = "role",
+    Stream = "stream",
+    StreamOptions = "stream_options",
+    Text = "text",
+    ToolCalls = "tool_calls",
+    Usage = "usage",
+}
+
+/// One step down from the document's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into an array.
+    Item,
+    /// Into an object, under this key.
+    Key(Name),
+}
+
+const STEPS_MAX: usize = 8;
+
+/// The steps down to the current value. Values below [`STEPS_MAX`] levels all look alike: their path is cut, and
+/// [`Path::steps`] is empty for them, which no reader matches.
+pub struct Path {
+    steps: [Step; STEPS_MAX],
+    depth: usize,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self { steps: [Step::Item; STEPS_MAX], depth: 0 }
+    }
+}
+
+impl Path {
+    /// Keeps up with the lexer. To be called before an event is looked at, except that a `Close` then stands at the
+    /// container that it closes.
+    pub fn follow(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Close => self.depth = self.depth.saturating_sub(1),
+            Event::Key(key) => {
+                if let Some(step) = self.depth.checked_sub(1).and_then(|i| self.steps.get_mut(i)) {
+                    *step = Step::Key(Name::of(key));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// To be called after an event was looked at: enters the container that it opened.
+    pub fn enter(&mut self, event: &Event<'_>) {
+        if let Event::Object | Event::Array = event {
+            if let Some(step) = self.steps.get_mut(self.depth) {
+                *step = match event {
+                    Event::Array => Step::Item,
+                    _ => Step::Key(Name::Other),
+                };
+            }
+            self.depth = self.depth.saturating_add(1);
+        }
+    }
+
+    /// The way from the root to the current value.
+    pub fn steps(&self) -> &[Step] {
+        self.steps.get(..self.depth).unwrap_or_default()
+    }
+}

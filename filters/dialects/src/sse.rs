@@ -1,0 +1,131 @@
+//! Server-sent events: which bytes of a stream are data, and where an event ends.
+//!
+//! Follows the WHATWG HTML standard, section "Server-sent events": lines end in CR, LF or CRLF; an empty line ends
+//! an event; `data` lines of one event are joined by a line feed; comments and other fields carry no data here.
+
+/// What the stream consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Some bytes of the current event's data.
+    Data(&'a [u8]),
+    /// The current event is complete.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum State {
+    /// At the start of a line.
+    #[default]
+    Start,
+    /// So many bytes of `data:` have matched.
+    Field(u8),
+    /// Behind `data:`, where one space is skipped.
+    Space,
+    /// In the value of a data line.
+    Data,
+    /// In a line without data.
+    Skip,
+}
+
+/// Splits a stream into [`Piece`]s; keeps a few bytes of state, whatever the length of a line.
+#[derive(Default)]
+pub struct Lines {
+    state: State,
+    after_cr: bool,
+    has_data: bool,
+}
+
+const FIELD: &[u8] = b"data:";
+
+impl Lines {
+    /// Reads the next bytes of the stream.
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut impl FnMut(Piece<'_>)) {
+        while let Some((&byte, tail)) = bytes.split_first() {
+            if core::mem::take(&mut self.after_cr) && byte == b'\n' {
+                bytes = tail;
+                continue;
+            }
+            if self.state == State::Data {
+                let end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+                let (data, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+                if !data.is_empty() {
+                    out(Piece::Data(data));
+                }
+                bytes = rest;
+                if !rest.is_empty() {
+                    self.state = State::Skip;
+                }
+                continue;
+            }
+            bytes = tail;
+            if matches!(byte, b'\r' | b'\n') {
+                self.after_cr = byte == b'\r';
+                self.end_line(out);
+                continue;
+            }
+            match self.state {
+                State::Start | State::Field(_) => self.field(byte, out),
+                State::Space => {
+                    self.state = State::Data;
+                    if byte != b' ' {
+                        out(Piece::Data(&[byte]));
+                    }
+                }
+                State::Data | State::Skip => {}
+            }
+        }
+    }
+
+    fn field(&mut self, byte: u8, out: &mut impl FnMut(Piece<'_>)) {
+        let matched = match self.state {
+            State::Field(matched) => matched,
+            _ => 0,
+        };
+        if FIELD.get(usize::from(matched)) != Some(&byte) {
+            self.state = State::Skip;
+            return;
+        }
+        let matched = matched.saturating_add(1);
+        self.state = State::Field(matched);
+        if usize::from(matched) == FIELD.len() {
+            if core::mem::replace(&mut self.has_data, true) {
+                out(Piece::Data(b"\n"));
+            }
+            self.state = State::Space;
+        }
+    }
+
+    fn end_line(&mut self, out: &mut impl FnMut(Piece<'_>)) {
+        let empty = self.state == State::Start;
+        self.state = State::Start;
+        if empty && core::mem::take(&mut self.has_data) {
+            out(Piece::End);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(stream: &[u8], size: usize) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut done = Vec::new();
+        let mut current = Vec::new();
+        for piece in stream.chunks(size) {
+            lines.push(piece, &mut |piece| match piece {
+                Piece::Data(data) => current.extend_from_slice(data),
+                Piece::End => done.push(String::from_utf8(core::mem::take(&mut current)).unwrap()),
+            });
+        }
+        done
+    }
+
+    #[test]
+    fn every_line_ending_at_every_split() {
+        let stream = b"event: x\ndata: one\n\ndata:two\r\rid: 7\r\ndata:  three\r\ndata: four\r\n\r\n:c\n\ndata:\n\ndatax: no\n\ndata: open";
+        for size in 1..stream.len() {
+            assert_eq!(events(stream, size), ["one", "two", " three\nfour", ""], "size {size}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! From syntax to meaning: every problem is found, and each is told with path, value and fix.
+
+use core::fmt;
+
+use penstock_bucket::Rate;
+use penstock_canary::Split;
+use penstock_tokens::Encoding;
+
+use super::units::{duration, is_name};
+use super::{Config, LIMITS_MAX, MODELS_MAX, TENANTS_MAX, VERSIONS_MAX, raw};
+use super::{Limit, Model, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as in `limits[2].every`.
+    pub path: String,
+    /// What, with the value and the fix.
+    pub what: String,
+}
+
+/// All that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Problem { path, what }) in self.0.iter().enumerate() {
+            write!(f, "{}{path}: {what}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What [`Config::parse`] does.
+pub fn parse(bytes: &[u8]) -> Result<Config, ConfigErrors> {
+    let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { "configuration".to_owned() } else { path };
+        ConfigErrors(vec![Problem { path, what: error.into_inner().to_string() }])
+    })?;
+    reader.end().map_err(|error| ConfigErrors(vec![Problem { path: "configuration".into(), what: error.to_string() }]))?;
+    let mut check = Check::default();
+    let config = check.document(document);
+    if check.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(check.problems)) }
+}
+
+#[derive(Default)]
+struct Check {
+    problems: Vec<Problem>,
+    notices: Vec<String>,
+}
+
+impl Check {
+    fn problem(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), what: what.into() });
+    }
+
+    fn notice(&mut self, path: &str) {
+        self.notices.push(format!("{path} is accepted but has no effect in this version"));
+    }
+
+    fn document(&mut self, raw: raw::Document) -> Config {
+        self.count("tenants", raw.tenants.len(), TENANTS_MAX);
+        self.count("models", raw.models.len(), MODELS_MAX);
+        self.count("limits", raw.limits.len(), LIMITS_MAX);
+        let tenants: Vec<Tenant> = raw.tenants.into_iter().map(|(name, tenant)| self.tenant(name, tenant)).collect();
+        let models: Vec<Model> = raw.models.into_iter().enumerate().map(|(i, model)| self.model(i, model)).collect();
+        for (i, model) in models.iter().enumerate() {
+            if models.iter().take(i).any(|other| other.name == model.name) {
+                self.problem(format!("models[{i}].name"), format!("{:?} is configured twice; merge the two", model.name));
+            }
+        }
+        let limits: Vec<Limit> =
+            raw.limits.into_iter().enumerate().filter_map(|(i, limit)| self.limit(i, limit)).collect();
+        for (i, limit) in limits.iter().enumerate() {
+            if limits.iter().take(i).any(|other| other.name == limit.name) {
+                self.problem(format!("limits[{i}].name"), format!("{:?} is used twice; give each a name", limit.name));
+            }
+            if let Some(model) = &limit.model
+                && !models.iter().any(|known| known.name == *model)
+            {
+                let what = format!("{model:?} is not a configured model; use one of models[].name");
+                self.problem(format!("limits[{i}].match.model"), what);
+            }
+        }
+        for (i, prefix) in raw.path_prefixes.iter().enumerate() {
+            if !prefix.starts_with('/') || prefix.ends_with('/') {
+                let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
+                self.problem(format!("pathPrefixes[{i}]"), what);
+            }
+        }
+        let tick_ms = match raw.tick.as_deref() {
+            None => 500,
+            Some(text) => {
+                let nanos = self.duration("tick".into(), text);
+                let ms = nanos.map_or(500, |nanos| nanos / 1_000_000);
+                if !(50..=10_000).contains(&ms) {
+                    self.problem("tick", format!("{text:?} is out of range; write 50ms to 10s"));
+                }
+                ms
+            }
+        };
+        let policy = |raw: Option<raw::Policy>| {
+            raw.map(|raw| match raw {
+                raw::Policy::Pass => Policy::Pass,
+                raw::Policy::Refuse => Policy::Refuse,
+            })
+        };
+        Config {
+            tenant_from: self.sources("tenant.from", raw.tenant.from, false),
+            deny_anonymous: raw.tenant.anonymous == Some(raw::Anonymous::Deny),
+            jwt_payload: raw.tenant.jwt_payload.unwrap_or_else(|| "jwt_payload".to_owned()),
+            tenants,
+            models,
+            limits,
+            unreadable: policy(raw.unreadable),
+            unknown_model: policy(raw.unknown_model),
+            contended: policy(raw.contended),
+            path_prefixes: raw.path_prefixes,
+            wait_for_body: match raw.wait_for_body {
+                raw::WaitForBody::Auto => WaitForBody::Auto,
+                raw::WaitForBody::Yes => WaitForBody::Yes,
+                raw::WaitForBody::No => WaitForBody::No,
+            },
+            tick_ms,
+            notices: core::mem::take(&mut self.notices),
+        }
+    }
+
+    fn count(&mut self, path: &str, n: usize, max: usize) {
+        if n > max {
+            self.problem(path, format!("{n} entries are more than the {max} that are allowed"));
+        }
+    }
+
+    fn name(&mut self, path: String, name: &str) {
+        if !is_name(name) {
+            let what = format!("{name:?} is not a name; write 1 to 64 of A-Z a-z 0-9 . _ - / : @");
+            self.problem(path, what);
+        }
+    }
+
+    fn duration(&mut self, path: String, text: &str) -> Option<u64> {
+        let nanos = duration(text).filter(|nanos| *nanos > 0);
+        if nanos.is_none() {
+            self.problem(path, format!("{text:?} is not a duration; write 30s, 5m, 1h"));
+        }
+        nanos
+    }
+
+    fn sources(&mut self, path: &str, raw: Vec<raw::Source>, own: bool) -> Vec<Source> {
+        let convert = |(i, raw)| match raw {
+            raw::Source::Jwt(claim) => Source::Jwt(claim),
+            raw::Source::Header(name) => {
+                let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+                if name.is_empty() || !name.bytes().all(fits) {
+                    self.problem(format!("{path}[{i}].header"), format!("{name:?} is not a header name"));
+                }
+                Source::Header(name.to_ascii_lowercase())
+            }
+            raw::Source::Property(keys) => {
+                if keys.is_empty() {
+                    self.problem(format!("{path}[{i}].property"), "the path is empty; write [source, address]");
+                }
+                Source::Property(keys)
+            }
+            raw::Source::Tenant | raw::Source::Model if !own => {
+                self.problem(format!("{path}[{i}]"), "use {jwt: …}, {header: …} or {property: […]}");
+                Source::Tenant
+            }
+            raw::Source::Tenant => Source::Tenant,
+            raw::Source::Model => Source::Model,
+        };
+        raw.into_iter().enumerate().map(convert).collect()
+    }
+
+    fn tenant(&mut self, name: String, raw: raw::Tenant) -> Tenant {
+        self.name(format!("tenants.{name:?}"), &name);
+        if matches!(name.as_str(), "other" | "anonymous") {
+            self.problem(format!("tenants.{name}"), "the name is reserved for callers without one; use another");
+        }
+        let weight = raw.weight.unwrap_or(1);
+        if weight == 0 {
+            self.problem(format!("tenants.{name}.weight"), "0 is not a weight; write 1 or more");
+        }
+        Tenant { name, class: raw.class, weight }
+    }
+
+    fn model(&mut self, i: usize, raw: raw::Model) -> Model {
+        let path = format!("models[{i}]");
+        if raw.name != "*" {
+            self.name(format!("{path}.name"), &raw.name);
+        }
+        let (encoding, approximate) = match raw.tokenizer {
+            None => (Encoding::O200kBase, false),
+            Some(raw::Tokenizer::O200kBase) => (Encoding::O200kBase, false),
+            Some(raw::Tokenizer::O200kHarmony) => (Encoding::O200kHarmony, false),
+            Some(raw::Tokenizer::Cl100kBase) => (Encoding::Cl100kBase, false),
+            Some(raw::Tokenizer::Like(name)) => {
+                let encoding = Encoding::named(&name);
+                if encoding.is_none() {
+                    let known = Encoding::ALL.map(|(name, _)| name).join(", ");
+                    let what = format!("{name:?} is not a built-in encoding; write one of {known}");
+                    self.problem(format!("{path}.tokenizer.like"), what);
+                }
+                (encoding.unwrap_or(Encoding::O200kBase), true)
+            }
+        };
+        if raw.output.max == Some(0) {
+            self.problem(format!("{path}.output.max"), "0 leaves no output; write 1 or more, or leave it out");
+        }
+        if raw.guard.is_some() {
+            self.notice(&format!("{path}.guard"));
+        }
+        if raw.pending.is_some() {
+            self.notice(&format!("{path}.pending"));
+        }
+        if raw.fallback.is_some() {
+            self.notice(&format!("{path}.fallback"));
+        }
+        let price = Price {
+            input: self.price(format!("{path}.price.input"), raw.price.input),
+            cached: self.price(format!("{path}.price.cached"), raw.price.cached.unwrap_or(raw.price.input)),
+            output: self.price(format!("{path}.price.output"), raw.price.output),
+        };
+        self.count(&format!("{path}.versions"), raw.versions.len(), VERSIONS_MAX);
+        let mut versions: Vec<Version> = Vec::new();
+        for (j, raw::Version { name, weight, model }) in raw.versions.into_iter().enumerate() {
+            self.name(format!("{path}.versions[{j}].name"), &name);
+            if versions.iter().any(|other| other.name == name) {
+                self.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
+            }
+            versions.push(Version { name, model, weight });
+        }
+        let weights: Vec<u32> = versions.iter().map(|version| version.weight).collect();
+        let split = Split::new(&weights);
+        if !versions.is_empty() && split.is_none() {
+            self.problem(format!("{path}.versions"), "all weights are 0; give one version a weight");
+        }
+        Model {
+            encoding,
+            approximate,
+            output_expect: raw.output.expect.unwrap_or(256),
+            output_max: raw.output.max,
+            price,
+            versions,
+            split,
+            sticky: self.sources(&format!("{path}.sticky"), raw.sticky, true),
+            name: raw.name,
+        }
+    }
+
+    /// US dollars per million tokens to billionths of a dollar per token.
+    fn price(&mut self, path: String, dollars: f64) -> u64 {
+        if !(0.0..=1e6).contains(&dollars) {
+            self.problem(path, format!("{dollars} is not a price; write US dollars for a million tokens"));
+            return 0;
+        }
+        (dollars * 1000.0).round() as u64
+    }
+
+    fn weight(&mut self, path: String, weight: Option<f64>) -> u64 {
+        let weight = weight.unwrap_or(1.0);
+        if !(0.0..=1000.0).contains(&weight) {
+            self.problem(path, format!("{weight} is not a weight; write 0 to 1000"));
+            return 0;
+        }
+        (weight * penstock_bucket::MILLI as f64).round() as u64
+    }
+
+    fn limit(&mut self, i: usize, raw: raw::Limit) -> Option<Limit> {
+        let path = format!("limits[{i}]");
+        self.name(format!("{path}.name"), &raw.name);
+        let per = self.sources(&format!("{path}.per"), raw.per, true);
+        if let Some(session) = raw.session
+            && let Some(wall_clock) = session.wall_clock
+        {
+            self.duration(format!("{path}.session.wallClock"), &wall_clock);
+            self.notice(&format!("{path}.session"));
+            return None;
+        }
+        if raw.concurrent.is_some() {
+            self.notice(&format!("{path}.concurrent"));
+            return None;
+        }
+        if raw.scope == Some(raw::Scope::Mesh) {
+            self.notice(&format!("{path}.scope: mesh"));
+        }
+        let Some(tokens) = raw.tokens else {
+            self.problem(path, "no limit is given; write tokens and every, or concurrent, or session");
+            return None;
+        };
+        let Some(every) = raw.every else {
+            self.problem(format!("{path}.every"), "missing; write the period of the tokens, as in 1m");
+            return None;
+        };
+        let every = self.duration(format!("{path}.every"), &every)?;
+        let rate = Rate::new(tokens, every, raw.burst.unwrap_or(tokens));
+        if rate.is_none() {
+            self.problem(format!("{path}.tokens"), format!("{tokens} is out of range; write 1 to {}", 1u64 << 40));
+        }
+        let cost = raw.cost.unwrap_or_default();
+        let input = self.weight(format!("{path}.cost.input"), cost.input);
+        let cost = Weights {
+            input,
+            cached: cost.cached.map_or(input, |w| self.weight(format!("{path}.cost.cached"), Some(w))),
+            output: self.weight(format!("{path}.cost.output"), cost.output),
+        };
+        Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, rate: rate?, cost })
+    }
+}

@@ -1,0 +1,206 @@
+//! The configuration: one JSON document, every section optional.
+//!
+//! [`raw`] is its syntax, this module its meaning. [`Config::parse`] is the only way from one to the other, so a
+//! `Config` that exists is valid: names are bounded and unique, rates are not zero, every reference leads somewhere.
+
+mod check;
+pub mod raw;
+mod units;
+
+use penstock_bucket::Rate;
+use penstock_canary::Split;
+use penstock_tokens::Encoding;
+
+pub use check::{ConfigErrors, Problem};
+
+/// How many models may be configured: they are label values, and those are never freed.
+pub const MODELS_MAX: usize = 128;
+/// How many versions a model may have.
+pub const VERSIONS_MAX: usize = 8;
+/// How many tenants may be named.
+pub const TENANTS_MAX: usize = 10_000;
+/// How many limits there may be.
+pub const LIMITS_MAX: usize = 64;
+
+/// Where a caller's identity, or any key, comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A claim of the verified JWT.
+    Jwt(String),
+    /// A request header, by its lower-case name.
+    Header(String),
+    /// A property of the request, by its path.
+    Property(Vec<String>),
+    /// The tenant.
+    Tenant,
+    /// The model.
+    Model,
+}
+
+/// What to do where two answers are reasonable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Let it through, neither counted nor limited.
+    Pass,
+    /// Refuse it.
+    Refuse,
+}
+
+/// A valid configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The sources of the tenant, first one that yields wins.
+    pub tenant_from: Vec<Source>,
+    /// Whether callers without identity are refused.
+    pub deny_anonymous: bool,
+    /// The key of the metadata in which `jwt_authn` leaves the claims.
+    pub jwt_payload: String,
+    /// Sorted by name.
+    pub tenants: Vec<Tenant>,
+    /// In the order of the document.
+    pub models: Vec<Model>,
+    /// In the order of the document.
+    pub limits: Vec<Limit>,
+    /// What happens to bodies that cannot be read.
+    pub unreadable: Option<Policy>,
+    /// What happens to models that are not configured.
+    pub unknown_model: Option<Policy>,
+    /// What happens when shared state is contended.
+    pub contended: Option<Policy>,
+    /// Paths in front of which the APIs' own paths may stand.
+    pub path_prefixes: Vec<String>,
+    /// Whether the headers may wait for the body.
+    pub wait_for_body: WaitForBody,
+    /// Milliseconds between two heartbeats.
+    pub tick_ms: u64,
+    /// What is accepted and has no effect yet; to be told to the operator at load.
+    pub notices: Vec<String>,
+}
+
+/// Whether the request's headers may wait for its body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitForBody {
+    /// Find out.
+    #[default]
+    Auto,
+    /// They may.
+    Yes,
+    /// They may not.
+    No,
+}
+
+/// A named tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name: also its label.
+    pub name: String,
+    /// For `match` in limits.
+    pub class: Option<String>,
+    /// Its share where it comes to shares.
+    pub weight: u32,
+}
+
+/// A model, as clients name it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name; `*` matches every other.
+    pub name: String,
+    /// The encoding to count with.
+    pub encoding: Encoding,
+    /// The encoding is only like the model's own: what is counted is an estimate.
+    pub approximate: bool,
+    /// Output tokens to expect where the client sets no ceiling.
+    pub output_expect: u64,
+    /// The ceiling of output tokens.
+    pub output_max: Option<u64>,
+    /// What its tokens cost.
+    pub price: Price,
+    /// The stable version first. Empty: not split.
+    pub versions: Vec<Version>,
+    /// The draw; `None` where there is nothing to draw.
+    pub split: Option<Split>,
+    /// What pins a caller to a version, first source that yields wins.
+    pub sticky: Vec<Source>,
+}
+
+/// Billionths of a US dollar for one token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input: u64,
+    /// Cached prompt tokens.
+    pub cached: u64,
+    /// Completion tokens.
+    pub output: u64,
+}
+
+/// One version of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its name: label and `x-penstock-version`.
+    pub name: String,
+    /// What to write into the request's `model`.
+    pub model: Option<String>,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// A token limit.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// How refusals name it.
+    pub name: String,
+    /// What has a bucket of its own.
+    pub per: Vec<Source>,
+    /// Applies to this class only.
+    pub class: Option<String>,
+    /// Applies to this model only.
+    pub model: Option<String>,
+    /// The bucket.
+    pub rate: Rate,
+    /// What tokens cost here.
+    pub cost: Weights,
+}
+
+/// Thousandths of a limit's token for one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Prompt tokens.
+    pub input: u64,
+    /// Cached prompt tokens.
+    pub cached: u64,
+    /// Completion tokens.
+    pub output: u64,
+}
+
+impl Weights {
+    /// What so many tokens cost, in thousandths.
+    pub fn cost(&self, prompt: u64, cached: u64, output: u64) -> u64 {
+        let cached = cached.min(prompt);
+        let fresh = prompt.saturating_sub(cached);
+        let cost = fresh.saturating_mul(self.input).saturating_add(cached.saturating_mul(self.cached));
+        cost.saturating_add(output.saturating_mul(self.output))
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration. Empty bytes are an empty document.
+    ///
+    /// # Errors
+    /// All that is wrong with it: path, value and fix for each.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        check::parse(bytes)
+    }
+
+    /// The model that clients call `name`.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        let find = |name: &str| self.models.iter().find(|model| model.name == name);
+        find(name).or_else(|| find("*"))
+    }
+
+    /// The named tenant `name`.
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        let at = self.tenants.binary_search_by(|tenant| tenant.name.as_str().cmp(name)).ok()?;
+        self.tenants.get(at)
+    }
+}

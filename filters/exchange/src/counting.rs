@@ -1,0 +1,100 @@
+//! From texts to tokens: the sinks behind the readers.
+
+use core::hash::Hasher;
+
+use penstock_dialects::Sink;
+use penstock_tokens::{Counter, Encoding};
+use siphasher::sip::SipHasher13;
+
+use crate::config::Config;
+use crate::identity::Secret;
+
+/// Counts the texts of a prompt. Which encoding applies depends on the model, and many clients send the model after
+/// the messages; so every encoding that the configuration uses is counted, which mostly is one.
+pub struct Prompt {
+    secret: Secret,
+    hash: SipHasher13,
+    counts: Vec<(Encoding, Counter, u64)>,
+}
+
+impl Prompt {
+    /// A count for one request.
+    pub fn new(config: &Config, secret: Secret) -> Self {
+        let mut counts: Vec<(Encoding, Counter, u64)> = Vec::new();
+        for model in &config.models {
+            if !counts.iter().any(|(encoding, ..)| *encoding == model.encoding) {
+                counts.push((model.encoding, Counter::new(model.encoding), 0));
+            }
+        }
+        Self { secret, hash: secret.hasher(), counts }
+    }
+
+    /// The tokens of all texts in `encoding`.
+    pub fn tokens(&self, encoding: Encoding) -> u64 {
+        self.counts.iter().find(|(known, ..)| *known == encoding).map_or(0, |(.., tokens)| *tokens)
+    }
+
+    /// The keyed hash of all texts.
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+}
+
+impl Sink for Prompt {
+    fn part(&mut self, text: &str) {
+        self.hash.write(text.as_bytes());
+        for (_, counter, _) in &mut self.counts {
+            counter.push(text);
+        }
+    }
+
+    fn end(&mut self) {
+        self.hash.write_u8(0);
+        for (_, counter, tokens) in &mut self.counts {
+            *tokens = tokens.saturating_add(counter.finish());
+        }
+    }
+
+    fn restart(&mut self) {
+        self.hash = self.secret.hasher();
+        for (_, counter, tokens) in &mut self.counts {
+            counter.finish();
+            *tokens = 0;
+        }
+    }
+}
+
+/// Watches what is generated.
+pub struct Completion {
+    counter: Counter,
+    /// Pieces of the answer that carried text: what a stream has brought so far.
+    pub deltas: u64,
+    any: bool,
+}
+
+impl Completion {
+    /// For an answer in `encoding`.
+    pub fn new(encoding: Encoding) -> Self {
+        Self { counter: Counter::new(encoding), deltas: 0, any: false }
+    }
+
+    /// The tokens of everything that was generated, as one text.
+    pub fn tokens(&mut self) -> u64 {
+        self.counter.finish()
+    }
+}
+
+impl Sink for Completion {
+    fn part(&mut self, text: &str) {
+        self.any = true;
+        self.counter.push(text);
+    }
+
+    fn end(&mut self) {
+        if core::mem::take(&mut self.any) {
+            self.deltas = self.deltas.saturating_add(1);
+        }
+    }
+
+    fn restart(&mut self) {}
+}

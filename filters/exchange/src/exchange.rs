@@ -1,0 +1,546 @@
+//! The life of one request.
+
+use std::rc::Rc;
+
+use penstock_bucket::Refusal;
+use penstock_dialects::refusal::{self, Kind};
+use penstock_dialects::splice::quoted;
+use penstock_dialects::{Answer, Ask, Asked, Dialect, Ignore, Splice, Unreadable, json::Fault};
+use penstock_pending::Series;
+use penstock_tokens::framing;
+
+use crate::config::{Config, Model, Policy};
+use crate::counting::{Completion, Prompt};
+use crate::facts::{FILTER_STATE, Facts, Outcome, Used};
+use crate::identity::{ANONYMOUS, Caller, header};
+use crate::limits::{self, Charge, Refused, Standing};
+use crate::metrics::{Labels, Metric, OTHER};
+use crate::port::{Effect, Event, Headers, Level, World};
+use crate::worker::UNSPLIT;
+
+/// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
+pub struct Exchange {
+    id: u32,
+    config: Rc<Config>,
+    state: State,
+    dialect: Dialect,
+    facts: Facts,
+    caller: Caller,
+    /// An earlier plugin in the row has read this request already.
+    told: bool,
+    charges: Vec<Charge>,
+    standing: Option<Standing>,
+    response: Response,
+    started: u64,
+}
+
+enum State {
+    /// Nothing has happened.
+    New,
+    /// Not ours: passes untouched.
+    Foreign,
+    /// Held back until its body has been read.
+    Reading(Box<(Ask, Prompt)>),
+    /// Let go, or refused.
+    Decided,
+    /// Over.
+    Closed,
+}
+
+/// What is known of the response.
+#[derive(Default)]
+struct Response {
+    status: Option<u16>,
+    complete: bool,
+    reader: Option<Box<(Answer, Completion)>>,
+    first_token: Option<u64>,
+    last_token: u64,
+}
+
+/// The label of a model: the wildcard has none of its own.
+pub(crate) fn model_label(name: &str) -> String {
+    if name == "*" { OTHER } else { name }.to_owned()
+}
+
+impl Exchange {
+    /// A new one. `id` is unique among those of the same worker that are alive.
+    pub fn new(id: u32, config: Rc<Config>) -> Self {
+        Self {
+            id,
+            config,
+            state: State::New,
+            dialect: Dialect::OpenAiChat,
+            facts: Facts::default(),
+            caller: Caller::default(),
+            told: false,
+            charges: Vec::new(),
+            standing: None,
+            response: Response::default(),
+            started: 0,
+        }
+    }
+
+    /// Whether the request is being held back.
+    pub fn is_holding(&self) -> bool {
+        matches!(self.state, State::Reading(_))
+    }
+
+    /// Whether request and response pass untouched.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.state, State::New | State::Foreign | State::Closed)
+    }
+
+    /// Something happened.
+    pub fn on(&mut self, event: Event<'_>, world: &mut World<'_>) {
+        match event {
+            Event::RequestHead { headers, end } => self.request_head(headers, end, world),
+            Event::RequestChunk { bytes, end } => self.request_chunk(bytes, end, world),
+            Event::ResponseHead { headers, end } => self.response_head(headers, end, world),
+            Event::ResponseChunk { bytes, end } => self.response_chunk(bytes, end, world),
+            Event::Closed => self.closed(world),
+        }
+    }
+
+    fn request_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
+        self.started = world.now;
+        let prior = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode);
+        self.told = prior.is_some();
+        if !self.told {
+            for (name, _) in headers.iter().filter(|(name, _)| name.starts_with("x-penstock-")) {
+                world.out.push(Effect::DropRequestHeader(name.clone()));
+            }
+        }
+        let path = header(headers, ":path").unwrap_or_default();
+        let method = header(headers, ":method").unwrap_or_default();
+        let Some(dialect) = Dialect::of(method, path, &self.config.path_prefixes) else {
+            self.state = State::Foreign;
+            return;
+        };
+        self.dialect = dialect;
+        self.facts = prior.unwrap_or_default();
+        let tenant = self.told.then(|| self.facts.tenant.clone());
+        let secret = world.worker.secret;
+        self.caller = Caller::identify(&self.config, &secret, headers, world.properties, tenant);
+        if !self.told {
+            self.facts.tenant.clone_from(&self.caller.tenant);
+            self.facts.class = self.config.tenant(&self.caller.tenant).and_then(|tenant| tenant.class.clone());
+            self.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
+            if self.config.deny_anonymous && self.facts.tenant == ANONYMOUS {
+                let message = "no identity was found in the request; send the credentials that this gateway asks for";
+                return self.refuse(Outcome::Denied, Kind::Authentication, message, None, Vec::new(), world);
+            }
+        }
+        let splices = world.worker.stages.route && self.version_model_differs();
+        if self.told && !splices {
+            return self.decide(None, world);
+        }
+        if header(headers, "content-encoding").is_some_and(|coding| coding != b"identity") {
+            return self.unreadable(Unreadable { at: 0, what: Fault::Encoded }, world);
+        }
+        if end {
+            return self.unreadable(Unreadable { at: 0, what: Fault::Empty }, world);
+        }
+        let prompt = Prompt::new(&self.config, secret);
+        self.state = State::Reading(Box::new((Ask::new(dialect), prompt)));
+        world.out.push(Effect::Pause);
+    }
+
+    /// Whether some version of the model that an earlier plugin named rewrites the request.
+    fn version_model_differs(&self) -> bool {
+        let model = self.config.model(&self.facts.model);
+        model.is_some_and(|model| model.versions.iter().any(|version| version.model.is_some()))
+    }
+
+    fn request_chunk(&mut self, bytes: &[u8], end: bool, world: &mut World<'_>) {
+        let State::Reading(reading) = &mut self.state else { return };
+        let (ask, prompt) = reading.as_mut();
+        let read = if self.told { ask.push(bytes, &mut Ignore) } else { ask.push(bytes, prompt) };
+        if let Err(error) = read {
+            return self.unreadable(error, world);
+        }
+        if !end {
+            return;
+        }
+        let State::Reading(reading) = core::mem::replace(&mut self.state, State::Decided) else { return };
+        let (ask, mut prompt) = *reading;
+        match ask.finish(&mut prompt) {
+            Err(error) => self.unreadable(error, world),
+            Ok(asked) if self.told => self.decide(Some(&asked), world),
+            Ok(asked) => self.count(&asked, &prompt, world),
+        }
+    }
+
+    fn unreadable(&mut self, error: Unreadable, world: &mut World<'_>) {
+        match self.config.unreadable {
+            Some(Policy::Pass) => self.pass(world),
+            _ => {
+                let message = format!("penstock: {error}");
+                self.refuse(Outcome::ClientError, Kind::InvalidRequest, &message, None, Vec::new(), world);
+            }
+        }
+    }
+
+    fn pass(&mut self, world: &mut World<'_>) {
+        self.state = State::Foreign;
+        world.out.push(Effect::Resume);
+    }
+
+    /// The first stage: what the request asks and what it costs.
+    fn count(&mut self, asked: &Asked, prompt: &Prompt, world: &mut World<'_>) {
+        let Some(name) = &asked.model else {
+            let message = "model is missing; name the model in the request";
+            return match self.config.unreadable {
+                Some(Policy::Pass) => self.pass(world),
+                _ => self.refuse(
+                    Outcome::ClientError,
+                    Kind::InvalidRequest,
+                    message,
+                    Some("model"),
+                    Vec::new(),
+                    world,
+                ),
+            };
+        };
+        let config = self.config.clone();
+        let Some(model) = config.model(name) else {
+            return match config.unknown_model {
+                Some(Policy::Refuse) => {
+                    let message = format!("the model {name:?} is not served here");
+                    self.refuse(
+                        Outcome::ClientError,
+                        Kind::InvalidRequest,
+                        &message,
+                        Some("model"),
+                        Vec::new(),
+                        world,
+                    );
+                }
+                _ => self.pass(world),
+            };
+        };
+        let texts = prompt.tokens(model.encoding);
+        let facts = &mut self.facts;
+        facts.model.clone_from(&model.name);
+        facts.prompt_tokens = texts.saturating_add(framing::chat(asked.messages, asked.names));
+        facts.estimated = model.approximate;
+        facts.prompt_hash = format!("{:016x}", prompt.hash());
+        facts.stream = asked.stream;
+        facts.max_output = asked.max_output;
+        let each = asked.max_output.unwrap_or(model.output_expect).min(model.output_max.unwrap_or(u64::MAX));
+        facts.expected_output = each.saturating_mul(asked.choices);
+        self.decide(Some(asked), world);
+    }
+
+    /// The stages after counting, in order. `asked` is there where the body may be edited.
+    fn decide(&mut self, asked: Option<&Asked>, world: &mut World<'_>) {
+        self.state = State::Decided;
+        let config = self.config.clone();
+        let Some(model) = config.model(&self.facts.model) else {
+            return self.pass(world);
+        };
+        if world.worker.stages.limit && !self.charge(world) {
+            return;
+        }
+        if !self.told {
+            world.out.push(Effect::RequestHeader("x-penstock-model", self.facts.model.clone().into_bytes()));
+            world.out.push(Effect::RequestHeader("x-penstock-tenant", self.facts.tenant.clone().into_bytes()));
+        }
+        if world.worker.stages.route {
+            self.route(model, asked, world);
+        }
+        if world.worker.stages.pending {
+            let series = Series { model: model_label(&model.name), version: self.version_label() };
+            world.worker.ledger.admit(self.id, series, self.facts.prompt_tokens, self.facts.expected_output);
+        }
+        world.out.push(Effect::Publish(self.facts.encode()));
+        world.out.push(Effect::Resume);
+    }
+
+    /// The limit stage. `false` where the request was refused.
+    fn charge(&mut self, world: &mut World<'_>) -> bool {
+        let secret = world.worker.secret;
+        let admitted = limits::admit(&self.config, &secret, &self.caller, &self.facts, world.now, world.store);
+        match admitted {
+            Ok(admitted) => {
+                self.charges = admitted.charges;
+                self.standing = admitted.standing;
+                if admitted.retries > 0 {
+                    world.out.push(Effect::Count(Metric::SharedContention, Vec::new(), admitted.retries));
+                }
+                true
+            }
+            Err(Refused::Contended) if self.config.contended == Some(Policy::Pass) => {
+                world.out.push(Effect::Log(Level::Warn, "limits were not charged: shared state is contended".into()));
+                true
+            }
+            Err(Refused::Contended) => {
+                let retry = vec![("retry-after", "1".to_owned())];
+                let message = "the limits' state is contended; try again";
+                self.refuse(Outcome::Shed, Kind::Overloaded, message, None, retry, world);
+                false
+            }
+            Err(Refused::Limit { standing, cost, refusal }) => {
+                self.limited(standing, cost, refusal, world);
+                false
+            }
+        }
+    }
+
+    fn limited(&mut self, standing: Standing, cost: u64, refusal: Refusal, world: &mut World<'_>) {
+        let Standing { limit, burst, remaining, .. } = &standing;
+        let (kind, message, wait) = match refusal {
+            Refusal::Never { burst } => (
+                Kind::TooLarge,
+                format!("the request needs {cost} tokens and limit {limit:?} never holds more than {burst}; send less or lower max_tokens"),
+                None,
+            ),
+            Refusal::NotYet { wait } => {
+                let ms = wait.div_ceil(1_000_000);
+                (
+                    Kind::RateLimit,
+                    format!("limit {limit:?} of {burst} tokens is reached: {remaining} left, {cost} needed; try again in {ms} ms"),
+                    Some(ms),
+                )
+            }
+        };
+        let mut headers = vec![("x-penstock-limit", limit.clone())];
+        if let Some(ms) = wait {
+            headers.push(("retry-after", ms.div_ceil(1000).to_string()));
+            headers.push(("retry-after-ms", ms.to_string()));
+        }
+        self.facts.limit = Some(limit.clone());
+        self.standing = Some(standing);
+        self.refuse(Outcome::Limited, kind, &message, None, headers, world);
+    }
+
+    /// The route stage: draws the version, and writes the version's model into the body.
+    fn route(&mut self, model: &Model, asked: Option<&Asked>, world: &mut World<'_>) {
+        let Some(split) = &model.split else { return };
+        let key = model.sticky.iter().find_map(|source| self.caller.value(source, &model.name));
+        let point = key.map_or((world.entropy >> 32) as u32, |key| penstock_canary::point(&model.name, key));
+        let Some(version) = model.versions.get(split.draw(point)) else { return };
+        self.facts.version = Some(version.name.clone());
+        world.out.push(Effect::RequestHeader("x-penstock-version", version.name.clone().into_bytes()));
+        if let (Some(with), Some(asked)) = (&version.model, asked)
+            && asked.model.as_deref() != Some(with)
+        {
+            let splice = |at: &core::ops::Range<usize>| Splice { at: at.clone(), with: quoted(with) };
+            world.out.push(Effect::Splice(asked.model_spans.iter().map(splice).collect()));
+        }
+    }
+
+    fn version_label(&self) -> String {
+        self.facts.version.clone().unwrap_or_else(|| UNSPLIT.to_owned())
+    }
+
+    fn refuse(
+        &mut self,
+        outcome: Outcome,
+        kind: Kind,
+        message: &str,
+        param: Option<&str>,
+        mut headers: Vec<(&'static str, String)>,
+        world: &mut World<'_>,
+    ) {
+        self.state = State::Decided;
+        self.facts.outcome = Some(outcome);
+        headers.push(("content-type", "application/json".to_owned()));
+        world.out.push(Effect::Publish(self.facts.encode()));
+        let body = refusal::body(self.dialect, kind, message, param);
+        world.out.push(Effect::Reply { status: kind.status(), headers, body });
+    }
+
+    fn response_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
+        if self.is_foreign() {
+            return;
+        }
+        let status = header(headers, ":status").and_then(|status| core::str::from_utf8(status).ok()?.parse().ok());
+        self.response.status = status;
+        self.response.complete = end;
+        self.learn(world);
+        let stages = world.worker.stages;
+        if stages.count && !self.facts.model.is_empty() {
+            let tokens = self.facts.prompt_tokens.to_string().into_bytes();
+            world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
+        }
+        if stages.route
+            && let Some(version) = &self.facts.version
+        {
+            world.out.push(Effect::ResponseHeader("x-penstock-version", version.clone().into_bytes()));
+        }
+        if let Some(standing) = self.standing.as_ref().filter(|_| stages.limit) {
+            for (name, value) in [
+                ("x-ratelimit-limit-tokens", standing.burst.to_string()),
+                ("x-ratelimit-remaining-tokens", standing.remaining.to_string()),
+                ("x-ratelimit-reset-tokens", seconds(standing.reset)),
+            ] {
+                world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
+            }
+        }
+        if self.facts.outcome.is_none() && status.is_some_and(|status| (200..300).contains(&status)) {
+            let kind = header(headers, "content-type").unwrap_or_default();
+            let encoding = self.config.model(&self.facts.model).map(|model| model.encoding);
+            self.response.reader = encoding.map(|encoding| {
+                let events = kind.starts_with(b"text/event-stream");
+                Box::new((Answer::new(self.dialect, events), Completion::new(encoding)))
+            });
+        }
+    }
+
+    fn response_chunk(&mut self, bytes: &[u8], end: bool, world: &mut World<'_>) {
+        self.response.complete = end;
+        let Some(reader) = &mut self.response.reader else { return };
+        let (answer, completion) = reader.as_mut();
+        let before = completion.deltas;
+        answer.push(bytes, completion);
+        let fresh = completion.deltas.saturating_sub(before);
+        if fresh > 0 {
+            self.response.first_token.get_or_insert(world.now);
+            self.response.last_token = world.now;
+            world.worker.ledger.first_token(self.id);
+            world.worker.ledger.decoded(self.id, fresh);
+        }
+    }
+
+    /// A plugin that runs by itself asks what later ones found; the all-in-one knows.
+    fn learn(&mut self, world: &World<'_>) {
+        if world.worker.stages == crate::Stages::ALL {
+            return;
+        }
+        if let Some(facts) = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode) {
+            self.facts.version = self.facts.version.take().or(facts.version);
+            self.facts.limit = self.facts.limit.take().or(facts.limit);
+            self.facts.outcome = self.facts.outcome.or(facts.outcome);
+        }
+    }
+
+    fn closed(&mut self, world: &mut World<'_>) {
+        let ours = !self.is_foreign();
+        let state = core::mem::replace(&mut self.state, State::Closed);
+        world.worker.ledger.done(self.id);
+        if !ours {
+            return;
+        }
+        self.learn(world);
+        let forwarded = matches!(state, State::Decided) && self.facts.outcome.is_none();
+        let reading = matches!(state, State::Reading(_));
+        let outcome = self.facts.outcome.unwrap_or_else(|| self.outcome(reading, world));
+        let used = if forwarded { self.used(outcome) } else { None };
+        let first_token = self.response.first_token;
+        self.facts.outcome = Some(outcome);
+        self.facts.used = used;
+        self.facts.ttft_ms = first_token.map(|at| at.saturating_sub(self.started) / 1_000_000);
+        let charges = core::mem::take(&mut self.charges);
+        if limits::settle(&charges, used, world.now, world.store) > 0 {
+            world.out.push(Effect::Log(Level::Warn, "limits were not settled: shared state is contended".into()));
+        }
+        if world.worker.stages.count {
+            self.totals(outcome, used, world);
+        }
+        if world.worker.stages.pending {
+            self.latencies(used, world);
+        }
+        world.out.push(Effect::Publish(self.facts.encode()));
+    }
+
+    /// How a request that was let go ended.
+    fn outcome(&self, reading: bool, world: &World<'_>) -> Outcome {
+        let details = world.properties.get(&["response", "code_details"]).unwrap_or_default();
+        let left = b"downstream";
+        let client_left = details.windows(left.len()).any(|window| window == left);
+        match self.response.status {
+            Some(status @ 400..) if status < 500 => Outcome::ClientError,
+            Some(500..) => Outcome::UpstreamError,
+            Some(_) if self.response.complete => Outcome::Ok,
+            None if reading => Outcome::Abandoned,
+            _ if client_left => Outcome::Abandoned,
+            _ => Outcome::UpstreamError,
+        }
+    }
+
+    /// What a forwarded request used: what the server says, else what can be known without it. A request that failed
+    /// before its first token used nothing; one that the client left has been read by then.
+    fn used(&mut self, outcome: Outcome) -> Option<Used> {
+        let reader = self.response.reader.as_deref_mut();
+        if let Some(usage) = reader.as_ref().and_then(|(answer, _)| answer.usage()) {
+            return Some(usage.into());
+        }
+        let completion = reader.map_or(0, |(_, completion)| completion.tokens());
+        let worked = matches!(outcome, Outcome::Ok | Outcome::Abandoned) || completion > 0;
+        worked.then_some(Used { prompt: self.facts.prompt_tokens, completion, counted: true, ..Used::default() })
+    }
+
+    fn totals(&self, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
+        let labels: Labels = vec![
+            if self.facts.model.is_empty() { OTHER.to_owned() } else { model_label(&self.facts.model) },
+            self.version_label(),
+            match self.config.tenant(&self.facts.tenant) {
+                Some(tenant) => tenant.name.clone(),
+                None => OTHER.to_owned(),
+            },
+        ];
+        let with = |last: &str| labels.iter().cloned().chain([last.to_owned()]).collect::<Labels>();
+        world.out.push(Effect::Count(Metric::Requests, with(outcome.label()), 1));
+        let Some(used) = used else { return };
+        for (kind, tokens) in [
+            ("prompt", used.prompt),
+            ("cached", used.cached),
+            ("completion", used.completion),
+            ("reasoning", used.reasoning),
+        ] {
+            if tokens > 0 {
+                world.out.push(Effect::Count(Metric::Tokens, with(kind), tokens));
+            }
+        }
+        let Some(model) = self.config.model(&self.facts.model) else { return };
+        let fresh = used.prompt.saturating_sub(used.cached);
+        let nano = fresh
+            .saturating_mul(model.price.input)
+            .saturating_add(used.cached.saturating_mul(model.price.cached))
+            .saturating_add(used.completion.saturating_mul(model.price.output));
+        let micro = nano.saturating_add(500) / 1000;
+        if micro > 0 {
+            world.out.push(Effect::Count(Metric::Cost, labels.clone(), micro));
+        }
+        if !used.counted {
+            let error = used.prompt.abs_diff(self.facts.prompt_tokens);
+            let labels = labels.iter().take(2).cloned().collect();
+            world.out.push(Effect::Observe(Metric::EstimateError, labels, error));
+        }
+    }
+
+    fn latencies(&self, used: Option<Used>, world: &mut World<'_>) {
+        if used.is_none() {
+            return;
+        }
+        let labels: Labels = vec![model_label(&self.facts.model), self.version_label()];
+        let duration = world.now.saturating_sub(self.started) / 1_000_000;
+        world.out.push(Effect::Observe(Metric::Duration, labels.clone(), duration));
+        if let (Some(ttft), true) = (self.facts.ttft_ms, self.facts.stream) {
+            world.out.push(Effect::Observe(Metric::Ttft, labels.clone(), ttft));
+            let after_first = used.map_or(0, |used| used.completion).saturating_sub(1);
+            let first = self.response.first_token.unwrap_or(self.response.last_token);
+            let decode = self.response.last_token.saturating_sub(first) / 1_000_000;
+            if let Some(between) = decode.checked_div(after_first) {
+                world.out.push(Effect::Observe(Metric::InterToken, labels, between));
+            }
+        }
+    }
+}
+
+/// A header value that may stand in a log: short, and made of token characters.
+fn short_token(value: &[u8]) -> Option<String> {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"._-/:@+".contains(b);
+    let text = core::str::from_utf8(value).ok()?;
+    ((1..=64).contains(&value.len()) && value.iter().all(fits)).then(|| text.to_owned())
+}
+
+/// A duration in the form that OpenAI's `x-ratelimit-reset-*` headers have: `820ms`, `7.5s`.
+fn seconds(nanos: u64) -> String {
+    let ms = nanos.div_ceil(1_000_000);
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}

@@ -1,0 +1,121 @@
+//! What is known of one exchange: the record that goes between plugins and into the access log.
+
+use penstock_dialects::Usage;
+use serde::{Deserialize, Serialize};
+
+/// Where the facts stand for another plugin of the same stream.
+pub const FILTER_STATE: [&str; 2] = ["filter_state", "wasm.penstock.exchange"];
+
+/// How an exchange ended, as `penstock_requests_total{outcome}` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Answered in full.
+    Ok,
+    /// Refused by a limit.
+    Limited,
+    /// Refused because of saturation.
+    Shed,
+    /// Refused because of who asked.
+    Denied,
+    /// Refused or answered with 4xx because of what was asked.
+    ClientError,
+    /// Not answered, or with 5xx, or not to the end.
+    UpstreamError,
+    /// The client left.
+    Abandoned,
+}
+
+impl Outcome {
+    /// As a label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Limited => "limited",
+            Self::Shed => "shed",
+            Self::Denied => "denied",
+            Self::ClientError => "client_error",
+            Self::UpstreamError => "upstream_error",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// Token usage, as the facts carry it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Used {
+    /// All prompt tokens.
+    pub prompt: u64,
+    /// Cached prompt tokens.
+    pub cached: u64,
+    /// All completion tokens.
+    pub completion: u64,
+    /// Reasoning tokens.
+    pub reasoning: u64,
+    /// Counted here, because the server did not report it.
+    pub counted: bool,
+}
+
+impl From<Usage> for Used {
+    fn from(usage: Usage) -> Self {
+        let Usage { prompt, cached, completion, reasoning } = usage;
+        Self { prompt, cached, completion, reasoning, counted: false }
+    }
+}
+
+/// The record. No text of a prompt or completion, and no tenant key that is not a configured name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Facts {
+    /// A configured tenant's name, else a keyed hash, else `anonymous`.
+    pub tenant: String,
+    /// Its class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The configured model; `*` for one that only the wildcard matches.
+    pub model: String,
+    /// The version that was drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the client calls its prompt, from `x-prompt-version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_version: Option<String>,
+    /// A keyed hash of the prompt's texts, in hexadecimal.
+    pub prompt_hash: String,
+    /// Prompt tokens, as counted here.
+    pub prompt_tokens: u64,
+    /// Whether that is an estimate.
+    pub estimated: bool,
+    /// The output ceiling that the client set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// Output tokens that are expected.
+    pub expected_output: u64,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// The limit that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// How it was refused, or how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
+    /// Milliseconds from the request's headers to the first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<u64>,
+}
+
+impl Facts {
+    /// As JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The inverse of [`Facts::encode`]; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}

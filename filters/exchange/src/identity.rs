@@ -1,0 +1,106 @@
+//! Who asks, and by what else the configuration tells callers apart.
+
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use crate::config::{Config, Source};
+use crate::port::{Headers, Properties};
+
+/// The tenant of a caller without identity.
+pub const ANONYMOUS: &str = "anonymous";
+/// Values that are longer are replaced by their hash.
+const VALUE_BYTES_MAX: usize = 256;
+
+/// The key of all hashes that leave the proxy or become keys: drawn once, shared by the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl Secret {
+    /// A hasher under this key (SipHash-1-3).
+    pub fn hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+
+    /// The hash of a list of values; where one ends and the next begins matters.
+    pub fn hash<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = self.hasher();
+        for value in values {
+            hasher.write(&(value.len() as u64).to_le_bytes());
+            hasher.write(value);
+        }
+        hasher.finish()
+    }
+}
+
+/// A caller, as far as the configuration asks.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// A configured tenant's name, else a keyed hash, else [`ANONYMOUS`].
+    pub tenant: String,
+    /// The values of the sources that limits and sticky draws use.
+    values: Vec<(Source, Vec<u8>)>,
+}
+
+impl Caller {
+    /// Looks a caller up. `tenant` is what an earlier plugin found already.
+    pub fn identify(
+        config: &Config,
+        secret: &Secret,
+        headers: &Headers,
+        properties: &dyn Properties,
+        tenant: Option<String>,
+    ) -> Self {
+        let look = |source: &Source| {
+            let value = value(config, source, headers, properties)?;
+            let long = value.len() > VALUE_BYTES_MAX;
+            Some(if long { secret.hash([value.as_slice()]).to_le_bytes().to_vec() } else { value })
+        };
+        let tenant = tenant.unwrap_or_else(|| {
+            let Some(key) = config.tenant_from.iter().find_map(look) else {
+                return ANONYMOUS.to_owned();
+            };
+            let named = core::str::from_utf8(&key).ok().and_then(|name| config.tenant(name));
+            named.map_or_else(|| format!("h-{:016x}", secret.hash([key.as_slice()])), |tenant| tenant.name.clone())
+        });
+        let sticky = config.models.iter().flat_map(|model| &model.sticky);
+        let per = config.limits.iter().flat_map(|limit| &limit.per);
+        let mut values: Vec<(Source, Vec<u8>)> = Vec::new();
+        for source in sticky.chain(per) {
+            if !values.iter().any(|(known, _)| known == source)
+                && let Some(value) = look(source)
+            {
+                values.push((source.clone(), value));
+            }
+        }
+        Self { tenant, values }
+    }
+
+    /// The value of `source` for this caller and `model`.
+    pub fn value<'a>(&'a self, source: &Source, model: &'a str) -> Option<&'a [u8]> {
+        match source {
+            Source::Tenant if self.tenant == ANONYMOUS => None,
+            Source::Tenant => Some(self.tenant.as_bytes()),
+            Source::Model => Some(model.as_bytes()),
+            other => self.values.iter().find(|(known, _)| known == other).map(|(_, value)| value.as_slice()),
+        }
+    }
+}
+
+fn value(config: &Config, source: &Source, headers: &Headers, properties: &dyn Properties) -> Option<Vec<u8>> {
+    let value = match source {
+        Source::Header(name) => header(headers, name).map(<[u8]>::to_vec),
+        Source::Jwt(claim) => {
+            let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", &config.jwt_payload, claim];
+            properties.get(&path)
+        }
+        Source::Property(path) => properties.get(&path.iter().map(String::as_str).collect::<Vec<_>>()),
+        Source::Tenant | Source::Model => None,
+    };
+    value.filter(|value| !value.is_empty())
+}
+
+/// The first header called `name`.
+pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+}

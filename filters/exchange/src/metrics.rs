@@ -1,0 +1,116 @@
+//! The metrics that users see: their names, kinds and labels, in one place.
+
+/// What a metric does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up.
+    Counter,
+    /// Is set.
+    Gauge,
+    /// Is observed.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal $kind:ident [$($label:literal),*],)*) => {
+        /// A metric of the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Metric { $($(#[$doc])* $variant,)* }
+
+        impl Metric {
+            /// Its name, as Prometheus shows it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it does.
+            pub fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// Its labels, in the order in which [`Labels`] gives their values.
+            pub fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($label),*],)* }
+            }
+        }
+
+        /// Every metric's name.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// The labels of the metric called `name`.
+        pub fn labels(name: &str) -> Option<&'static [&'static str]> {
+            match name { $($name => Some(&[$($label),*]),)* _ => None }
+        }
+    };
+}
+
+metrics! {
+    /// Tokens admitted and not yet done.
+    PendingTokens = "penstock_pending_tokens" Gauge ["model", "version", "phase"],
+    /// Requests admitted and not yet done.
+    PendingRequests = "penstock_pending_requests" Gauge ["model", "version"],
+    /// Requests by how they ended.
+    Requests = "penstock_requests_total" Counter ["model", "version", "tenant", "outcome"],
+    /// Tokens used.
+    Tokens = "penstock_tokens_total" Counter ["model", "version", "tenant", "kind"],
+    /// What they cost, in millionths of a US dollar.
+    Cost = "penstock_cost_microdollars_total" Counter ["model", "version", "tenant"],
+    /// From the request's headers to the first token.
+    Ttft = "penstock_ttft_milliseconds" Histogram ["model", "version"],
+    /// Between tokens: decode time over the tokens after the first.
+    InterToken = "penstock_inter_token_milliseconds" Histogram ["model", "version"],
+    /// From the request's headers to the end.
+    Duration = "penstock_duration_milliseconds" Histogram ["model", "version"],
+    /// How far the count was from what the server reported.
+    EstimateError = "penstock_estimate_error_tokens" Histogram ["model", "version"],
+    /// 0 no traffic, 1 serving, 2 rolled back.
+    CanaryState = "penstock_canary_state" Gauge ["model", "version"],
+    /// Updates of shared state that another worker won.
+    SharedContention = "penstock_shared_contention_total" Counter [],
+}
+
+/// Every label name that any metric has: the tags that Envoy has to extract.
+pub const TAGS: &[&str] = &["model", "version", "tenant", "outcome", "kind", "phase"];
+
+/// Label values, in the order of [`Metric::labels`].
+pub type Labels = Vec<String>;
+
+/// The stat name that Envoy splits into name and labels: `tag=.=value;.;` for each, then the name.
+pub fn stat_name(metric: Metric, values: &[String]) -> String {
+    let mut out = String::new();
+    for (label, value) in metric.labels().iter().zip(values) {
+        out.push_str(label);
+        out.push_str("=.=");
+        out.push_str(value);
+        out.push_str(";.;");
+    }
+    out.push_str(metric.name());
+    out
+}
+
+/// The label value of whatever has no name of its own.
+pub const OTHER: &str = "other";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_names_have_the_shape_that_the_tags_expect() {
+        let name = stat_name(Metric::PendingTokens, &["chat".into(), "v1".into(), "prefill".into()]);
+        assert_eq!(name, "model=.=chat;.;version=.=v1;.;phase=.=prefill;.;penstock_pending_tokens");
+        assert_eq!(stat_name(Metric::SharedContention, &[]), "penstock_shared_contention_total");
+    }
+
+    #[test]
+    fn tags_are_the_labels_and_none_ends_another() {
+        for name in NAMES {
+            for label in labels(name).unwrap() {
+                assert!(TAGS.contains(label), "{label}");
+            }
+        }
+        for a in TAGS {
+            assert!(TAGS.iter().all(|b| a == b || !a.ends_with(b)), "{a} ends with another tag");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What an exchange is told, what it answers, and what it needs of the outside.
+
+use penstock_dialects::Splice;
+
+use crate::Worker;
+use crate::metrics::{Labels, Metric};
+
+/// The headers of one message, names in lower case, in the order of the wire.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// What happens to a request.
+pub enum Event<'a> {
+    /// Its headers are here.
+    RequestHead {
+        /// With the pseudo headers `:method` and `:path`.
+        headers: &'a Headers,
+        /// There is no body.
+        end: bool,
+    },
+    /// The next bytes of its body are here.
+    RequestChunk {
+        /// Those that were not given before.
+        bytes: &'a [u8],
+        /// They are the last.
+        end: bool,
+    },
+    /// The response's headers are here; also those of a reply that the proxy itself makes.
+    ResponseHead {
+        /// With the pseudo header `:status`.
+        headers: &'a Headers,
+        /// There is no body.
+        end: bool,
+    },
+    /// The next bytes of the response's body are here.
+    ResponseChunk {
+        /// They.
+        bytes: &'a [u8],
+        /// They are the last.
+        end: bool,
+    },
+    /// It is over, however it ended. Comes once, last.
+    Closed,
+}
+
+/// What an exchange wants done. In this order, and all before the next event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Set a request header, replacing others of that name.
+    RequestHeader(&'static str, Vec<u8>),
+    /// Remove a request header.
+    DropRequestHeader(String),
+    /// Set a response header, replacing others of that name.
+    ResponseHeader(&'static str, Vec<u8>),
+    /// Edit the request's body, which has been held back.
+    Splice(Vec<Splice>),
+    /// Hold the request back until [`Effect::Resume`] or [`Effect::Reply`].
+    Pause,
+    /// Let the request go.
+    Resume,
+    /// Answer the request here.
+    Reply {
+        /// HTTP status.
+        status: u32,
+        /// Besides the content type.
+        headers: Vec<(&'static str, String)>,
+        /// JSON.
+        body: Vec<u8>,
+    },
+    /// Leave the facts for later plugins and the access log.
+    Publish(Vec<u8>),
+    /// Add to a counter. The amount is not zero.
+    Count(Metric, Labels, u64),
+    /// Set a gauge.
+    Gauge(Metric, Labels, u64),
+    /// Observe a value of a histogram.
+    Observe(Metric, Labels, u64),
+    /// Say something to the operator. Never contains text of a prompt or a completion.
+    Log(Level, String),
+}
+
+/// How much an operator should care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something was done otherwise than configured.
+    Warn,
+    /// Something that happens once.
+    Info,
+}
+
+/// A value could not be updated because others kept updating it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contended;
+
+/// What all workers share: values of bytes under keys, updated one at a time.
+pub trait Store {
+    /// The value under `key`.
+    fn get(&mut self, key: &str) -> Option<Vec<u8>>;
+
+    /// Replaces the value under `key` by what `change` makes of it; `change` may be called again when others were
+    /// faster. Where it answers `None` the value stays. Returns how many times others were faster.
+    ///
+    /// # Errors
+    /// [`Contended`] after a bounded number of attempts.
+    fn update(
+        &mut self,
+        key: &str,
+        change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
+    ) -> Result<u32, Contended>;
+}
+
+/// What the proxy knows of the current request, by path.
+pub trait Properties {
+    /// The value at `path`, as the proxy serialises it.
+    fn get(&self, path: &[&str]) -> Option<Vec<u8>>;
+}
+
+/// What surrounds one event.
+pub struct World<'a> {
+    /// Nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// A fresh random number.
+    pub entropy: u64,
+    /// What all workers share.
+    pub store: &'a mut dyn Store,
+    /// What the proxy knows of the request.
+    pub properties: &'a dyn Properties,
+    /// What the exchanges of this VM share.
+    pub worker: &'a mut Worker,
+    /// Where the effects go.
+    pub out: &'a mut Vec<Effect>,
+}

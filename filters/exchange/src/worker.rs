@@ -1,0 +1,131 @@
+//! What the exchanges of one VM share, and the heartbeat.
+
+use std::rc::Rc;
+
+use penstock_pending::slot::{SLOTS, Slot};
+use penstock_pending::{Ledger, Series, Sum};
+
+use crate::Stages;
+use crate::config::Config;
+use crate::identity::Secret;
+use crate::metrics::Metric;
+use crate::port::{Effect, Store};
+
+/// A slot that was silent for this long no longer counts, in ticks.
+const SILENCE_TICKS: u64 = 6;
+/// A slot that was silent for this many times that long may be taken over.
+const TAKEOVER: u64 = 4;
+/// The version label of a model that is not split.
+pub const UNSPLIT: &str = "default";
+
+const SECRET: &str = "penstock/secret";
+const SERIES: &str = "penstock/series";
+
+/// One VM's share of the work.
+pub struct Worker {
+    /// The configuration in force.
+    pub config: Rc<Config>,
+    /// The stages that this plugin runs.
+    pub stages: Stages,
+    /// What is in flight here.
+    pub ledger: Ledger,
+    pub(crate) secret: Secret,
+    owner: u64,
+    slot: Option<u32>,
+}
+
+impl Worker {
+    /// A worker with a configuration. `entropy` tells it from all others.
+    pub fn new(config: Config, stages: Stages, entropy: [u64; 3], store: &mut dyn Store) -> Self {
+        let [owner, a, b] = entropy;
+        let mut secret = Secret::default();
+        let _ = store.update(SECRET, &mut |old| match old.and_then(|old| <[u8; 16]>::try_from(old).ok()) {
+            Some(known) => {
+                secret = Secret(known);
+                None
+            }
+            None => {
+                secret = Secret((u128::from(a) << 64 | u128::from(b)).to_le_bytes());
+                Some(secret.0.to_vec())
+            }
+        });
+        let worker = Self {
+            config: Rc::new(config),
+            stages,
+            ledger: Ledger::default(),
+            secret,
+            owner: owner.max(1),
+            slot: None,
+        };
+        if stages.pending {
+            worker.register(store);
+        }
+        worker
+    }
+
+    /// Every series that this process ever showed stays in a list, so that each keeps being set: a gauge of a model that
+    /// the next configuration does not have goes to zero and not stale.
+    fn register(&self, store: &mut dyn Store) {
+        let series = self.config.models.iter().flat_map(|model| {
+            let unsplit = model.versions.is_empty().then(|| UNSPLIT.to_owned());
+            let versions = model.versions.iter().map(|version| version.name.clone()).chain(unsplit);
+            versions.map(|version| Series { model: crate::exchange::model_label(&model.name), version })
+        });
+        let series: Vec<Series> = series.collect();
+        let _ = store.update(SERIES, &mut |old| {
+            let mut list = old.and_then(Slot::decode).unwrap_or_default();
+            for series in &series {
+                if !list.rows.iter().any(|(known, _)| known == series) {
+                    list.rows.push((series.clone(), Sum::default()));
+                }
+            }
+            Some(list.encode())
+        });
+    }
+
+    /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
+    pub fn tick(&mut self, now: u64, store: &mut dyn Store, out: &mut Vec<Effect>) {
+        if !self.stages.pending {
+            return;
+        }
+        let silence_max = self.config.tick_ms.saturating_mul(1_000_000).saturating_mul(SILENCE_TICKS);
+        let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
+        if !self.slot.is_some_and(|slot| self.write(slot, &own, silence_max, store)) {
+            let free = (0..SLOTS).find(|slot| self.write(*slot, &own, silence_max, store));
+            self.slot = free;
+        }
+        let mut totals = store.get(SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;
+        for slot in 0..SLOTS {
+            let Some(bytes) = store.get(&slot_key(slot)) else { break };
+            let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
+            for (series, sum) in slot.rows {
+                if let Some((_, total)) = totals.iter_mut().find(|(known, _)| *known == series) {
+                    total.add(sum);
+                }
+            }
+        }
+        for (Series { model, version }, sum) in totals {
+            let labels = [model, version];
+            for (phase, tokens) in [("prefill", sum.prefill), ("decode", sum.decode)] {
+                let labels = labels.iter().cloned().chain([phase.to_owned()]).collect();
+                out.push(Effect::Gauge(Metric::PendingTokens, labels, tokens));
+            }
+            out.push(Effect::Gauge(Metric::PendingRequests, labels.to_vec(), sum.requests));
+        }
+    }
+
+    /// Writes a slot if it is this worker's, or nobody's for long enough.
+    fn write(&self, slot: u32, own: &Slot, silence_max: u64, store: &mut dyn Store) -> bool {
+        let mut mine = false;
+        let written = store.update(&slot_key(slot), &mut |old| {
+            let other = old.and_then(Slot::decode).filter(|old| old.owner != self.owner);
+            mine = !other.is_some_and(|other| other.lives(own.beat, silence_max.saturating_mul(TAKEOVER)));
+            mine.then(|| own.encode())
+        });
+        mine && written.is_ok()
+    }
+}
+
+fn slot_key(slot: u32) -> String {
+    format!("penstock/pending/{slot}")
+}

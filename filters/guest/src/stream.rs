@@ -1,0 +1,97 @@
+//! The stream context: one request's callbacks.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use penstock_exchange::{Event, Exchange, World};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, BufferType, MapType};
+
+use crate::abi;
+use crate::host::{self, Progress, Shared, entropy};
+use crate::root::Plugin;
+
+/// One request.
+pub struct Stream {
+    exchange: Exchange,
+    plugin: Rc<RefCell<Plugin>>,
+    /// Bytes of the request's body that the exchange has been given. They stay in the proxy's buffer meanwhile.
+    read: usize,
+    replied: bool,
+}
+
+impl Stream {
+    /// For a new exchange of `plugin`.
+    pub fn new(exchange: Exchange, plugin: Rc<RefCell<Plugin>>) -> Self {
+        Self { exchange, plugin, read: 0, replied: false }
+    }
+
+    fn tell(&mut self, event: Event<'_>) -> Progress {
+        // Host calls do not call back into the plugin while one of its callbacks runs, except that a reply runs the
+        // response's callbacks: those find the plugin borrowed, and the reply has been written in full by then.
+        let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return Progress::Unsaid };
+        let Plugin { worker, metrics, effects } = &mut *plugin;
+        let mut world = World {
+            now: abi::now(),
+            entropy: entropy(),
+            store: &mut Shared,
+            properties: &host::Stream,
+            worker,
+            out: effects,
+        };
+        self.exchange.on(event, &mut world);
+        let progress = metrics.run(effects);
+        self.replied |= progress == Progress::Replied;
+        progress
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {
+        let headers = abi::headers(MapType::HttpRequestHeaders).unwrap_or_default();
+        match self.tell(Event::RequestHead { headers: &headers, end }) {
+            Progress::Held | Progress::Replied => Action::Pause,
+            Progress::Unsaid | Progress::Released => Action::Continue,
+        }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        if self.replied {
+            return Action::Pause;
+        }
+        if !self.exchange.is_holding() {
+            return Action::Continue;
+        }
+        let fresh = size.saturating_sub(self.read);
+        let bytes = abi::buffer(BufferType::HttpRequestBody, self.read, fresh).unwrap_or_default();
+        self.read = self.read.saturating_add(bytes.len());
+        match self.tell(Event::RequestChunk { bytes: &bytes, end }) {
+            Progress::Released => Action::Continue,
+            Progress::Replied => Action::Pause,
+            Progress::Held | Progress::Unsaid if self.exchange.is_holding() => Action::Pause,
+            Progress::Held | Progress::Unsaid => Action::Continue,
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end: bool) -> Action {
+        if !self.exchange.is_foreign() {
+            let headers = abi::headers(MapType::HttpResponseHeaders).unwrap_or_default();
+            self.tell(Event::ResponseHead { headers: &headers, end });
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        if !self.exchange.is_foreign() && !self.replied {
+            let bytes = abi::buffer(BufferType::HttpResponseBody, 0, size).unwrap_or_default();
+            self.tell(Event::ResponseChunk { bytes: &bytes, end });
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.tell(Event::Closed);
+    }
+}

@@ -1,0 +1,143 @@
+//! What is in flight: for every model version the prompt tokens that wait for their first answer, and the output
+//! tokens that are still to come.
+//!
+//! A [`Ledger`] is one worker's truth, kept in memory and never shared. What is shared is a [`slot`]: the ledger's sums
+//! under a heartbeat, written whole. The process's truth is the sum over the slots that still beat, so a worker that
+//! died takes its tokens with it, and there is no counter that could drift.
+//!
+//! What this crate does not do: decide whether to shed, or talk to anybody.
+
+pub mod slot;
+
+use hashbrown::HashMap;
+
+/// A model version, as it is labelled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Series {
+    /// The configured model name.
+    pub model: String,
+    /// The version name.
+    pub version: String,
+}
+
+/// What is pending in one series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Prompt tokens, not cached as far as is known, of requests without a first answer.
+    pub prefill: u64,
+    /// Output tokens still expected.
+    pub decode: u64,
+    /// Requests.
+    pub requests: u64,
+}
+
+impl Sum {
+    /// Both phases' tokens.
+    pub fn tokens(&self) -> u64 {
+        self.prefill.saturating_add(self.decode)
+    }
+
+    /// Adds another sum of the same series.
+    pub fn add(&mut self, other: Sum) {
+        self.prefill = self.prefill.saturating_add(other.prefill);
+        self.decode = self.decode.saturating_add(other.decode);
+        self.requests = self.requests.saturating_add(other.requests);
+    }
+}
+
+struct Flight {
+    series: Series,
+    prefill: u64,
+    decode: u64,
+}
+
+/// One worker's requests in flight, by the id that the worker gives them.
+#[derive(Default)]
+pub struct Ledger {
+    flights: HashMap<u32, Flight>,
+}
+
+impl Ledger {
+    /// A request was forwarded: `prompt` tokens are to be read, `output` tokens are expected.
+    pub fn admit(&mut self, id: u32, series: Series, prompt: u64, output: u64) {
+        self.flights.insert(id, Flight { series, prefill: prompt, decode: output });
+    }
+
+    /// The first token of the answer is here: the prompt has been read.
+    pub fn first_token(&mut self, id: u32) {
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.prefill = 0;
+        }
+    }
+
+    /// So many more tokens of the answer are here.
+    pub fn decoded(&mut self, id: u32, tokens: u64) {
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.decode = flight.decode.saturating_sub(tokens);
+        }
+    }
+
+    /// The request is over, however it ended. Harmless for one that is not in flight.
+    pub fn done(&mut self, id: u32) {
+        self.flights.remove(&id);
+    }
+
+    /// The sums over all flights, sorted by series.
+    pub fn sums(&self) -> Vec<(Series, Sum)> {
+        let mut sums: Vec<(Series, Sum)> = Vec::new();
+        for flight in self.flights.values() {
+            let own = Sum { prefill: flight.prefill, decode: flight.decode, requests: 1 };
+            match sums.iter_mut().find(|(series, _)| *series == flight.series) {
+                Some((_, sum)) => sum.add(own),
+                None => sums.push((flight.series.clone(), own)),
+            }
+        }
+        sums.sort_by(|a, b| a.0.cmp(&b.0));
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub fn series(version: &str) -> Series {
+        Series { model: "chat".into(), version: version.into() }
+    }
+
+    #[test]
+    fn a_request_passes_its_phases() {
+        let mut ledger = Ledger::default();
+        ledger.admit(1, series("a"), 100, 50);
+        ledger.admit(2, series("b"), 7, 8);
+        let a = |ledger: &Ledger| ledger.sums().into_iter().find(|(s, _)| *s == series("a")).map(|(_, sum)| sum);
+        assert_eq!(a(&ledger), Some(Sum { prefill: 100, decode: 50, requests: 1 }));
+        ledger.first_token(1);
+        ledger.decoded(1, 20);
+        assert_eq!(a(&ledger), Some(Sum { prefill: 0, decode: 30, requests: 1 }));
+        ledger.decoded(1, 1000);
+        assert_eq!(a(&ledger), Some(Sum { prefill: 0, decode: 0, requests: 1 }));
+        ledger.done(1);
+        ledger.done(1);
+        assert_eq!(a(&ledger), None);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, when all are done nothing is pending.
+        #[test]
+        fn everything_returns_to_zero(events in prop::collection::vec((0u32..8, 0u8..4, any::<u64>()), 0..200)) {
+            let mut ledger = Ledger::default();
+            for (id, kind, n) in events {
+                match kind {
+                    0 => ledger.admit(id, series("a"), n, n),
+                    1 => ledger.first_token(id),
+                    2 => ledger.decoded(id, n),
+                    _ => ledger.done(id),
+                }
+            }
+            (0..8).for_each(|id| ledger.done(id));
+            prop_assert_eq!(ledger.sums(), vec![]);
+        }
+    }
+}

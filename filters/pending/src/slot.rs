@@ -1,0 +1,114 @@
+//! A worker's sums under a heartbeat, as bytes.
+//!
+//! Layout, little-endian: owner (8), beat in nanoseconds (8), number of rows (2), then for each row the two names
+//! (length in 1 byte, then the bytes) and prefill, decode, requests (8 each).
+
+use crate::{Series, Sum};
+
+/// How many slots there are: more than any Envoy has workers, with room for those that died a moment ago.
+pub const SLOTS: u32 = 128;
+/// Rows beyond this are merged into the last one; the config's bound on models and versions stays below.
+pub const ROWS_MAX: usize = 512;
+
+/// One worker's slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Who writes it: a number drawn when the worker's VM started. 0 is nobody.
+    pub owner: u64,
+    /// When it was written, in nanoseconds.
+    pub beat: u64,
+    /// The sums.
+    pub rows: Vec<(Series, Sum)>,
+}
+
+impl Slot {
+    /// Whether its owner still lives at `now`, having been silent for less than `silence_max` nanoseconds. A beat from
+    /// the future counts as alive only as far ahead as it may lie behind.
+    pub fn lives(&self, now: u64, silence_max: u64) -> bool {
+        self.owner != 0 && now.abs_diff(self.beat) < silence_max
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(&self.owner.to_le_bytes());
+        out.extend_from_slice(&self.beat.to_le_bytes());
+        let rows = self.rows.get(..ROWS_MAX).unwrap_or(&self.rows);
+        out.extend_from_slice(&u16::try_from(rows.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for (series, sum) in rows {
+            for name in [&series.model, &series.version] {
+                let name = name.as_bytes().get(..255).unwrap_or(name.as_bytes());
+                out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+                out.extend_from_slice(name);
+            }
+            for value in [sum.prefill, sum.decode, sum.requests] {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    /// The inverse of [`Slot::encode`]; `None` for bytes that are not a slot.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut input = Input(bytes);
+        let (owner, beat) = (input.u64()?, input.u64()?);
+        let rows = u16::from_le_bytes(*input.take::<2>()?);
+        let rows = (0..rows).map(|_| {
+            let series = Series { model: input.name()?, version: input.name()? };
+            Some((series, Sum { prefill: input.u64()?, decode: input.u64()?, requests: input.u64()? }))
+        });
+        let rows = rows.collect::<Option<Vec<_>>>()?;
+        Some(Self { owner, beat, rows })
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let [len] = *self.take::<1>()?;
+        let (name, tail) = self.0.split_at_checked(usize::from(len))?;
+        self.0 = tail;
+        core::str::from_utf8(name).ok().map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(owner: u64, beat: u64, rows in prop::collection::vec(("[a-z.]{0,40}", "[a-z]{0,9}", any::<u64>()), 0..9)) {
+            let rows = rows.into_iter().map(|(model, version, n)| {
+                (Series { model, version }, Sum { prefill: n, decode: n / 2, requests: n / 3 })
+            });
+            let slot = Slot { owner, beat, rows: rows.collect() };
+            prop_assert_eq!(Slot::decode(&slot.encode()), Some(slot));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_not(bytes: Vec<u8>) {
+            let _ = Slot::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_slot_lives_as_long_as_it_beats() {
+        let slot = Slot { owner: 1, beat: 1000, rows: vec![] };
+        assert!(slot.lives(1000, 500) && slot.lives(1499, 500) && slot.lives(800, 500));
+        assert!(!slot.lives(1500, 500) && !slot.lives(400, 500));
+        assert!(!Slot::default().lives(0, 500));
+    }
+}

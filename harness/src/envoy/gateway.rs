@@ -1,0 +1,201 @@
+//! `envoy/gateway.yaml`, the file that users copy, changed for a test only where it must be: ports, endpoints, the modules and the
+//! plugin's configuration.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// The four plugins in the order in which requests meet them.
+const ROW: [&str; 4] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge"];
+
+/// Which filters stand before the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// None: what the traffic costs without Penstock.
+    Without,
+    /// `penstock.wasm`, all in one.
+    One,
+    /// Four filters in a row, each from its own module.
+    Row,
+    /// Four filters in a row out of `penstock.wasm`, told apart by their `root_id` and sharing one VM.
+    RowInOneVm,
+}
+
+/// A static configuration of Envoy in the making.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    document: Value,
+    modules: PathBuf,
+}
+
+/// What is handed to Envoy.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The bootstrap, JSON.
+    pub bootstrap: String,
+    /// The listeners, JSON, where they are not part of the bootstrap but read from a file that can be replaced while Envoy runs.
+    pub listeners: Option<String>,
+}
+
+impl Gateway {
+    /// Reads a configuration of the checkout, such as `gateway.yaml`, and sets all ports to 0 and the modules to those in `dist/`.
+    ///
+    /// # Errors
+    /// When the file is not there, is not YAML, or has no wasm filter.
+    pub fn load(checkout: &Path, name: &str) -> Result<Self, String> {
+        let path = checkout.join("envoy").join(name);
+        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let document: Value = serde_yaml_ng::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut gateway = Self { document, modules: checkout.join("dist") };
+        if gateway.wasm_filters(0).is_empty() {
+            return Err(format!("{}: the first listener has no filter with a wasm module", path.display()));
+        }
+        gateway.document["admin"]["address"] = address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        for listener in array(&mut gateway.document["static_resources"]["listeners"]) {
+            listener["address"] = address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
+        for filter in gateway.wasm_filters(0) {
+            let module = module(filter);
+            let file = Path::new(module.as_str().unwrap_or_default()).file_name().unwrap_or_default().to_owned();
+            *module = json!(gateway_path(&checkout.join("dist"), Path::new(&file)));
+        }
+        Ok(gateway)
+    }
+
+    /// Sends a cluster's requests to this address.
+    ///
+    /// # Panics
+    /// When the file has no such cluster.
+    #[must_use]
+    pub fn cluster(mut self, name: &str, endpoint: SocketAddr) -> Self {
+        let clusters = array(&mut self.document["static_resources"]["clusters"]);
+        let cluster = clusters.iter_mut().find(|cluster| cluster["name"] == name);
+        let cluster = cluster.unwrap_or_else(|| panic!("no cluster {name}"));
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(endpoint);
+        self
+    }
+
+    /// Changes which filters stand before the router; all get the same configuration, as each reads its part of it.
+    #[must_use]
+    pub fn chain(mut self, chain: Chain) -> Self {
+        let modules = self.modules.clone();
+        let filters = self.http_filters(0);
+        let Some(place) = filters.iter().position(is_wasm) else { return self };
+        let model = filters[place].clone();
+        filters.retain(|filter| !is_wasm(filter));
+        let row: Vec<Value> = match chain {
+            Chain::Without => Vec::new(),
+            Chain::One => vec![model],
+            Chain::Row => ROW.iter().map(|name| filter(&model, name, &modules, name)).collect(),
+            Chain::RowInOneVm => ROW.iter().map(|name| filter(&model, name, &modules, "penstock")).collect(),
+        };
+        filters.splice(place..place, row);
+        self
+    }
+
+    /// Replaces the configuration of every wasm filter.
+    #[must_use]
+    pub fn plugin_config(mut self, config: &Value) -> Self {
+        for filter in self.wasm_filters(0) {
+            filter["typed_config"]["config"]["configuration"]["value"] = config.clone();
+        }
+        self
+    }
+
+    /// The configuration of the first wasm filter.
+    pub fn read_plugin_config(&mut self) -> Value {
+        let filters = self.wasm_filters(0);
+        filters
+            .first()
+            .map(|filter| filter["typed_config"]["config"]["configuration"]["value"].clone())
+            .unwrap_or_default()
+    }
+
+    /// Adds a listener of this name that is like the first but has no wasm filter.
+    #[must_use]
+    pub fn and_listener_without(mut self, name: &str) -> Self {
+        let listeners = array(&mut self.document["static_resources"]["listeners"]);
+        let mut plain = listeners[0].clone();
+        plain["name"] = json!(name);
+        listeners.push(plain);
+        self.http_filters(1).retain(|filter| !is_wasm(filter));
+        self
+    }
+
+    /// Sets any other value by its JSON pointer, such as `/static_resources/listeners/0/per_connection_buffer_limit_bytes`.
+    ///
+    /// # Panics
+    /// When the file has nothing there.
+    #[must_use]
+    pub fn set(mut self, pointer: &str, value: Value) -> Self {
+        let place = self.document.pointer_mut(pointer);
+        *place.unwrap_or_else(|| panic!("nothing at {pointer}")) = value;
+        self
+    }
+
+    /// One static file.
+    pub fn render(&self) -> Rendered {
+        Rendered { bootstrap: self.document.to_string(), listeners: None }
+    }
+
+    /// The listeners in a file of their own, `listeners.json`, which [`super::Envoy::replace_listeners`] can replace.
+    pub fn render_replaceable(&self) -> Rendered {
+        let mut document = self.document.clone();
+        let mut listeners = document["static_resources"]["listeners"].take();
+        for listener in array(&mut listeners) {
+            listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+        }
+        // Envoy watches the directory, and a bare file name has none.
+        let source = json!({"path_config_source": {"path": "./listeners.json"}, "resource_api_version": "V3"});
+        document["dynamic_resources"] = json!({"lds_config": source});
+        if let Some(resources) = document["static_resources"].as_object_mut() {
+            resources.remove("listeners");
+        }
+        let listeners = json!({"resources": listeners}).to_string();
+        Rendered { bootstrap: document.to_string(), listeners: Some(listeners) }
+    }
+
+    fn http_filters(&mut self, listener: usize) -> &mut Vec<Value> {
+        let listener = &mut self.document["static_resources"]["listeners"][listener];
+        array(&mut listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"])
+    }
+
+    fn wasm_filters(&mut self, listener: usize) -> Vec<&mut Value> {
+        self.http_filters(listener).iter_mut().filter(|filter| is_wasm(filter)).collect()
+    }
+}
+
+fn filter(model: &Value, name: &str, modules: &Path, module_name: &str) -> Value {
+    let mut filter = model.clone();
+    filter["name"] = json!(name);
+    filter["typed_config"]["config"]["name"] = json!(name);
+    filter["typed_config"]["config"]["root_id"] = json!(name);
+    *module(&mut filter) = json!(gateway_path(modules, Path::new(&format!("{module_name}.wasm"))));
+    filter
+}
+
+fn gateway_path(modules: &Path, file: &Path) -> String {
+    modules.join(file).to_string_lossy().into_owned()
+}
+
+fn module(filter: &mut Value) -> &mut Value {
+    &mut filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"]
+}
+
+fn is_wasm(filter: &Value) -> bool {
+    filter["typed_config"]["config"]["vm_config"].is_object()
+}
+
+fn address(socket: SocketAddr) -> Value {
+    json!({"socket_address": {"address": socket.ip().to_string(), "port_value": socket.port()}})
+}
+
+/// The array at this place of the document; anything else becomes an empty one.
+fn array(value: &mut Value) -> &mut Vec<Value> {
+    if !value.is_array() {
+        *value = json!([]);
+    }
+    value.as_array_mut().expect("it has just been made an array")
+}

@@ -1,0 +1,187 @@
+//! One virtual machine: a compiled module with memory, contexts and a fuel gauge.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder, Val};
+
+use super::headers::Headers;
+use super::process::{Process, lock};
+use super::stream::{StreamId, Traffic};
+use super::{abi, wasi};
+
+/// Envoy's V8 gives a module at most this much.
+const MEMORY_MAX: usize = 1 << 30;
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    Engine::new(&config).expect("the engine's configuration is constant")
+});
+
+static COMPILED: LazyLock<Mutex<HashMap<Vec<u8>, Module>>> = LazyLock::new(Mutex::default);
+
+/// A compiled plugin. Compiling the same bytes again in this process costs nothing.
+#[derive(Clone)]
+pub struct Module(pub(super) wasmtime::Module);
+
+impl Module {
+    /// Compiles a `.wasm` (or WAT text). The error says what is wrong with the module.
+    pub fn compile(bytes: &[u8]) -> Result<Self, String> {
+        let mut compiled = lock(&COMPILED);
+        if let Some(module) = compiled.get(bytes) {
+            return Ok(module.clone());
+        }
+        let module = Module(wasmtime::Module::new(&ENGINE, bytes).map_err(|e| format!("{e:#}"))?);
+        compiled.insert(bytes.to_vec(), module.clone());
+        Ok(module)
+    }
+
+    pub(super) fn same(&self, other: &Module) -> bool {
+        wasmtime::Module::same(&self.0, &other.0)
+    }
+
+    /// Reads and compiles a file. The error names the file.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Module::compile(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+    }
+}
+
+/// What one kind of callback cost so far, in wasmtime's fuel (about one unit per instruction; repeatable).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fuel {
+    /// Calls made.
+    pub calls: u64,
+    /// All of them together.
+    pub total: u64,
+    /// The dearest one.
+    pub max: u64,
+    /// The latest one.
+    pub last: u64,
+}
+
+/// Which plugin, and on which stream, a context id of a VM stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    pub plugin: usize,
+    pub stream: Option<StreamId>,
+}
+
+/// What the host calls of one VM work on.
+pub(super) struct VmState {
+    pub process: Arc<Process>,
+    pub traffic: Arc<Mutex<Traffic>>,
+    pub worker: usize,
+    pub index: usize,
+    pub vm_id: String,
+    pub vm_configuration: Vec<u8>,
+    pub plugins: Arc<Vec<PluginInfo>>,
+    pub contexts: HashMap<u32, Context>,
+    /// The context of the running callback, or the one it switched to.
+    pub effective: u32,
+    /// The plugin that is being configured: only then its configuration can be read.
+    pub configuring: Option<usize>,
+    pub ticks: BTreeMap<u32, Tick>,
+    /// The answer of a callout while its callback runs.
+    pub answer: Option<Answer>,
+    pub status: (u32, String),
+    pub random: u64,
+    pub limits: StoreLimits,
+}
+
+/// A root context's timer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tick {
+    pub every: Duration,
+    pub due: Duration,
+}
+
+/// What a plugin knows about itself.
+#[derive(Clone, Debug)]
+pub(super) struct PluginInfo {
+    pub name: String,
+    pub root_id: String,
+    pub configuration: Vec<u8>,
+}
+
+/// The answer to a callout.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    pub grpc: bool,
+}
+
+impl VmState {
+    pub fn context(&self) -> Option<Context> {
+        self.contexts.get(&self.effective).copied()
+    }
+}
+
+pub(super) struct Vm {
+    store: Store<VmState>,
+    instance: Instance,
+    /// Why this VM is dead, if it is.
+    pub failed: Option<String>,
+    pub loaded_at: Duration,
+    pub fuel: BTreeMap<&'static str, Fuel>,
+}
+
+impl Vm {
+    /// Instantiates the module and runs its initialiser. The error is a trap's or linker's text.
+    pub fn start(module: &Module, state: VmState) -> Result<Self, String> {
+        let mut linker = Linker::new(&ENGINE);
+        let text = |e: wasmtime::Error| format!("{e:#}");
+        abi::link(&mut linker).map_err(text)?;
+        wasi::link(&mut linker, module).map_err(text)?;
+        linker.define_unknown_imports_as_traps(&module.0).map_err(text)?;
+        let loaded_at = state.process.now();
+        let mut store = Store::new(&ENGINE, state);
+        store.data_mut().limits = StoreLimitsBuilder::new().memory_size(MEMORY_MAX).build();
+        store.limiter(|state| &mut state.limits);
+        store.set_fuel(u64::MAX).map_err(text)?;
+        let instance = linker.instantiate(&mut store, &module.0).map_err(text)?;
+        let mut vm = Vm { store, instance, failed: None, loaded_at, fuel: BTreeMap::new() };
+        vm.call("_initialize", 0, &[])?;
+        Ok(vm)
+    }
+
+    pub fn state(&mut self) -> &mut VmState {
+        self.store.data_mut()
+    }
+
+    /// Calls an export on behalf of a context. `None` when the module does not export it. A trap kills the VM.
+    pub fn call(&mut self, name: &'static str, context: u32, args: &[u32]) -> Result<Option<u32>, String> {
+        let Some(function) = self.instance.get_func(&mut self.store, name) else {
+            return Ok(None);
+        };
+        self.store.data_mut().effective = context;
+        let args: Vec<Val> = args.iter().map(|arg| Val::I32(*arg as i32)).collect();
+        let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
+        let full = u64::MAX;
+        let outcome = self.store.set_fuel(full).and_then(|()| function.call(&mut self.store, &args, &mut results));
+        self.store.data_mut().effective = 0;
+        let used = full - self.store.get_fuel().unwrap_or(full);
+        let fuel = self.fuel.entry(name).or_default();
+        *fuel = Fuel { calls: fuel.calls + 1, total: fuel.total + used, max: fuel.max.max(used), last: used };
+        match outcome {
+            Ok(()) => Ok(Some(results.first().and_then(Val::i32).unwrap_or(0) as u32)),
+            Err(error) => {
+                let trap = format!("{name}: {}", format!("{error:#}").lines().collect::<Vec<_>>().join(" "));
+                let state = self.store.data();
+                state.process.say(5, state.worker, format!("vm failed: {trap}"));
+                self.failed = Some(trap.clone());
+                Err(trap)
+            }
+        }
+    }
+
+    /// Bytes of linear memory; it never shrinks, so this is the peak.
+    pub fn memory(&mut self) -> usize {
+        let memory = self.instance.get_memory(&mut self.store, "memory");
+        memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+}

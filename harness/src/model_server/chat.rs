@@ -1,0 +1,286 @@
+//! `POST /v1/chat/completions`, streamed and not.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use super::Shared;
+use super::ledger::Ticket;
+use super::script::Script;
+use super::text::{Words, hash};
+
+pub(super) async fn complete(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let ticket = shared.ledger.open(&uri.to_string(), &headers, &body);
+    match Completion::plan(&shared, ticket, &headers, &body).await {
+        Ok(completion) if completion.stream => completion.streamed(),
+        Ok(completion) => completion.whole().await,
+        Err(refused) => refused,
+    }
+}
+
+/// One completion that is going to be written: everything about it is decided, nothing has been sent.
+struct Completion {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    // Held for as long as the completion lives: this is the slot on the GPU.
+    _slot: OwnedSemaphorePermit,
+    script: Script,
+    arrived: Instant,
+    model: String,
+    stream: bool,
+    include_usage: bool,
+    prompt_tokens: u64,
+    tokens: u32,
+    finish_reason: &'static str,
+    words: Words,
+}
+
+impl Completion {
+    async fn plan(shared: &Arc<Shared>, ticket: Ticket, headers: &HeaderMap, body: &Bytes) -> Result<Self, Response> {
+        let options = &shared.options;
+        let arrived = Instant::now();
+        let script = match Script::from_headers(headers) {
+            Ok(script) => script,
+            Err(message) => return Err(refuse(shared, ticket, 400, &message)),
+        };
+        let request: Value = match serde_json::from_slice(body) {
+            Ok(request) => request,
+            Err(error) => return Err(refuse(shared, ticket, 400, &format!("The body is not JSON: {error}."))),
+        };
+        let limit = match check(&request) {
+            Ok(limit) => limit,
+            Err(message) => return Err(refuse(shared, ticket, 400, &message)),
+        };
+        let model = request["model"].as_str().unwrap_or_default().to_owned();
+        if !options.models.is_empty() && !options.models.contains(&model) {
+            return Err(refuse(shared, ticket, 404, &format!("The model `{model}` does not exist.")));
+        }
+        let Ok(slot) = shared.capacity.enter().await else {
+            return Err(refuse(shared, ticket, 503, "The queue is full."));
+        };
+        let draw = hash(options.seed, body);
+        let stream = request["stream"] == true;
+        let include_usage = request["stream_options"]["include_usage"] == true;
+
+        // Counting a long prompt takes milliseconds, and tiktoken panics on some inputs: neither may hold up other requests.
+        let encoding = options.encoding;
+        let Ok(prompt_tokens) = tokio::task::spawn_blocking(move || encoding.count_chat(&request) as u64).await else {
+            return Err(refuse(shared, ticket, 500, "tiktoken cannot count this prompt."));
+        };
+        ticket.prompt(prompt_tokens);
+
+        let failed = chance(hash(options.seed, &ticket.id().to_le_bytes())) < options.error_rate;
+        let status = script.status.or(failed.then_some(500));
+        if let Some(status) = status.filter(|status| *status != 200) {
+            sleep_until(arrived + Duration::from_millis(script.ttft_ms.unwrap_or(options.ttft_ms))).await;
+            return Err(refuse(shared, ticket, status, "The model failed."));
+        }
+
+        let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
+        Ok(Self {
+            shared: Arc::clone(shared),
+            ticket,
+            _slot: slot,
+            script,
+            arrived,
+            model,
+            stream,
+            include_usage,
+            prompt_tokens,
+            tokens: natural.min(limit),
+            finish_reason: if natural > limit { "length" } else { "stop" },
+            words: Words::new(draw),
+        })
+    }
+
+    fn streamed(self) -> Response {
+        self.ticket.status(200);
+        let headers = [
+            (header::CONTENT_TYPE.as_str(), "text/event-stream; charset=utf-8".to_owned()),
+            ("x-served-by", self.shared.options.name.clone()),
+        ];
+        let reset_after = self.script.reset_after_events;
+        let events = stream::unfold(Some((self, 0u32, None)), move |state| async move {
+            let (mut completion, index, last) = state?;
+            if reset_after == Some(index) {
+                let error = break_off().await;
+                completion.ticket.finish(false);
+                return Some((Err(error), None));
+            }
+            match completion.event(index, last).await {
+                Some((bytes, at)) => Some((Ok(bytes), Some((completion, index + 1, Some(at))))),
+                None => {
+                    completion.ticket.finish(true);
+                    None
+                }
+            }
+        });
+        (headers, Body::from_stream(events)).into_response()
+    }
+
+    /// The event with this index: the role, a token each, the finish reason, the usage if asked for, and `[DONE]`.
+    async fn event(&mut self, index: u32, last: Option<Instant>) -> Option<(Bytes, Instant)> {
+        let usage_wanted = self.include_usage && self.script.usage != Some(false);
+        let role = index == 0;
+        if role {
+            sleep_until(self.first_token_at()).await;
+            return Some((self.chunk(json!({"role": "assistant", "content": ""}), None), self.arrived));
+        }
+        let last = last.unwrap_or(self.arrived);
+        let token = index - 1;
+        if token < self.tokens {
+            if token > 0 {
+                sleep_until(last + self.inter_token()).await;
+            }
+            let now = Instant::now();
+            self.ticket.token(token == 0, (now - last).as_secs_f64());
+            let word = self.words.next()?;
+            return Some((self.chunk(json!({"content": word}), None), now));
+        }
+        let bytes = match token - self.tokens {
+            0 => self.chunk(json!({}), Some(self.finish_reason)),
+            1 if usage_wanted => {
+                let mut chunk = self.envelope("chat.completion.chunk", json!([]));
+                chunk["usage"] = self.usage();
+                event(&chunk.to_string())
+            }
+            1 => event("[DONE]"),
+            2 if usage_wanted => event("[DONE]"),
+            _ => return None,
+        };
+        Some((bytes, last))
+    }
+
+    async fn whole(mut self) -> Response {
+        sleep_until(self.first_token_at()).await;
+        let mut text = String::new();
+        let mut last = self.arrived;
+        for index in 0..self.tokens {
+            if index > 0 {
+                sleep_until(last.max(self.first_token_at()) + self.inter_token()).await;
+            }
+            let now = Instant::now();
+            self.ticket.token(index == 0, (now - last).as_secs_f64());
+            last = now;
+            text.extend(self.words.next());
+        }
+        let message = json!({"role": "assistant", "content": text, "refusal": null});
+        let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": self.finish_reason});
+        let mut answer = self.envelope("chat.completion", json!([choice]));
+        if self.script.usage != Some(false) {
+            answer["usage"] = self.usage();
+        }
+        self.ticket.status(200);
+        let served_by = [("x-served-by", self.shared.options.name.clone())];
+        if self.script.reset_after_events.is_some() {
+            let half = Bytes::from(answer.to_string()).split_to(20);
+            let halves = stream::once(async { Ok(half) }).chain(stream::once(async { Err(break_off().await) }));
+            let broken = Body::from_stream(halves);
+            self.ticket.finish(false);
+            return (served_by, [(header::CONTENT_TYPE, "application/json")], broken).into_response();
+        }
+        self.ticket.finish(true);
+        (served_by, axum::Json(answer)).into_response()
+    }
+
+    fn first_token_at(&self) -> Instant {
+        self.arrived + Duration::from_millis(self.script.ttft_ms.unwrap_or(self.shared.options.ttft_ms))
+    }
+
+    fn inter_token(&self) -> Duration {
+        Duration::from_millis(self.script.inter_token_ms.unwrap_or(self.shared.options.inter_token_ms))
+    }
+
+    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Bytes {
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+        let mut chunk = self.envelope("chat.completion.chunk", json!([choice]));
+        if self.include_usage {
+            // With include_usage, OpenAI sends a null in every chunk but the last.
+            chunk["usage"] = Value::Null;
+        }
+        event(&chunk.to_string())
+    }
+
+    fn envelope(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": format!("chatcmpl-{}", self.ticket.id()),
+            "object": object,
+            "created": 0,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    fn usage(&self) -> Value {
+        let completion = u64::from(self.tokens);
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": self.prompt_tokens + completion,
+            "prompt_tokens_details": {"cached_tokens": self.script.cached_tokens.unwrap_or(0)},
+            "completion_tokens_details": {"reasoning_tokens": self.script.reasoning_tokens.unwrap_or(0)},
+        })
+    }
+}
+
+/// What a real server would refuse; otherwise the request's own limit on the completion, in tokens.
+fn check(request: &Value) -> Result<u32, String> {
+    if request["model"].as_str().is_none_or(str::is_empty) {
+        return Err("`model` is required and must be a string.".to_owned());
+    }
+    if request["messages"].as_array().is_none_or(Vec::is_empty) {
+        return Err("`messages` is required and must not be empty.".to_owned());
+    }
+    for field in ["max_completion_tokens", "max_tokens"] {
+        let value = &request[field];
+        if value.is_null() {
+            continue;
+        }
+        return match value.as_u64() {
+            Some(tokens) if tokens > 0 => Ok(u32::try_from(tokens).unwrap_or(u32::MAX)),
+            _ => Err(format!("`{field}` must be at least 1, got {value}.")),
+        };
+    }
+    Ok(u32::MAX)
+}
+
+/// Between half of `max` and `max`, but at least 1.
+fn natural_length(draw: u64, max: u32) -> u32 {
+    let half = max / 2;
+    let spread = u64::from(max - half) + 1;
+    (half + (draw % spread) as u32).max(1)
+}
+
+/// A number from 0 to below 1.
+fn chance(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Ends a body in the middle: hyper gives up the connection when a body fails. What it has not flushed by then would be lost, so it gets
+/// the time to do so.
+async fn break_off() -> io::Error {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    io::Error::other("reset as scripted")
+}
+
+fn event(data: &str) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
+fn refuse(shared: &Shared, ticket: Ticket, status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    ticket.status(status.as_u16());
+    ticket.finish(false);
+    let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+    let error = json!({"error": {"message": message, "type": kind, "param": null, "code": null}});
+    (status, [("x-served-by", shared.options.name.clone())], axum::Json(error)).into_response()
+}

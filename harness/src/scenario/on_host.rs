@@ -1,0 +1,217 @@
+//! Scenarios on the wasmtime host.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::format::{Abort, Scenario};
+use super::run::{Exchange, Executor, Sent, run_steps, split};
+use crate::host::{FailPolicy, Headers, Host, Module, Options, Plugin, StreamId};
+
+/// How long a request may stay undecided on the simulated clock: a proxy whose headers cannot wait needs ticks to find that out.
+const UNDECIDED_MAX: Duration = Duration::from_secs(5);
+const UNDECIDED_STEP: Duration = Duration::from_millis(100);
+
+/// The buffer limit that the shipped configurations set.
+const BUFFER_LIMIT: usize = 4 << 20;
+
+/// Which plugins are deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Chain {
+    /// token-counter, tenant-bucket, canary-router and pending-gauge, one after the other.
+    Row,
+    /// penstock: all four in one.
+    One,
+}
+
+impl Chain {
+    /// The name on the command line.
+    pub fn label(self) -> &'static str {
+        match self {
+            Chain::Row => "row",
+            Chain::One => "one",
+        }
+    }
+
+    /// The plugins in chain order; the names of their `.wasm` files and their `root_id`.
+    pub fn plugins(self) -> &'static [&'static str] {
+        match self {
+            Chain::Row => &["token-counter", "tenant-bucket", "canary-router", "pending-gauge"],
+            Chain::One => &["penstock"],
+        }
+    }
+}
+
+/// Runs one scenario from the first step to the last invariant.
+pub(super) fn run_scenario(scenario: &Scenario, chain: Chain, wasm_dir: &Path) -> Result<(), String> {
+    let started = HostExecutor::start(scenario, chain, wasm_dir);
+    if !scenario.config_refused.is_empty() {
+        let error = started.err().ok_or("config_refused: the config was accepted")?;
+        let missing: Vec<&String> = scenario.config_refused.iter().filter(|words| !error.contains(*words)).collect();
+        return if missing.is_empty() { Ok(()) } else { Err(format!("config_refused: {missing:?} is not in:\n{error}")) };
+    }
+    let mut executor = started?;
+    let outcome = run_steps(scenario, &mut executor).and_then(|()| executor.invariants());
+    outcome.map_err(|why| [vec![why], executor.complaints()].concat().join("\n"))
+}
+
+/// A wasmtime host with a chain of plugins.
+pub struct HostExecutor {
+    host: Host,
+    plugins: usize,
+    open: Vec<Open>,
+}
+
+struct Open {
+    worker: usize,
+    stream: StreamId,
+    sent: Sent,
+}
+
+impl HostExecutor {
+    /// Loads the chain from `wasm_dir` with the scenario's config. The error is what the plugins logged.
+    pub fn start(scenario: &Scenario, chain: Chain, wasm_dir: &Path) -> Result<Self, String> {
+        let plugins = chain.plugins().iter().map(|name| {
+            let module = Module::from_file(&wasm_dir.join(format!("{name}.wasm"))).map_err(|error| format!("{error}; `cargo xtask build` makes it"))?;
+            let configuration = scenario.config.to_string().into_bytes();
+            Ok(Plugin { module, name: (*name).to_owned(), root_id: (*name).to_owned(), vm_id: "penstock".to_owned(), configuration })
+        });
+        Self::with_plugins(scenario, &plugins.collect::<Result<Vec<_>, String>>()?)
+    }
+
+    pub(super) fn with_plugins(scenario: &Scenario, plugins: &[Plugin]) -> Result<Self, String> {
+        let options = Options {
+            workers: scenario.workers,
+            wait_for_body: scenario.wait_for_body,
+            buffer_limit: BUFFER_LIMIT,
+            fail: FailPolicy::Reload,
+            ..Options::default()
+        };
+        Ok(HostExecutor { host: Host::start(plugins, &options)?, plugins: plugins.len(), open: Vec::new() })
+    }
+
+    /// What must hold after every scenario: no VM died, and no context outlived its stream.
+    pub(super) fn invariants(&self) -> Result<(), String> {
+        for index in 0..self.host.workers() {
+            let mut worker = self.host.worker(index);
+            let (contexts, failures) = (worker.contexts(), worker.failures());
+            if !failures.is_empty() || self.host.log().iter().any(|line| line.message.starts_with("vm failed")) {
+                return Err(format!("a VM of worker {index} died: {failures:?}"));
+            }
+            if contexts != self.plugins {
+                return Err(format!("worker {index} has {contexts} contexts after the last stream, not {}", self.plugins));
+            }
+        }
+        Ok(())
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let lines = self.host.log().into_iter().filter(|line| line.level >= 3);
+        lines.map(|line| format!("log: worker {}: {}", line.worker, line.message)).collect()
+    }
+
+    fn finished(&self, open: &Open) -> bool {
+        self.host.worker(open.worker).finished(open.stream)
+    }
+
+    /// Lets time pass until the request is either at the model server or answered.
+    fn decide(&self, open: &Open) -> Result<bool, String> {
+        let deadline = self.host.now() + UNDECIDED_MAX;
+        loop {
+            let upstream = self.host.worker(open.worker).upstream(open.stream);
+            if self.finished(open) {
+                return Ok(upstream.headers.is_some());
+            }
+            if upstream.end || (open.sent.abort.is_some() && upstream.headers.is_some()) {
+                return Ok(true);
+            }
+            if self.host.now() >= deadline {
+                return Err(format!("stuck: the request is neither forwarded nor answered; the model server has {upstream:?}"));
+            }
+            self.host.advance(UNDECIDED_STEP);
+        }
+    }
+
+    fn answer(&self, open: &Open) {
+        let (worker, stream, answer) = (|| self.host.worker(open.worker), open.stream, &open.sent.answer);
+        self.host.advance(answer.delay);
+        if answer.reset_after == Some(0) {
+            return worker().upstream_reset(stream);
+        }
+        let status = Headers::new([(":status", answer.status.to_string())]);
+        let headers = status.iter().chain(answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+        worker().response_headers(stream, Headers::new(headers), false);
+        for (index, piece) in answer.pieces.iter().enumerate() {
+            if index > 0 {
+                self.host.advance(answer.every);
+            }
+            worker().response_body(stream, piece, false);
+            if answer.reset_after == Some(index + 1) {
+                return worker().upstream_reset(stream);
+            }
+            if matches!(open.sent.abort, Some(Abort::Events(events)) if events == index + 1) {
+                return worker().client_abort(stream);
+            }
+        }
+        worker().response_body(stream, b"", true);
+    }
+}
+
+impl Executor for HostExecutor {
+    fn open(&mut self, sent: &Sent) -> Result<usize, String> {
+        let mut headers = Headers::new([(":method", sent.method.as_str()), (":path", &sent.path), (":scheme", "http"), (":authority", "penstock.test")]);
+        sent.headers.iter().for_each(|(name, value)| headers.add(name, value));
+        let mut worker = self.host.worker(sent.worker);
+        let stream = worker.open(headers, sent.body.is_none());
+        if let Some(body) = &sent.body {
+            let left = match sent.abort {
+                Some(Abort::Bytes(bytes)) => &body[..bytes.min(body.len())],
+                _ => body,
+            };
+            for piece in split(left, sent.chunks) {
+                worker.request_body(stream, &piece, false);
+            }
+            if matches!(sent.abort, Some(Abort::Bytes(_))) {
+                worker.client_abort(stream);
+            } else {
+                // HTTP/1 ends a body with an empty last piece.
+                worker.request_body(stream, b"", true);
+            }
+        }
+        drop(worker);
+        self.open.push(Open { worker: sent.worker, stream, sent: sent.clone() });
+        Ok(self.open.len() - 1)
+    }
+
+    fn admitted(&mut self, ticket: usize) -> Result<bool, String> {
+        self.decide(&self.open[ticket])
+    }
+
+    fn finish(&mut self, ticket: usize) -> Result<Exchange, String> {
+        let open = &self.open[ticket];
+        self.decide(open)?;
+        if !self.finished(open) {
+            self.answer(open);
+        }
+        let mut worker = self.host.worker(open.worker);
+        let exchange = Exchange { client: worker.client(open.stream), upstream: worker.upstream(open.stream) };
+        if !worker.finished(open.stream) {
+            return Err(format!("stuck: the model server has answered and the client waits; it has {:?}", exchange.client));
+        }
+        worker.forget(open.stream);
+        Ok(exchange)
+    }
+
+    fn advance(&mut self, by: Duration) -> Result<(), String> {
+        self.host.advance(by);
+        Ok(())
+    }
+
+    fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String> {
+        Ok(self.host.metrics().prometheus())
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+}

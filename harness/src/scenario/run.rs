@@ -1,0 +1,199 @@
+//! The steps of a scenario, against whatever can carry requests.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::check;
+use super::format::{Abort, Bound, Concurrent, Request, Scenario, Step, Upstream};
+use crate::host::Seen;
+
+/// A heartbeat of every worker has surely been after this time.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A request as it goes on the wire, and what the model server will answer.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// Names and values, without the pseudo-headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, if it has one.
+    pub body: Option<Vec<u8>>,
+    /// In how many pieces the body arrives.
+    pub chunks: usize,
+    /// Which worker serves it; a proxy that chooses by itself may ignore this.
+    pub worker: usize,
+    /// When the client leaves.
+    pub abort: Option<Abort>,
+    /// The model server's answer.
+    pub answer: Answer,
+}
+
+/// What the model server answers.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as in the scenario file")]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub pieces: Vec<Vec<u8>>,
+    pub delay: Duration,
+    pub every: Duration,
+    pub reset_after: Option<usize>,
+}
+
+/// What came of a request at both ends.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// What the client got.
+    pub client: Seen,
+    /// What the model server got.
+    pub upstream: Seen,
+}
+
+/// Carries requests: the wasmtime host, or a real Envoy.
+pub trait Executor {
+    /// Sends a request up to the model server, which does not answer yet. Returns a ticket.
+    fn open(&mut self, sent: &Sent) -> Result<usize, String>;
+    /// Whether the request reached the model server; false when the proxy answered it. Waits until it is one or the other.
+    fn admitted(&mut self, ticket: usize) -> Result<bool, String>;
+    /// Lets the model server answer, if it was asked, and returns what came of it.
+    fn finish(&mut self, ticket: usize) -> Result<Exchange, String>;
+    /// Lets time pass.
+    fn advance(&mut self, by: Duration) -> Result<(), String>;
+    /// The statistics: Prometheus series with sorted labels.
+    fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String>;
+    /// How long statistics may take to become what they must be; nothing where time is simulated.
+    fn patience(&self) -> Duration;
+}
+
+/// Runs the steps. The error names the step and every difference.
+pub fn run_steps(scenario: &Scenario, executor: &mut dyn Executor) -> Result<(), String> {
+    let mut sent = 0;
+    for (number, step) in scenario.steps.iter().enumerate() {
+        let (kind, outcome) = match step {
+            Step::Request(request) => ("request", run_request(scenario, executor, request, &mut sent)),
+            Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, &mut sent)),
+            Step::Advance(span) => ("advance", executor.advance(span.0)),
+            Step::Metrics(expected) => ("metrics", check_metrics(executor, expected)),
+        };
+        outcome.map_err(|why| format!("step {number} ({kind}): {why}"))?;
+    }
+    Ok(())
+}
+
+fn run_request(scenario: &Scenario, executor: &mut dyn Executor, request: &Request, count: &mut usize) -> Result<(), String> {
+    let mut exchanges = Vec::new();
+    for repetition in 0..request.times {
+        let sent = wire(scenario, request, repetition, count);
+        let ticket = executor.open(&sent)?;
+        let exchange = executor.finish(ticket)?;
+        report(check::exchange(&request.expect, &sent, &exchange)).map_err(|why| format!("repetition {repetition}: {why}"))?;
+        exchanges.push(exchange);
+    }
+    report(check::repetitions(&request.expect, &exchanges))
+}
+
+fn run_concurrent(scenario: &Scenario, executor: &mut dyn Executor, step: &Concurrent, count: &mut usize) -> Result<(), String> {
+    let mut open = Vec::new();
+    for request in &step.requests {
+        for repetition in 0..request.times {
+            let sent = wire(scenario, request, repetition, count);
+            open.push((executor.open(&sent)?, request, sent));
+        }
+    }
+    let mut admitted = Vec::new();
+    for (ticket, ..) in &open {
+        admitted.push(executor.admitted(*ticket)?);
+    }
+    let mut differences = Vec::new();
+    let number = admitted.iter().filter(|admitted| **admitted).count() as u64;
+    if !step.admitted.holds(number) {
+        differences.push(format!("admitted: expected {}, got {number} of {}", step.admitted, open.len()));
+    }
+    if !step.metrics.is_empty() {
+        executor.advance(HEARTBEAT)?;
+        differences.extend(check_metrics(executor, &step.metrics).err().map(|why| format!("in flight: {why}")));
+    }
+    for ((ticket, request, sent), admitted) in open.iter().zip(admitted) {
+        let exchange = executor.finish(*ticket)?;
+        let expect = if admitted { &request.expect } else { &step.refused };
+        differences.extend(check::exchange(expect, sent, &exchange));
+    }
+    report(differences)
+}
+
+fn check_metrics(executor: &mut dyn Executor, expected: &BTreeMap<String, Bound>) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let differences = check::metrics(expected, &executor.metrics()?);
+        if differences.is_empty() || began.elapsed() >= executor.patience() {
+            return report(differences);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn report(differences: Vec<String>) -> Result<(), String> {
+    if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
+}
+
+/// A request of the file, as bytes. Requests that name no worker go round all of them.
+fn wire(scenario: &Scenario, request: &Request, repetition: usize, count: &mut usize) -> Sent {
+    let body = request.bytes();
+    let method = request.method.clone().unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
+    let mut headers = Vec::new();
+    if let Some(body) = &body {
+        headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+        headers.push(("content-length".to_owned(), body.len().to_string().into_bytes()));
+    }
+    for (name, value) in &request.headers {
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.clone(), number_in(&value.0, repetition)));
+    }
+    let worker = request.worker.unwrap_or(*count % scenario.workers.max(1));
+    *count += 1;
+    let (path, answer) = (request.path.clone(), answer(&request.upstream));
+    Sent { method, path, headers, body, chunks: request.chunks, worker, abort: request.abort_after, answer }
+}
+
+fn number_in(value: &[u8], repetition: usize) -> Vec<u8> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.replace("{n}", &repetition.to_string()).into_bytes(),
+        Err(_) => value.to_vec(),
+    }
+}
+
+fn answer(upstream: &Upstream) -> Answer {
+    let (kind, pieces) = match (&upstream.sse, &upstream.text) {
+        (Some(events), _) => {
+            let data = |event: &serde_json::Value| event.as_str().map_or_else(|| event.to_string(), str::to_owned);
+            ("text/event-stream", events.iter().map(|event| format!("data: {}\n\n", data(event)).into_bytes()).collect())
+        }
+        (None, Some(text)) => ("text/plain", split(text.as_bytes(), upstream.chunks.unwrap_or(1))),
+        (None, None) => {
+            let json = upstream.json.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
+            ("application/json", split(json.as_bytes(), upstream.chunks.unwrap_or(1)))
+        }
+    };
+    let mut headers = vec![("content-type".to_owned(), kind.as_bytes().to_vec())];
+    if upstream.sse.is_none() {
+        headers.push(("content-length".to_owned(), pieces.iter().map(Vec::len).sum::<usize>().to_string().into_bytes()));
+    }
+    for (name, value) in &upstream.headers {
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.clone(), value.0.clone()));
+    }
+    let status = upstream.status.unwrap_or(200);
+    Answer { status, headers, pieces, delay: upstream.delay.0, every: upstream.every.0, reset_after: upstream.reset_after }
+}
+
+/// Cuts bytes into pieces of nearly the same size: at most as many as there are bytes, at least one.
+pub(super) fn split(bytes: &[u8], pieces: usize) -> Vec<Vec<u8>> {
+    if bytes.is_empty() {
+        return vec![Vec::new()];
+    }
+    let pieces = pieces.clamp(1, bytes.len());
+    (0..pieces).map(|index| bytes[bytes.len() * index / pieces..bytes.len() * (index + 1) / pieces].to_vec()).collect()
+}

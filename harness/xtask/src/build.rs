@@ -1,0 +1,52 @@
+//! `cargo xtask build`: the filters as they are shipped.
+
+use std::fs;
+use std::path::Path;
+
+use crate::run::{Outcome, cargo};
+
+/// The modules in `dist/`, named as their packages are.
+const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
+const TARGET: &str = "wasm32-wasip1";
+const PROFILE: &str = "wasm";
+
+const HELP: &str = "\
+Compiles the filters to WebAssembly and writes dist/{token-counter,tenant-bucket,canary-router,pending-gauge,penstock}.wasm.
+
+Usage: cargo xtask build
+";
+
+pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match arguments {
+        [] => build(root),
+        [first, ..] => Err(format!("`build` takes no argument, got `{first}`")),
+    }
+}
+
+/// Compiles all plugins and prints how large they became.
+pub fn build(root: &Path) -> Outcome {
+    let packages = PLUGINS.iter().flat_map(|plugin| ["--package", plugin]);
+    cargo(root).args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(packages).go()?;
+    let dist = root.join("dist");
+    fs::create_dir_all(&dist).map_err(|error| format!("dist: {error}"))?;
+    for plugin in PLUGINS {
+        // Cargo writes the file of a library `a-b` as `a_b`.
+        let file = format!("{}.wasm", plugin.replace('-', "_"));
+        let built = target_directory(root).join(TARGET).join(PROFILE).join(file);
+        let name = format!("{plugin}.wasm");
+        // Moved into place, so that an Envoy that is just reading the module does not see half of it.
+        let (next, shipped) = (dist.join(format!("{name}.next")), dist.join(&name));
+        let size = fs::copy(&built, &next).map_err(|error| format!("{}: {error}", built.display()))?;
+        fs::rename(&next, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
+        println!("dist/{name:<20} {:>9.2} MiB", size as f64 / f64::from(1 << 20));
+    }
+    Ok(())
+}
+
+fn target_directory(root: &Path) -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |directory| root.join(directory))
+}

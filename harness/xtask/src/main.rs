@@ -1,0 +1,73 @@
+//! `cargo xtask`: everything that is done with a checkout, on every machine and in CI alike.
+//!
+//! Only the standard library: it is compiled before anything else, and then waits for cargo most of the time.
+
+mod build;
+mod run;
+mod test;
+mod tools;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use run::Outcome;
+
+const HELP: &str = "\
+Works on a checkout of Penstock.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  build    Compiles the five filters to WebAssembly, into dist/
+  tools    Installs the pinned Envoy and the clients that tests use, into target/tools/
+  demo     Runs Envoy, two model servers and traffic, and shows what the filters do
+  test     Runs all checks and tests, as CI does
+
+cargo xtask COMMAND --help says more.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
+    let root = root();
+    let outcome = match command.as_str() {
+        "build" => build::command(&root, &rest, help),
+        "tools" => tools::command(&root, &rest, help),
+        "test" => test::command(&root, &rest, help),
+        "demo" => demo(&root, &rest, help),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("there is no command `{other}`\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `demo` takes the options of `penstock demo` and needs the filters.
+fn demo(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if !help {
+        build::build(root)?;
+        // Without an Envoy the demo runs in the sandbox; one that cannot be downloaded is no reason to stop.
+        if let Err(message) = tools::envoy(root) {
+            eprintln!("xtask: no Envoy ({message})");
+        }
+    }
+    let fixed = ["run", "--quiet", "--package", "penstock-harness", "--bin", "penstock", "--", "demo"];
+    run::cargo(root).args(fixed).args(arguments).go()
+}
+
+/// The root of the checkout, two directories above this package. Cargo says where that is at run time.
+fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("harness/xtask"), PathBuf::from);
+    package.ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_owned)
+}

