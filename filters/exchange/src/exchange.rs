@@ -343,7 +343,7 @@ impl Exchange {
         world: &mut World<'_>,
     ) {
         self.state = State::Decided;
-        self.facts.outcome = Some(outcome);
+        self.facts.refused = Some(outcome);
         headers.push(("content-type", "application/json".to_owned()));
         world.out.push(Effect::Publish(self.facts.encode()));
         let body = refusal::body(self.dialect, kind, message, param);
@@ -377,7 +377,7 @@ impl Exchange {
                 world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
             }
         }
-        if self.facts.outcome.is_none() && status.is_some_and(|status| (200..300).contains(&status)) {
+        if self.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status)) {
             let kind = header(headers, "content-type").unwrap_or_default();
             let encoding = self.config.model(&self.facts.model).map(|model| model.encoding);
             self.response.reader = encoding.map(|encoding| {
@@ -410,7 +410,7 @@ impl Exchange {
         if let Some(facts) = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode) {
             self.facts.version = self.facts.version.take().or(facts.version);
             self.facts.limit = self.facts.limit.take().or(facts.limit);
-            self.facts.outcome = self.facts.outcome.or(facts.outcome);
+            self.facts.refused = self.facts.refused.or(facts.refused);
         }
     }
 
@@ -422,9 +422,9 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let forwarded = matches!(state, State::Decided) && self.facts.outcome.is_none();
+        let forwarded = matches!(state, State::Decided) && self.facts.refused.is_none();
         let reading = matches!(state, State::Reading(_));
-        let outcome = self.facts.outcome.unwrap_or_else(|| self.outcome(reading, world));
+        let outcome = self.facts.refused.unwrap_or_else(|| self.outcome(reading, world));
         let used = if forwarded { self.used(outcome) } else { None };
         let first_token = self.response.first_token;
         self.facts.outcome = Some(outcome);

@@ -97,7 +97,10 @@ pub struct Facts {
     /// The limit that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
-    /// How it was refused, or how it ended.
+    /// How it was refused; none where it was forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Outcome>,
+    /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// What was used.

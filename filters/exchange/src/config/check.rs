@@ -37,6 +37,11 @@ impl std::error::Error for ConfigErrors {}
 /// What [`Config::parse`] does.
 pub fn parse(bytes: &[u8]) -> Result<Config, ConfigErrors> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    // serde would take an array for a struct, field by field.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        let what = "not a JSON object; write {} for an empty configuration".to_owned();
+        return Err(ConfigErrors(vec![Problem { path: "configuration".into(), what }]));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

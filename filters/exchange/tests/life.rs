@@ -1,0 +1,312 @@
+//! A request's life, with simulated time: what is promised to users, without a proxy.
+
+mod sim;
+
+use penstock_exchange::{Effect, Event, Metric, Outcome, Stages, Worker};
+use sim::{Proxy, SECOND};
+
+const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
+/// 3 for the message, "user" 1, "Hello, world" 3, 3 for the reply.
+const PROMPT: u64 = 10;
+const USAGE: &str = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":20}}"#;
+
+fn limited(tokens: u64, burst: u64) -> String {
+    format!(
+        r#"{{"tenant":{{"from":[{{"header":"x-api-key"}}]}},"tenants":{{"acme":{{"class":"gold"}}}},
+        "models":[{{"name":"chat","output":{{"expect":50}},"price":{{"input":1,"output":2}}}}],
+        "limits":[{{"name":"tpm","per":["tenant"],"tokens":{tokens},"every":"1m","burst":{burst}}}]}}"#
+    )
+}
+
+#[test]
+fn counts_before_it_lets_go() {
+    let mut proxy = Proxy::new(&limited(6000, 1000));
+    let mut flight = proxy.chat(&[("x-api-key", "acme")], CHAT);
+    assert!(flight.went());
+    assert_eq!(flight.facts().prompt_tokens, PROMPT);
+    proxy.answer(&mut flight, 200, USAGE);
+    assert_eq!(flight.response_header("x-penstock-prompt-tokens").as_deref(), Some("10"));
+    assert_eq!(flight.facts().outcome, Some(Outcome::Ok));
+    let labels = |last: &str| vec!["chat".into(), "default".into(), "acme".into(), last.to_owned()];
+    assert_eq!(flight.counted(Metric::Requests), [(labels("ok"), 1)]);
+    assert_eq!(flight.counted(Metric::Tokens), [(labels("prompt"), 10), (labels("completion"), 20)]);
+    assert_eq!(flight.counted(Metric::Cost), [(labels("")[..3].to_vec(), 50)]);
+}
+
+#[test]
+fn reserves_then_settles_to_what_was_used() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    let mut first = proxy.chat(&[], CHAT);
+    assert!(first.went());
+    // 60 of 100 are reserved: a second one at the same time is refused, although nothing has been used yet.
+    let refused = proxy.chat(&[], CHAT);
+    let (status, headers, body) = refused.reply().unwrap();
+    assert_eq!((status, headers["x-penstock-limit"].as_str()), (429, "tpm"));
+    // 60 more are wanted and 40 are there; one comes every second.
+    assert_eq!((headers["retry-after"].as_str(), headers["retry-after-ms"].as_str()), ("20", "20000"));
+    assert_eq!(body["error"]["code"], "rate_limit_exceeded");
+    assert_eq!(refused.facts().limit.as_deref(), Some("tpm"));
+    // It used 30; so 70 are left, and the next one fits.
+    proxy.answer(&mut first, 200, USAGE);
+    assert!(proxy.chat(&[], CHAT).went());
+}
+
+#[test]
+fn a_retry_after_the_named_time_is_admitted() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    proxy.chat(&[], CHAT);
+    proxy.now += 20 * SECOND - 1_000_000;
+    assert!(!proxy.chat(&[], CHAT).went());
+    proxy.now += 1_000_000;
+    assert!(proxy.chat(&[], CHAT).went());
+}
+
+#[test]
+fn every_end_settles() {
+    let remaining = |end: &dyn Fn(&mut Proxy, &mut sim::Flight)| {
+        let mut proxy = Proxy::new(&limited(60, 1000));
+        let mut flight = proxy.chat(&[], CHAT);
+        end(&mut proxy, &mut flight);
+        proxy.close(&mut flight);
+        let mut probe = proxy.chat(&[], CHAT);
+        proxy.answer(&mut probe, 200, USAGE);
+        let left: u64 = probe.response_header("x-ratelimit-remaining-tokens").unwrap().parse().unwrap();
+        (1000 - 60 - left, flight.facts().outcome.unwrap())
+    };
+    assert_eq!(remaining(&|proxy, flight| proxy.answer(flight, 200, USAGE)), (30, Outcome::Ok));
+    // Upstream failed: nothing was used.
+    assert_eq!(remaining(&|proxy, flight| proxy.answer(flight, 500, "oops")), (0, Outcome::UpstreamError));
+    assert_eq!(remaining(&|proxy, flight| proxy.answer(flight, 400, "no")), (0, Outcome::ClientError));
+    assert_eq!(remaining(&|_, _| ()), (0, Outcome::UpstreamError));
+    // The client left before the answer: the prompt has been read by then.
+    let left = |_: &mut Proxy, flight: &mut sim::Flight| {
+        flight.props.0.insert("response.code_details".into(), b"downstream_remote_disconnect".to_vec());
+    };
+    assert_eq!(remaining(&left), (10, Outcome::Abandoned));
+    // It left in mid-stream, and the server reports no usage: what was streamed is counted.
+    let cut = |proxy: &mut Proxy, flight: &mut sim::Flight| {
+        let headers = vec![(":status".into(), b"200".to_vec()), ("content-type".into(), b"text/event-stream".to_vec())];
+        proxy.tell(flight, Event::ResponseHead { headers: &headers, end: false });
+        let event = b"data: {\"choices\":[{\"delta\":{\"content\":\"one two\"}}]}\n\n";
+        proxy.tell(flight, Event::ResponseChunk { bytes: event, end: false });
+        left(proxy, flight);
+    };
+    assert_eq!(remaining(&cut), (12, Outcome::Abandoned));
+}
+
+#[test]
+fn debt_is_carried() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    let mut flight = proxy.chat(&[], CHAT);
+    let huge = r#"{"usage":{"prompt_tokens":10,"completion_tokens":290}}"#;
+    proxy.answer(&mut flight, 200, huge);
+    // 300 of 100 are used: 200 in debt, and 11 are needed.
+    let body = CHAT.replace("]}", r#"],"max_tokens":1}"#);
+    let refused = proxy.chat(&[], &body);
+    assert_eq!(refused.reply().unwrap().1["retry-after"], "211");
+    proxy.now += 211 * SECOND;
+    assert!(proxy.chat(&[], &body).went());
+}
+
+#[test]
+fn all_limits_or_none() {
+    let config = r#"{"models":[{"name":"chat","output":{"expect":0}}],"limits":[
+        {"name":"wide","tokens":100,"every":"1h"},
+        {"name":"narrow","per":[{"header":"x-team"}],"tokens":15,"every":"1h"}]}"#;
+    let mut proxy = Proxy::new(config);
+    assert!(proxy.chat(&[("x-team", "a")], CHAT).went());
+    for _ in 0..50 {
+        let refused = proxy.chat(&[("x-team", "a")], CHAT);
+        assert_eq!(refused.reply().unwrap().1["x-penstock-limit"], "narrow");
+    }
+    // The refused ones spent nothing of `wide`: nine more teams still fit into it.
+    for team in 0..9 {
+        assert!(proxy.chat(&[("x-team", &format!("t{team}"))], CHAT).went(), "team {team}");
+    }
+    assert_eq!(proxy.chat(&[("x-team", "z")], CHAT).reply().unwrap().1["x-penstock-limit"], "wide");
+}
+
+#[test]
+fn what_never_fits_is_told_so() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    let refused = proxy.chat(&[], &CHAT.replace("]}", r#"],"max_tokens":91}"#));
+    let (status, headers, _) = refused.reply().unwrap();
+    assert_eq!(status, 413);
+    assert!(!headers.contains_key("retry-after"));
+    // A guess at the output does not make a request impossible.
+    let mut proxy = Proxy::new(&limited(60, 20));
+    assert!(proxy.chat(&[], CHAT).went());
+}
+
+#[test]
+fn unreadable_requests_are_refused_and_charge_nothing() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    for body in ["", "nope", "{\"model\":\"chat\"", "{}", "[]", "{\"model\":7}", "{\"model\":\"chat\",\"messages\":7}"] {
+        let flight = proxy.chat(&[], body);
+        let (status, _, reply) = flight.reply().unwrap();
+        assert_eq!(status, 400, "{body}");
+        assert!(reply["error"]["message"].as_str().unwrap().len() > 10);
+    }
+    assert_eq!(proxy.chat(&[], &"[".repeat(100_000)).reply().unwrap().0, 400);
+    assert_eq!(proxy.chat(&[("content-encoding", "gzip")], CHAT).reply().unwrap().0, 400);
+    let mut probe = proxy.chat(&[], CHAT);
+    proxy.answer(&mut probe, 200, USAGE);
+    assert_eq!(probe.response_header("x-ratelimit-remaining-tokens").as_deref(), Some("40"));
+    // An unknown model passes, unless the config says otherwise.
+    assert!(proxy.chat(&[], &CHAT.replace("chat", "who")).went());
+    let mut strict = Proxy::new(r#"{"models":[{"name":"chat"}],"unknownModel":"refuse"}"#);
+    assert_eq!(strict.chat(&[], &CHAT.replace("chat", "who")).reply().unwrap().0, 400);
+    let mut lenient = Proxy::new(r#"{"models":[{"name":"chat"}],"unreadable":"pass"}"#);
+    assert!(lenient.chat(&[], "nope").went());
+}
+
+#[test]
+fn other_paths_pass_untouched() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    let mut flight = proxy.open();
+    let headers = vec![(":method".into(), b"GET".to_vec()), (":path".into(), b"/v1/models".to_vec())];
+    let effects = proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: true });
+    assert_eq!(effects, []);
+    proxy.close(&mut flight);
+    assert_eq!(flight.seen, []);
+}
+
+#[test]
+fn identity_is_hashed_named_or_demanded() {
+    let mut proxy = Proxy::new(&limited(6000, 1000));
+    let named = proxy.chat(&[("x-api-key", "acme"), ("x-penstock-tenant", "boss")], CHAT);
+    assert_eq!((named.facts().tenant.as_str(), named.facts().class.as_deref()), ("acme", Some("gold")));
+    assert!(named.seen.contains(&Effect::DropRequestHeader("x-penstock-tenant".into())));
+    let hashed = proxy.chat(&[("x-api-key", "sk-secret")], CHAT).facts().tenant;
+    assert!(hashed.starts_with("h-") && !hashed.contains("secret"));
+    assert_eq!(proxy.chat(&[("x-api-key", "sk-secret")], CHAT).facts().tenant, hashed);
+    assert_eq!(proxy.chat(&[], CHAT).facts().tenant, "anonymous");
+    let mut strict = Proxy::new(r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#);
+    assert_eq!(strict.chat(&[], CHAT).reply().unwrap().0, 401);
+}
+
+const SPLIT: &str = r#"{"models":[{"name":"chat","versions":[{"name":"stable","weight":80,"model":"llama"},
+    {"name":"canary","weight":20,"model":"llama-r2"}],"sticky":[{"header":"x-session-id"}]}]}"#;
+
+#[test]
+fn the_draw_is_sticky_and_rewrites_the_model_only() {
+    let mut proxy = Proxy::new(SPLIT);
+    let mut canaries = 0;
+    for session in 0..500 {
+        let session = format!("s{session}");
+        let flight = proxy.chat(&[("x-session-id", &session)], CHAT);
+        let version = flight.facts().version.unwrap();
+        assert_eq!(proxy.chat(&[("x-session-id", &session)], CHAT).facts().version.unwrap(), version);
+        canaries += usize::from(version == "canary");
+        let splice = flight.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(penstock_dialects::apply(CHAT.as_bytes(), splices.clone())),
+            _ => None,
+        });
+        let model = if version == "canary" { "\"llama-r2\"" } else { "\"llama\"" };
+        assert_eq!(String::from_utf8(splice.unwrap()).unwrap(), CHAT.replace("\"chat\"", model));
+    }
+    // 4 sigma of a binomial around 100 of 500.
+    assert!((64..=136).contains(&canaries), "{canaries}");
+}
+
+#[test]
+fn pending_rises_falls_and_survives_the_dead() {
+    let mut proxy = Proxy::new(SPLIT);
+    let pending = |proxy: &mut Proxy, phase: &str| {
+        let gauges = proxy.gauges();
+        let sum = |(metric, labels): &(Metric, Vec<String>)| *metric == Metric::PendingTokens && labels[2] == phase;
+        gauges.iter().filter(|(key, _)| sum(key)).map(|(_, value)| value).sum::<u64>()
+    };
+    assert_eq!(pending(&mut proxy, "prefill"), 0);
+    let mut one = proxy.chat(&[], CHAT);
+    let mut two = proxy.chat(&[], &CHAT.replace("]}", r#"],"max_tokens":5}"#));
+    assert_eq!((pending(&mut proxy, "prefill"), pending(&mut proxy, "decode")), (2 * PROMPT, 256 + 5));
+    proxy.answer(&mut one, 200, USAGE);
+    assert_eq!((pending(&mut proxy, "prefill"), pending(&mut proxy, "decode")), (PROMPT, 5));
+    // Another worker starts over the same store, and this one dies with a request in flight.
+    let config = (*proxy.worker.config).clone();
+    let heir = Worker::new(config, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let dead = std::mem::replace(&mut proxy.worker, heir);
+    assert_eq!(pending(&mut proxy, "prefill"), PROMPT, "its last beat still counts");
+    proxy.now += 4 * SECOND;
+    assert_eq!(pending(&mut proxy, "prefill"), 0, "it is silent for too long");
+    // It was only slow.
+    proxy.worker = dead;
+    assert_eq!(pending(&mut proxy, "prefill"), PROMPT);
+    proxy.close(&mut two);
+    assert_eq!(pending(&mut proxy, "prefill"), 0);
+}
+
+#[test]
+fn gauges_of_a_removed_model_go_to_zero() {
+    let mut proxy = Proxy::new(SPLIT);
+    let _flight = proxy.chat(&[], CHAT);
+    assert!(proxy.gauges().values().any(|value| *value > 0));
+    let next = penstock_exchange::Config::parse(br#"{"models":[{"name":"new"}]}"#).unwrap();
+    proxy.worker = Worker::new(next, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    proxy.now += 4 * SECOND;
+    let gauges = proxy.gauges();
+    assert_eq!(gauges.len(), 9, "three series with three gauges each");
+    assert!(gauges.values().all(|value| *value == 0));
+}
+
+#[test]
+fn contention_closes_unless_configured() {
+    let mut proxy = Proxy::new(&limited(60, 100));
+    proxy.store.busy = true;
+    assert_eq!(proxy.chat(&[], CHAT).reply().unwrap().0, 503);
+    let mut open = Proxy::new(&limited(60, 100).replacen('{', r#"{"contended":"pass","#, 1));
+    open.store.busy = true;
+    assert!(open.chat(&[], CHAT).went());
+}
+
+#[test]
+fn a_row_of_plugins_says_what_the_all_in_one_says() {
+    let config = limited(60, 100).replace(
+        r#""output":{"expect":50}"#,
+        r#""output":{"expect":50},"versions":[{"name":"v1","weight":1}]"#,
+    );
+    let mut whole = Proxy::new(&config);
+    let mut whole_flight = whole.chat(&[("x-api-key", "acme")], CHAT);
+    whole.answer(&mut whole_flight, 200, USAGE);
+
+    let mut row = [Stages::COUNT, Stages::LIMIT, Stages::ROUTE, Stages::PENDING].map(|s| Proxy::with(&config, s));
+    let mut props = sim::Props::default();
+    let mut flights = Vec::new();
+    let head = vec![
+        (":method".into(), b"POST".to_vec()),
+        (":path".into(), b"/v1/chat/completions".to_vec()),
+        ("x-api-key".into(), b"acme".to_vec()),
+    ];
+    for proxy in &mut row {
+        let mut flight = proxy.open();
+        flight.props = std::mem::take(&mut props);
+        proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false });
+        if flight.exchange.is_holding() {
+            proxy.tell(&mut flight, Event::RequestChunk { bytes: CHAT.as_bytes(), end: true });
+        }
+        assert!(flight.went());
+        props = std::mem::take(&mut flight.props);
+        flights.push(flight);
+    }
+    for (proxy, flight) in row.iter_mut().zip(&mut flights).rev() {
+        flight.props = std::mem::take(&mut props);
+        let headers = vec![(":status".into(), b"200".to_vec()), ("content-type".into(), b"application/json".to_vec())];
+        proxy.tell(flight, Event::ResponseHead { headers: &headers, end: false });
+        proxy.tell(flight, Event::ResponseChunk { bytes: USAGE.as_bytes(), end: true });
+        props = std::mem::take(&mut flight.props);
+    }
+    for (proxy, flight) in row.iter_mut().zip(&mut flights) {
+        flight.props = std::mem::take(&mut props);
+        proxy.close(flight);
+        props = std::mem::take(&mut flight.props);
+    }
+    let kept = |effect: &&Effect| !matches!(effect, Effect::Pause | Effect::Resume | Effect::Publish(_));
+    let sorted = |effects: Vec<&Effect>| {
+        let mut all: Vec<String> = effects.into_iter().map(|effect| format!("{effect:?}")).collect();
+        all.sort();
+        all
+    };
+    let of_row = sorted(flights.iter().flat_map(|flight| &flight.seen).filter(kept).collect());
+    assert_eq!(of_row, sorted(whole_flight.seen.iter().filter(kept).collect()));
+}

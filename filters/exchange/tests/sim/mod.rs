@@ -1,0 +1,181 @@
+//! A simulated proxy: workers over one store, with a clock that tests move.
+
+use std::collections::HashMap;
+
+use penstock_exchange::{
+    Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Properties, Stages, Store, Worker,
+    World,
+};
+
+pub const SECOND: u64 = 1_000_000_000;
+
+/// The store as a map. `busy` makes that many attempts of every update fail.
+#[derive(Default)]
+pub struct Map {
+    pub values: HashMap<String, Vec<u8>>,
+    pub busy: bool,
+}
+
+impl Store for Map {
+    fn get(&mut self, key: &str) -> Option<Vec<u8>> {
+        self.values.get(key).cloned()
+    }
+
+    fn update(
+        &mut self,
+        key: &str,
+        change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
+    ) -> Result<u32, Contended> {
+        if self.busy {
+            return Err(Contended);
+        }
+        if let Some(new) = change(self.values.get(key).map(Vec::as_slice)) {
+            self.values.insert(key.to_owned(), new);
+        }
+        Ok(0)
+    }
+}
+
+#[derive(Default)]
+pub struct Props(pub HashMap<String, Vec<u8>>);
+
+impl Properties for Props {
+    fn get(&self, path: &[&str]) -> Option<Vec<u8>> {
+        self.0.get(&path.join(".")).cloned()
+    }
+}
+
+/// One process with a worker.
+pub struct Proxy {
+    pub now: u64,
+    pub store: Map,
+    pub worker: Worker,
+    next: u32,
+}
+
+/// One request in flight.
+pub struct Flight {
+    pub exchange: Exchange,
+    pub props: Props,
+    pub seen: Vec<Effect>,
+    now: u64,
+}
+
+impl Proxy {
+    pub fn new(config: &str) -> Self {
+        Self::with(config, Stages::ALL)
+    }
+
+    pub fn with(config: &str, stages: Stages) -> Self {
+        let mut store = Map::default();
+        let config = Config::parse(config.as_bytes()).unwrap();
+        let worker = Worker::new(config, stages, [7, 8, 9], &mut store);
+        Self { now: 1_700_000_000 * SECOND, store, worker, next: 0 }
+    }
+
+    pub fn open(&mut self) -> Flight {
+        self.next += 1;
+        let exchange = Exchange::new(self.next, self.worker.config.clone());
+        Flight { exchange, props: Props::default(), seen: Vec::new(), now: self.now }
+    }
+
+    /// Feeds one event; returns what it brought.
+    pub fn tell(&mut self, flight: &mut Flight, event: Event<'_>) -> Vec<Effect> {
+        flight.now = self.now;
+        let mut out = Vec::new();
+        let mut world = World {
+            now: self.now,
+            entropy: u64::from(self.next).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            store: &mut self.store,
+            properties: &flight.props,
+            worker: &mut self.worker,
+            out: &mut out,
+        };
+        flight.exchange.on(event, &mut world);
+        for effect in &out {
+            if let Effect::Publish(facts) = effect {
+                flight.props.0.insert("filter_state.wasm.penstock.exchange".into(), facts.clone());
+            }
+        }
+        flight.seen.extend(out.iter().cloned());
+        out
+    }
+
+    /// Sends a chat request with a body in one piece.
+    pub fn chat(&mut self, headers: &[(&str, &str)], body: &str) -> Flight {
+        let mut flight = self.open();
+        let mut all: Headers =
+            vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
+        all.extend(headers.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())));
+        self.tell(&mut flight, Event::RequestHead { headers: &all, end: false });
+        if flight.exchange.is_holding() {
+            self.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+        }
+        flight
+    }
+
+    /// Answers a request that was let go with a JSON body.
+    pub fn answer(&mut self, flight: &mut Flight, status: u16, body: &str) {
+        let headers = vec![
+            (":status".into(), status.to_string().into_bytes()),
+            ("content-type".into(), b"application/json".to_vec()),
+        ];
+        self.tell(flight, Event::ResponseHead { headers: &headers, end: false });
+        self.tell(flight, Event::ResponseChunk { bytes: body.as_bytes(), end: true });
+        self.close(flight);
+    }
+
+    pub fn close(&mut self, flight: &mut Flight) {
+        self.tell(flight, Event::Closed);
+    }
+
+    /// What the gauges are set to by a tick.
+    pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
+        let mut out = Vec::new();
+        self.worker.tick(self.now, &mut self.store, &mut out);
+        out.into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Gauge(metric, labels, value) => Some(((metric, labels), value)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Flight {
+    pub fn reply(&self) -> Option<(u32, HashMap<&'static str, String>, serde_json::Value)> {
+        self.seen.iter().find_map(|effect| match effect {
+            Effect::Reply { status, headers, body } => {
+                Some((*status, headers.iter().cloned().collect(), serde_json::from_slice(body).unwrap()))
+            }
+            _ => None,
+        })
+    }
+
+    pub fn went(&self) -> bool {
+        self.seen.contains(&Effect::Resume)
+    }
+
+    pub fn facts(&self) -> Facts {
+        let published = self.seen.iter().rev().find_map(|effect| match effect {
+            Effect::Publish(facts) => Facts::decode(facts),
+            _ => None,
+        });
+        published.unwrap()
+    }
+
+    pub fn response_header(&self, name: &str) -> Option<String> {
+        self.seen.iter().find_map(|effect| match effect {
+            Effect::ResponseHeader(known, value) if *known == name => Some(String::from_utf8(value.clone()).unwrap()),
+            _ => None,
+        })
+    }
+
+    pub fn counted(&self, metric: Metric) -> Vec<(Labels, u64)> {
+        let pick = |effect: &Effect| match effect {
+            Effect::Count(known, labels, by) if *known == metric => Some((labels.clone(), *by)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(pick).collect()
+    }
+}
