@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use penstock_harness::{demo, model_server};
+use penstock_harness::{demo, model_server, scenario};
 
 /// Tries Penstock's filters without a cluster.
 #[derive(Debug, Parser)]
@@ -19,23 +19,27 @@ enum Command {
     ModelServer(model_server::Options),
     /// Runs Envoy, two model servers and traffic, and shows what the filters do.
     Demo(demo::Options),
+    /// Runs scenario files against the filters in the sandbox.
+    Run(scenario::RunArgs),
 }
 
 fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::ModelServer(options) => {
+            finish(async { model_server::run(options).await.map_err(|error| error.to_string()) })
+        }
+        Command::Demo(options) => finish(demo::run(options)),
+        Command::Run(arguments) => scenario::run(arguments),
+    }
+}
+
+/// Runs what talks to the network.
+fn finish(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
-    let result = match Cli::parse().command {
-        Command::ModelServer(options) => {
-            runtime.block_on(model_server::run(options)).map_err(|error| error.to_string())
-        }
-        Command::Demo(options) => runtime.block_on(demo::run(options)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => fail(&message),
-    }
+    runtime.block_on(work).map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS)
 }
 
 fn fail(message: &str) -> ExitCode {

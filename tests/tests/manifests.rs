@@ -1,8 +1,8 @@
-//! The manifests under `istio/` hold together: every file is reached, every copy agrees, every series that a query asks for
-//! is one that the filters export, and every resource is what its definition allows.
+//! The manifests under `istio/` hold together: every file is reached, every copy agrees, every series that a query asks
+//! for is one that the filters export, and every resource is what its definition allows.
 //!
-//! Two tests lean on things that are not in the repository: `PENSTOCK_CRDS` names a folder of custom resource definitions, and
-//! promtool (Debian package `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
+//! Two tests lean on things that are not in the repository: `PENSTOCK_CRDS` names a folder of custom resource
+//! definitions, and promtool (Debian package `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
 
 #[path = "manifests/checks.rs"]
 mod checks;
@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -181,7 +182,8 @@ fn every_resource_is_what_its_definition_allows() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// The validator of the test above can fail: on a field that nobody knows, on a wrong type, on a value outside of an enumeration.
+/// The validator of the test above can fail: on a field that nobody knows, on a wrong type, on a value outside of an
+/// enumeration.
 #[test]
 fn a_spoilt_resource_is_refused() {
     let Some(schemas) = schemas("a_spoilt_resource_is_refused") else { return };
@@ -259,9 +261,9 @@ fn kustomize_builds_every_folder() {
     }
 }
 
-/// The definitions for the kinds in use, if `PENSTOCK_CRDS` says where they are. A folder that is named but missing is an error
-/// where tools are required.
-fn schemas(test: &str) -> Option<crds::Schemas> {
+/// The definitions for the kinds in use, if `PENSTOCK_CRDS` says where they are. A folder that is named but missing is
+/// an error where tools are required.
+fn schemas(test: &str) -> Option<&'static crds::Schemas> {
     let Some(folder) = std::env::var_os("PENSTOCK_CRDS").map(PathBuf::from) else {
         tools::skip(test, "PENSTOCK_CRDS names no folder of custom resource definitions");
         return None;
@@ -270,9 +272,14 @@ fn schemas(test: &str) -> Option<crds::Schemas> {
         tools::skip_or_fail(test, &format!("PENSTOCK_CRDS: {} is not a folder", folder.display()));
         return None;
     }
-    let set = Set::load();
-    let used: BTreeSet<_> = set.resources().map(|r| (r.value["apiVersion"].as_str().unwrap_or(""), r.kind())).collect();
-    Some(crds::Schemas::load(&folder, &|api, kind| used.contains(&(api, kind))))
+    // Megabytes of YAML: read once for all tests.
+    static SCHEMAS: OnceLock<crds::Schemas> = OnceLock::new();
+    Some(SCHEMAS.get_or_init(|| {
+        let set = Set::load();
+        let used: BTreeSet<_> =
+            set.resources().map(|r| (r.value["apiVersion"].as_str().unwrap_or(""), r.kind())).collect();
+        crds::Schemas::load(&folder, &|api, kind| used.contains(&(api, kind)))
+    }))
 }
 
 fn runbooks(set: &Set) -> String {

@@ -99,18 +99,9 @@ impl Gateway {
     #[must_use]
     pub fn plugin_config(mut self, config: &Value) -> Self {
         for filter in self.wasm_filters(0) {
-            filter["typed_config"]["config"]["configuration"]["value"] = config.clone();
+            filter["typed_config"]["config"]["configuration"]["value"] = json!(config.to_string());
         }
         self
-    }
-
-    /// The configuration of the first wasm filter.
-    pub fn read_plugin_config(&mut self) -> Value {
-        let filters = self.wasm_filters(0);
-        filters
-            .first()
-            .map(|filter| filter["typed_config"]["config"]["configuration"]["value"].clone())
-            .unwrap_or_default()
     }
 
     /// Adds a listener of this name that is like the first but has no wasm filter.

@@ -321,23 +321,19 @@ impl TryFrom<String> for Span {
     }
 }
 
-/// Reads the scenarios of a file. The error names the file, the document, the key's path and what is wrong there.
+/// Reads the scenarios of a file. The error names the file, the key's path and what is wrong there.
 pub fn load(file: &Path) -> Result<Vec<Scenario>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     parse(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Reads the scenarios of a text of one or more YAML documents.
+/// Reads the scenarios of a YAML text: a list.
 pub fn parse(text: &str) -> Result<Vec<Scenario>, String> {
-    let mut scenarios = Vec::new();
-    for (number, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
-        // The way over YAML's own value finds repeated keys; the JSON value knows enums as `{request: …}`.
-        let yaml = serde_yaml_ng::Value::deserialize(document).map_err(|error| format!("document {number}: {error}"))?;
-        let json = serde_json::to_value(yaml).map_err(|error| format!("document {number}: {error}"))?;
-        let scenario: Scenario = serde_path_to_error::deserialize(json.into_deserializer()).map_err(|error| format!("document {number}: {error}"))?;
-        verify(&scenario).map_err(|error| format!("{}: {error}", scenario.name))?;
-        scenarios.push(scenario);
-    }
+    // The way over YAML's own value finds repeated keys; the JSON value knows enums as `{request: …}`.
+    let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let json = serde_json::to_value(yaml).map_err(|error| error.to_string())?;
+    let scenarios: Vec<Scenario> = serde_path_to_error::deserialize(json.into_deserializer()).map_err(|error| error.to_string())?;
+    scenarios.iter().try_for_each(|scenario| verify(scenario).map_err(|error| format!("{}: {error}", scenario.name)))?;
     Ok(scenarios)
 }
 

@@ -18,7 +18,8 @@ fn scenario(text: &str) -> Result<Scenario, String> {
 }
 
 fn run(steps: &str) -> Result<(), String> {
-    let scenario = scenario(&format!("name: t\nworkers: 2\nsteps:\n{steps}")).unwrap();
+    let steps = steps.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    let scenario = scenario(&format!("- name: t\n  workers: 2\n  steps:\n{steps}")).unwrap();
     let module = Module::compile(MARKS.as_bytes()).unwrap();
     let plugin = Plugin { module, name: "t".into(), root_id: "t".into(), vm_id: "t".into(), configuration: vec![] };
     let mut executor = HostExecutor::with_plugins(&scenario, &[plugin]).unwrap();
@@ -85,15 +86,15 @@ fn what_does_not_hold_fails_and_is_named() {
 #[test]
 fn mistakes_in_the_file_are_named_with_their_path() {
     for (text, named) in [
-        ("name: a\nsteps:\n- request: {bdy: {}}", "steps[0].request: unknown field `bdy`"),
-        ("name: a\nsteps:\n- advance: 2", "steps[0].advance"),
-        ("name: a\nsteps:\n- advance: 2 s", "write 500ms, 2s, 1m"),
-        ("name: a\nsteps:\n- request: {expect: {headers: {a: {is: b}}}}", "headers.a"),
-        ("name: a\nsteps:\n- request: {text: a, hex: '00'}", "one of body, text, hex, repeat"),
-        ("name: a\nsteps:\n- request: {hex: '0'}", "hexadecimal"),
-        ("name: a\nsteps:\n- request: {worker: 1}", "worker 1"),
-        ("name: a\nname: b\nsteps: []", "duplicate"),
-        ("name: a", "either steps or config_refused"),
+        ("- name: a\n  steps:\n  - request: {bdy: {}}", "steps[0].request.bdy: unknown field `bdy`"),
+        ("- name: a\n  steps:\n  - advance: 2", "steps[0].advance"),
+        ("- name: a\n  steps:\n  - advance: 2 s", "write 500ms, 2s, 1m"),
+        ("- name: a\n  steps:\n  - request: {expect: {headers: {a: {is: b}}}}", "headers.a"),
+        ("- name: a\n  steps:\n  - request: {text: a, hex: '00'}", "one of body, text, hex, repeat"),
+        ("- name: a\n  steps:\n  - request: {hex: '0'}", "hexadecimal"),
+        ("- name: a\n  steps:\n  - request: {worker: 1}", "worker 1"),
+        ("- name: a\n  name: b\n  steps: []", "duplicate"),
+        ("- name: a", "either steps or config_refused"),
     ] {
         let error = scenario(text).expect_err(text);
         assert!(error.contains(named), "{text}: {error}");

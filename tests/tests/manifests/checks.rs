@@ -1,5 +1,5 @@
-//! What has to agree across the manifests. Each check answers with the disagreements it found, so that the tests can also show
-//! that it finds one in a set that was spoilt on purpose.
+//! What has to agree across the manifests. Each check answers with the disagreements it found, so that the tests can
+//! also show that it finds one in a set that was spoilt on purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 

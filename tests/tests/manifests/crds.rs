@@ -1,5 +1,5 @@
-//! Resources against the schemas of their custom resource definitions, as strictly as `kubectl --validate=strict`: a field
-//! that the schema does not know is an error. CEL rules (`x-kubernetes-validations`) are not evaluated.
+//! Resources against the schemas of their custom resource definitions, as strictly as `kubectl --validate=strict`: a
+//! field that the schema does not know is an error. CEL rules (`x-kubernetes-validations`) are not evaluated.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,8 +46,8 @@ impl Schemas {
     }
 }
 
-/// OpenAPI 3.0 schemas are JSON Schema draft 4 with `nullable` and Kubernetes' extensions. What every resource has, a definition
-/// need not mention.
+/// OpenAPI 3.0 schemas are JSON Schema draft 4 with `nullable` and Kubernetes' extensions. What every resource has, a
+/// definition need not mention.
 fn compile(schema: &Value) -> Validator {
     let mut schema = strict(schema);
     for implied in ["apiVersion", "kind", "metadata"] {
@@ -60,8 +60,8 @@ fn compile(schema: &Value) -> Validator {
         .unwrap_or_else(|error| panic!("a definition does not compile: {error}"))
 }
 
-/// Closes every object that lists its properties. `allOf`, `anyOf`, `oneOf` and `not` stay as they are: in a structural schema they
-/// only restrict values, and list no more than the properties that they talk about.
+/// Closes every object that lists its properties. `allOf`, `anyOf`, `oneOf` and `not` stay as they are: in a structural
+/// schema they only restrict values, and list no more than the properties that they talk about.
 fn strict(schema: &Value) -> Value {
     let Some(schema) = schema.as_object() else { return schema.clone() };
     let mut closed: Map<String, Value> = schema.clone();

@@ -18,7 +18,8 @@ pub struct Names {
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const OPERATORS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
 
-/// Reads a query. Words that a parenthesis follows are functions, except the grouping words; ranges and strings are skipped.
+/// Reads a query. Words that a parenthesis follows are functions, except the grouping words; ranges and strings are
+/// skipped.
 pub fn names(query: &str) -> Names {
     let mut names = Names::default();
     let mut rest = query;
@@ -53,7 +54,8 @@ fn leading_word(text: &str) -> Option<&str> {
     word.starts_with(|c: char| !c.is_ascii_digit()).then_some(word).filter(|word| !word.is_empty())
 }
 
-/// What stands between the delimiters, if the text starts with the first one; the text then continues behind the second.
+/// What stands between the delimiters, if the text starts with the first one; the text then continues behind the
+/// second.
 fn inside<'a>(text: &mut &'a str, open: char, close: char) -> Option<&'a str> {
     let body = text.strip_prefix(open)?;
     let end = body.find(close)?;
