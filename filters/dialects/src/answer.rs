@@ -121,22 +121,9 @@ impl Reader {
                 self.seen = true;
             }
             (
-                [
-                    Key(Choices),
-                    Item,
-                    Key(Message | Delta),
-                    Key(Content | ReasoningContent | Reasoning | Refusal),
-                ]
+                [Key(Choices), Item, Key(Message | Delta), Key(Content | ReasoningContent | Reasoning | Refusal)]
                 | [Key(Choices), Item, Key(Text)]
-                | [
-                    Key(Choices),
-                    Item,
-                    Key(Message | Delta),
-                    Key(ToolCalls),
-                    Item,
-                    Key(Function),
-                    Key(Name | Arguments),
-                ],
+                | [Key(Choices), Item, Key(Message | Delta), Key(ToolCalls), Item, Key(Function), Key(Name | Arguments)],
                 event,
             ) => match event {
                 Event::Text(part) => sink.part(part),

@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use crate::json::{Event, Fault, Lexer, Unreadable, Visitor};
 use crate::path::Name::{
-    Arguments, Content, Function, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name, Role,
-    Stream, StreamOptions, Text, ToolCalls,
+    Arguments, Content, Function, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name, Role, Stream,
+    StreamOptions, Text, ToolCalls,
 };
 use crate::path::Path;
 use crate::path::Step::{Item, Key};

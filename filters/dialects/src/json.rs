@@ -246,11 +246,7 @@ impl Lexer {
                 self.state = State::ItemOrClose;
             }
             b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                self.state = if byte == b'-' || byte.is_ascii_digit() {
-                    State::Number
-                } else {
-                    State::Literal
-                };
+                self.state = if byte == b'-' || byte.is_ascii_digit() { State::Number } else { State::Literal };
                 self.start = self.at;
                 self.scratch.clear();
                 self.cut = false;
@@ -366,11 +362,7 @@ impl Lexer {
     }
 
     /// A character was cut by the end of the previous piece: takes one more of its bytes.
-    fn complete_char<'a>(
-        &mut self,
-        input: &'a [u8],
-        visitor: &mut impl Visitor,
-    ) -> Result<&'a [u8], Unreadable> {
+    fn complete_char<'a>(&mut self, input: &'a [u8], visitor: &mut impl Visitor) -> Result<&'a [u8], Unreadable> {
         let Some((&byte, rest)) = input.split_first() else {
             return Ok(input);
         };

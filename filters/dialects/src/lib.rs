@@ -63,11 +63,6 @@ impl Dialect {
             b"/v1/chat/completions" => Some(Self::OpenAiChat),
             _ => None,
         };
-        own(path).or_else(|| {
-            prefixes
-                .iter()
-                .filter_map(|prefix| path.strip_prefix(prefix.as_bytes()))
-                .find_map(own)
-        })
+        own(path).or_else(|| prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.as_bytes())).find_map(own))
     }
 }

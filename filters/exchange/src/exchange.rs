@@ -16,6 +16,7 @@ use crate::identity::{ANONYMOUS, Caller, header};
 use crate::limits::{self, Charge, Refused, Standing};
 use crate::metrics::{Labels, Metric, OTHER};
 use crate::port::{Effect, Event, Headers, Level, World};
+use crate::waiting::Verdict;
 use crate::worker::UNSPLIT;
 
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
@@ -28,6 +29,11 @@ pub struct Exchange {
     caller: Caller,
     /// An earlier plugin in the row has read this request already.
     told: bool,
+    /// When the headers went on without waiting for the body: they can be edited no more, and this is 0 where they were
+    /// never held.
+    headers_gone: Option<u64>,
+    /// Some of the body has come.
+    body_seen: bool,
     charges: Vec<Charge>,
     standing: Option<Standing>,
     response: Response,
@@ -73,6 +79,8 @@ impl Exchange {
             facts: Facts::default(),
             caller: Caller::default(),
             told: false,
+            headers_gone: None,
+            body_seen: false,
             charges: Vec::new(),
             standing: None,
             response: Response::default(),
@@ -94,6 +102,7 @@ impl Exchange {
     pub fn on(&mut self, event: Event<'_>, world: &mut World<'_>) {
         match event {
             Event::RequestHead { headers, end } => self.request_head(headers, end, world),
+            Event::Released => self.headers_gone = Some(world.now),
             Event::RequestChunk { bytes, end } => self.request_chunk(bytes, end, world),
             Event::ResponseHead { headers, end } => self.response_head(headers, end, world),
             Event::ResponseChunk { bytes, end } => self.response_chunk(bytes, end, world),
@@ -142,7 +151,46 @@ impl Exchange {
         }
         let prompt = Prompt::new(&self.config, secret);
         self.state = State::Reading(Box::new((Ask::new(dialect), prompt)));
-        world.out.push(Effect::Pause);
+        self.hold(world);
+    }
+
+    /// Holds the headers until the body has been read, where the proxy allows it. Elsewhere they go on now, with what is
+    /// known now.
+    fn hold(&mut self, world: &mut World<'_>) {
+        if !self.told {
+            world.out.push(Effect::RequestHeader("x-penstock-tenant", self.facts.tenant.clone().into_bytes()));
+        }
+        if world.worker.waiting.verdict() != Verdict::No {
+            return world.out.push(Effect::Pause);
+        }
+        self.headers_gone = Some(0);
+        if world.worker.stages.route {
+            // The body may be edited later, when its length can no longer be told.
+            world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
+            let config = self.config.clone();
+            if let [model] = config.models.as_slice() {
+                self.draw(model, world);
+            }
+        }
+    }
+
+    /// The body begins to come: tells whether headers may wait, and whether an earlier plugin has read it by now.
+    fn first_chunk(&mut self, end: bool, world: &mut World<'_>) {
+        let World { worker, store, out, .. } = world;
+        match self.headers_gone {
+            None => worker.waiting.body_while_held(*store),
+            Some(0) => {}
+            Some(at) => worker.waiting.body_after_release(world.now.saturating_sub(at), end, *store, out),
+        }
+        if !self.told
+            && self.headers_gone.is_some()
+            && let Some(facts) = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode)
+        {
+            let version = self.facts.version.take();
+            self.facts = facts;
+            self.facts.version = self.facts.version.take().or(version);
+            self.told = true;
+        }
     }
 
     /// Whether some version of the model that an earlier plugin named rewrites the request.
@@ -152,6 +200,9 @@ impl Exchange {
     }
 
     fn request_chunk(&mut self, bytes: &[u8], end: bool, world: &mut World<'_>) {
+        if !core::mem::replace(&mut self.body_seen, true) && self.is_holding() {
+            self.first_chunk(end, world);
+        }
         let State::Reading(reading) = &mut self.state else { return };
         let (ask, prompt) = reading.as_mut();
         let read = if self.told { ask.push(bytes, &mut Ignore) } else { ask.push(bytes, prompt) };
@@ -191,14 +242,7 @@ impl Exchange {
             let message = "model is missing; name the model in the request";
             return match self.config.unreadable {
                 Some(Policy::Pass) => self.pass(world),
-                _ => self.refuse(
-                    Outcome::ClientError,
-                    Kind::InvalidRequest,
-                    message,
-                    Some("model"),
-                    Vec::new(),
-                    world,
-                ),
+                _ => self.refuse(Outcome::ClientError, Kind::InvalidRequest, message, Some("model"), Vec::new(), world),
             };
         };
         let config = self.config.clone();
@@ -206,14 +250,7 @@ impl Exchange {
             return match config.unknown_model {
                 Some(Policy::Refuse) => {
                     let message = format!("the model {name:?} is not served here");
-                    self.refuse(
-                        Outcome::ClientError,
-                        Kind::InvalidRequest,
-                        &message,
-                        Some("model"),
-                        Vec::new(),
-                        world,
-                    );
+                    self.refuse(Outcome::ClientError, Kind::InvalidRequest, &message, Some("model"), Vec::new(), world);
                 }
                 _ => self.pass(world),
             };
@@ -241,9 +278,8 @@ impl Exchange {
         if world.worker.stages.limit && !self.charge(world) {
             return;
         }
-        if !self.told {
+        if !self.told && self.headers_gone.is_none() {
             world.out.push(Effect::RequestHeader("x-penstock-model", self.facts.model.clone().into_bytes()));
-            world.out.push(Effect::RequestHeader("x-penstock-tenant", self.facts.tenant.clone().into_bytes()));
         }
         if world.worker.stages.route {
             self.route(model, asked, world);
@@ -291,14 +327,18 @@ impl Exchange {
         let (kind, message, wait) = match refusal {
             Refusal::Never { burst } => (
                 Kind::TooLarge,
-                format!("the request needs {cost} tokens and limit {limit:?} never holds more than {burst}; send less or lower max_tokens"),
+                format!(
+                    "the request needs {cost} tokens and limit {limit:?} never holds more than {burst}; send less or lower max_tokens"
+                ),
                 None,
             ),
             Refusal::NotYet { wait } => {
                 let ms = wait.div_ceil(1_000_000);
                 (
                     Kind::RateLimit,
-                    format!("limit {limit:?} of {burst} tokens is reached: {remaining} left, {cost} needed; try again in {ms} ms"),
+                    format!(
+                        "limit {limit:?} of {burst} tokens is reached: {remaining} left, {cost} needed; try again in {ms} ms"
+                    ),
                     Some(ms),
                 )
             }
@@ -315,18 +355,28 @@ impl Exchange {
 
     /// The route stage: draws the version, and writes the version's model into the body.
     fn route(&mut self, model: &Model, asked: Option<&Asked>, world: &mut World<'_>) {
+        if self.headers_gone.is_none() {
+            self.draw(model, world);
+        }
+        let version = model.versions.iter().find(|version| self.facts.version.as_ref() == Some(&version.name));
+        if let (Some(with), Some(asked)) = (version.and_then(|version| version.model.as_ref()), asked)
+            && asked.model.as_deref() != Some(with)
+        {
+            let splice = |at: &core::ops::Range<usize>| Splice { at: at.clone(), with: quoted(with) };
+            if self.headers_gone.is_none() {
+                world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
+            }
+            world.out.push(Effect::Splice(asked.model_spans.iter().map(splice).collect()));
+        }
+    }
+
+    fn draw(&mut self, model: &Model, world: &mut World<'_>) {
         let Some(split) = &model.split else { return };
         let key = model.sticky.iter().find_map(|source| self.caller.value(source, &model.name));
         let point = key.map_or((world.entropy >> 32) as u32, |key| penstock_canary::point(&model.name, key));
         let Some(version) = model.versions.get(split.draw(point)) else { return };
         self.facts.version = Some(version.name.clone());
         world.out.push(Effect::RequestHeader("x-penstock-version", version.name.clone().into_bytes()));
-        if let (Some(with), Some(asked)) = (&version.model, asked)
-            && asked.model.as_deref() != Some(with)
-        {
-            let splice = |at: &core::ops::Range<usize>| Splice { at: at.clone(), with: quoted(with) };
-            world.out.push(Effect::Splice(asked.model_spans.iter().map(splice).collect()));
-        }
     }
 
     fn version_label(&self) -> String {

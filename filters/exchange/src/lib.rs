@@ -19,6 +19,7 @@ mod counting;
 mod exchange;
 mod identity;
 mod limits;
+mod waiting;
 mod worker;
 
 pub use config::{Config, ConfigErrors};

@@ -108,9 +108,8 @@ pub fn settle(charges: &[Charge], used: Option<Used>, now: Nanos, store: &mut dy
     let mut lost = 0u64;
     for charge in charges {
         let cost = used.map_or(0, |used| charge.cost.cost(used.prompt, used.cached, used.completion));
-        let settled = change(charge.fingerprint, now, store, &mut |at| {
-            Some(charge.rate.settle(at, now, charge.reserved, cost))
-        });
+        let settled =
+            change(charge.fingerprint, now, store, &mut |at| Some(charge.rate.settle(at, now, charge.reserved, cost)));
         lost = lost.saturating_add(u64::from(settled.is_err()));
     }
     lost
@@ -155,17 +154,15 @@ fn share(standing: &Standing) -> u128 {
 fn take(charge: &Charge, now: Nanos, store: &mut dyn Store) -> Result<(FullAt, u32), Option<(FullAt, Refusal)>> {
     let mut after = FullAt::default();
     let mut refused = None;
-    let changed = change(charge.fingerprint, now, store, &mut |at| {
-        match charge.rate.admit(at, now, charge.reserved) {
-            Ok(next) => {
-                after = next;
-                refused = None;
-                Some(next)
-            }
-            Err(refusal) => {
-                refused = Some((at, refusal));
-                None
-            }
+    let changed = change(charge.fingerprint, now, store, &mut |at| match charge.rate.admit(at, now, charge.reserved) {
+        Ok(next) => {
+            after = next;
+            refused = None;
+            Some(next)
+        }
+        Err(refusal) => {
+            refused = Some((at, refusal));
+            None
         }
     });
     match (changed, refused) {

@@ -17,6 +17,8 @@ pub enum Event<'a> {
         /// There is no body.
         end: bool,
     },
+    /// The headers were held and have been let go, because no body came.
+    Released,
     /// The next bytes of its body are here.
     RequestChunk {
         /// Those that were not given before.
@@ -51,7 +53,7 @@ pub enum Effect {
     DropRequestHeader(String),
     /// Set a response header, replacing others of that name.
     ResponseHeader(&'static str, Vec<u8>),
-    /// Edit the request's body, which has been held back.
+    /// Edit the request's body, which has been held back. Its `content-length` has been dropped.
     Splice(Vec<Splice>),
     /// Hold the request back until [`Effect::Resume`] or [`Effect::Reply`].
     Pause,
@@ -101,11 +103,8 @@ pub trait Store {
     ///
     /// # Errors
     /// [`Contended`] after a bounded number of attempts.
-    fn update(
-        &mut self,
-        key: &str,
-        change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
-    ) -> Result<u32, Contended>;
+    fn update(&mut self, key: &str, change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>)
+    -> Result<u32, Contended>;
 }
 
 /// What the proxy knows of the current request, by path.

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::identity::Secret;
 use crate::metrics::Metric;
 use crate::port::{Effect, Store};
+use crate::waiting::{Verdict, Waiting};
 
 /// A slot that was silent for this long no longer counts, in ticks.
 const SILENCE_TICKS: u64 = 6;
@@ -30,6 +31,7 @@ pub struct Worker {
     /// What is in flight here.
     pub ledger: Ledger,
     pub(crate) secret: Secret,
+    pub(crate) waiting: Waiting,
     owner: u64,
     slot: Option<u32>,
 }
@@ -49,7 +51,9 @@ impl Worker {
                 Some(secret.0.to_vec())
             }
         });
+        let waiting = Waiting::new(config.wait_for_body, store);
         let worker = Self {
+            waiting,
             config: Rc::new(config),
             stages,
             ledger: Ledger::default(),
@@ -61,6 +65,11 @@ impl Worker {
             worker.register(store);
         }
         worker
+    }
+
+    /// Whether it is still to be found out if headers may wait: those that are held are then to be let go after a tick.
+    pub fn is_trying(&self) -> bool {
+        self.waiting.verdict() == Verdict::Unknown
     }
 
     /// Every series that this process ever showed stays in a list, so that each keeps being set: a gauge of a model that
@@ -85,6 +94,7 @@ impl Worker {
 
     /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     pub fn tick(&mut self, now: u64, store: &mut dyn Store, out: &mut Vec<Effect>) {
+        self.waiting.refresh(store);
         if !self.stages.pending {
             return;
         }

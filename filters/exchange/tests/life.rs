@@ -141,7 +141,8 @@ fn what_never_fits_is_told_so() {
 #[test]
 fn unreadable_requests_are_refused_and_charge_nothing() {
     let mut proxy = Proxy::new(&limited(60, 100));
-    for body in ["", "nope", "{\"model\":\"chat\"", "{}", "[]", "{\"model\":7}", "{\"model\":\"chat\",\"messages\":7}"] {
+    for body in ["", "nope", "{\"model\":\"chat\"", "{}", "[]", "{\"model\":7}", "{\"model\":\"chat\",\"messages\":7}"]
+    {
         let flight = proxy.chat(&[], body);
         let (status, _, reply) = flight.reply().unwrap();
         assert_eq!(status, 400, "{body}");
@@ -181,7 +182,8 @@ fn identity_is_hashed_named_or_demanded() {
     assert!(hashed.starts_with("h-") && !hashed.contains("secret"));
     assert_eq!(proxy.chat(&[("x-api-key", "sk-secret")], CHAT).facts().tenant, hashed);
     assert_eq!(proxy.chat(&[], CHAT).facts().tenant, "anonymous");
-    let mut strict = Proxy::new(r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#);
+    let mut strict =
+        Proxy::new(r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#);
     assert_eq!(strict.chat(&[], CHAT).reply().unwrap().0, 401);
 }
 
@@ -262,10 +264,8 @@ fn contention_closes_unless_configured() {
 
 #[test]
 fn a_row_of_plugins_says_what_the_all_in_one_says() {
-    let config = limited(60, 100).replace(
-        r#""output":{"expect":50}"#,
-        r#""output":{"expect":50},"versions":[{"name":"v1","weight":1}]"#,
-    );
+    let config = limited(60, 100)
+        .replace(r#""output":{"expect":50}"#, r#""output":{"expect":50},"versions":[{"name":"v1","weight":1}]"#);
     let mut whole = Proxy::new(&config);
     let mut whole_flight = whole.chat(&[("x-api-key", "acme")], CHAT);
     whole.answer(&mut whole_flight, 200, USAGE);

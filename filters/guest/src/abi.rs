@@ -48,6 +48,7 @@ mod host {
         ) -> u32;
         pub fn proxy_set_shared_data(key: *const u8, key_size: usize, data: *const u8, size: usize, cas: u32) -> u32;
         pub fn proxy_continue_stream(kind: u32) -> u32;
+        pub fn proxy_set_effective_context(id: u32) -> u32;
         pub fn proxy_send_local_response(
             status: u32,
             details: *const u8,
@@ -201,6 +202,12 @@ pub fn shared_data(key: &str) -> Result<(Vec<u8>, u32), Status> {
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: pointers and lengths are of `key` and `value`.
     check(unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Makes host calls act on another context.
+pub fn set_effective_context(id: u32) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    check(unsafe { host::proxy_set_effective_context(id) })
 }
 
 /// Lets the request of the current stream go.

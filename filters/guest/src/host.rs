@@ -162,10 +162,9 @@ fn reply(status: u32, headers: &[(&'static str, String)], body: &[u8]) {
     told(abi::reply(status, "penstock", &headers, body), "the refusal");
 }
 
-/// Edits the whole buffered body. Its length changes, so the header goes; the proxy frames it anew.
+/// Edits the whole buffered body; the proxy frames it anew.
 fn splice(splices: Vec<penstock_dialects::Splice>) -> Result<(), Status> {
     let body = abi::buffer(BufferType::HttpRequestBody, 0, usize::MAX >> 1)?;
     let edited = apply(&body, splices);
-    abi::remove_header(MapType::HttpRequestHeaders, "content-length")?;
     abi::set_buffer(BufferType::HttpRequestBody, body.len(), &edited)
 }

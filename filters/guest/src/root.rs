@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use hashbrown::{HashMap, HashSet};
 use penstock_exchange::{Config, Effect, Exchange, Stages, Worker};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType, LogLevel};
+use proxy_wasm::types::{BufferType, ContextType, LogLevel, MapType};
 
 use crate::abi;
 use crate::host::{ERROR, INFO, Metrics, Shared, WARN, entropy};
@@ -19,6 +20,30 @@ pub struct Plugin {
     pub metrics: Metrics,
     /// A buffer for effects, kept between callbacks.
     pub effects: Vec<Effect>,
+    /// Streams whose headers are held on trial, with the number of ticks they have been.
+    pub waiting: HashMap<u32, u8>,
+    /// Streams whose headers were let go by a tick, and that have not been told so.
+    pub released: HashSet<u32>,
+}
+
+impl Plugin {
+    /// Lets the headers go that have been held for a whole tick without a body.
+    fn release(&mut self, root: u32) {
+        for ticks in self.waiting.values_mut() {
+            *ticks = ticks.saturating_add(1);
+        }
+        let overdue: Vec<u32> = self.waiting.iter().filter(|(_, ticks)| **ticks > 1).map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.waiting.remove(&id);
+            if abi::set_effective_context(id).is_ok() {
+                self.released.insert(id);
+                // The body may be edited later, when its length can no longer be told.
+                let _ = abi::remove_header(MapType::HttpRequestHeaders, "content-length");
+                let _ = abi::continue_request();
+            }
+        }
+        let _ = abi::set_effective_context(root);
+    }
 }
 
 /// Tells the SDK how to make root contexts.
@@ -29,11 +54,12 @@ pub fn start(make: fn(u32) -> Box<dyn RootContext>) {
 }
 
 /// A root context that runs `stages`, or those that its `root_id` names.
-pub fn root(_: u32, stages: Option<Stages>) -> Box<dyn RootContext> {
-    Box::new(Root { stages, plugin: None })
+pub fn root(id: u32, stages: Option<Stages>) -> Box<dyn RootContext> {
+    Box::new(Root { id, stages, plugin: None })
 }
 
 struct Root {
+    id: u32,
     stages: Option<Stages>,
     plugin: Option<Rc<RefCell<Plugin>>>,
 }
@@ -46,7 +72,8 @@ impl RootContext for Root {
         let root_id = abi::property(&["plugin_root_id"]).unwrap_or_default();
         let root_id = String::from_utf8_lossy(&root_id);
         let Some(stages) = self.stages.or_else(|| Stages::named(&root_id)) else {
-            let fix = "use token-counter, tenant-bucket, canary-router or pending-gauge, or leave it empty for all four";
+            let fix =
+                "use token-counter, tenant-bucket, canary-router or pending-gauge, or leave it empty for all four";
             abi::log(ERROR, &format!("root_id {root_id:?} is not a plugin of this module; {fix}"));
             return false;
         };
@@ -68,7 +95,13 @@ impl RootContext for Root {
         }
         abi::log(INFO, &format!("configured {} models, {} limits", config.models.len(), config.limits.len()));
         let worker = Worker::new(config, stages, [entropy(), entropy(), entropy()], &mut Shared);
-        let plugin = Plugin { worker, metrics: Metrics::default(), effects: Vec::new() };
+        let plugin = Plugin {
+            worker,
+            metrics: Metrics::default(),
+            effects: Vec::new(),
+            waiting: HashMap::new(),
+            released: HashSet::new(),
+        };
         self.plugin = Some(Rc::new(RefCell::new(plugin)));
         true
     }
@@ -76,15 +109,16 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(plugin) = &self.plugin else { return };
         let Ok(mut plugin) = plugin.try_borrow_mut() else { return };
-        let Plugin { worker, metrics, effects } = &mut *plugin;
+        let Plugin { worker, metrics, effects, .. } = &mut *plugin;
         worker.tick(abi::now(), &mut Shared, effects);
         metrics.run(effects);
+        plugin.release(self.id);
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         let plugin = self.plugin.clone()?;
         let config = plugin.try_borrow().ok()?.worker.config.clone();
-        Some(Box::new(Stream::new(Exchange::new(id, config), plugin)))
+        Some(Box::new(Stream::new(id, Exchange::new(id, config), plugin)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

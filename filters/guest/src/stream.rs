@@ -13,6 +13,7 @@ use crate::root::Plugin;
 
 /// One request.
 pub struct Stream {
+    id: u32,
     exchange: Exchange,
     plugin: Rc<RefCell<Plugin>>,
     /// Bytes of the request's body that the exchange has been given. They stay in the proxy's buffer meanwhile.
@@ -22,15 +23,17 @@ pub struct Stream {
 
 impl Stream {
     /// For a new exchange of `plugin`.
-    pub fn new(exchange: Exchange, plugin: Rc<RefCell<Plugin>>) -> Self {
-        Self { exchange, plugin, read: 0, replied: false }
+    pub fn new(id: u32, exchange: Exchange, plugin: Rc<RefCell<Plugin>>) -> Self {
+        Self { id, exchange, plugin, read: 0, replied: false }
     }
 
     fn tell(&mut self, event: Event<'_>) -> Progress {
         // Host calls do not call back into the plugin while one of its callbacks runs, except that a reply runs the
         // response's callbacks: those find the plugin borrowed, and the reply has been written in full by then.
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return Progress::Unsaid };
-        let Plugin { worker, metrics, effects } = &mut *plugin;
+        let Plugin { worker, metrics, effects, waiting, released } = &mut *plugin;
+        waiting.remove(&self.id);
+        let was_released = released.remove(&self.id);
         let mut world = World {
             now: abi::now(),
             entropy: entropy(),
@@ -39,8 +42,14 @@ impl Stream {
             worker,
             out: effects,
         };
+        if was_released {
+            self.exchange.on(Event::Released, &mut world);
+        }
         self.exchange.on(event, &mut world);
         let progress = metrics.run(effects);
+        if progress == Progress::Held && worker.is_trying() {
+            waiting.insert(self.id, 0);
+        }
         self.replied |= progress == Progress::Replied;
         progress
     }

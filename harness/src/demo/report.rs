@@ -95,12 +95,13 @@ fn served(metrics: &Metrics) -> BTreeMap<String, f64> {
     served
 }
 
-/// The summary.
+/// What came of the demo.
 #[derive(Clone, Debug)]
-pub(super) struct Report(Value);
+pub struct Report(Value);
 
 impl Report {
     pub(super) fn new(
+        runs_on: &str,
         seconds: u64,
         metrics: &Metrics,
         peak: &Peak,
@@ -114,7 +115,7 @@ impl Report {
             served.iter().map(|(name, sent)| (name, (sent / total.max(1.0) * 1e4).round() / 1e4)).collect();
         let reported: u64 = servers.iter().map(|totals| totals.prompt_tokens).sum();
         Self(json!({
-            "runs_on": "envoy",
+            "runs_on": runs_on,
             "seconds": seconds,
             "requests": {
                 "sent": tally.sent + latency.through_filters,
@@ -133,17 +134,22 @@ impl Report {
         }))
     }
 
-    pub(super) fn json(&self) -> String {
-        self.0.to_string()
+    /// All of it: requests by outcome, prompt tokens as counted and as reported, shares, pending tokens, latency in milliseconds.
+    pub fn json(&self) -> &Value {
+        &self.0
     }
 
-    pub(super) fn text(&self) -> String {
+    /// The same in a few sentences.
+    pub fn text(&self) -> String {
         let value = &self.0;
         let (tokens, pending, latency) = (&value["prompt_tokens"], &value["pending_tokens"], &value["latency"]);
         let lines = [
             format!(
-                "{} requests in {} s: {}",
-                value["requests"]["sent"], value["seconds"], value["requests"]["by_outcome"]
+                "{} requests in {} s on {}: {}",
+                value["requests"]["sent"],
+                value["seconds"],
+                value["runs_on"].as_str().unwrap_or_default(),
+                value["requests"]["by_outcome"],
             ),
             format!(
                 "prompt tokens: {} counted before forwarding, {} reported by the model servers",

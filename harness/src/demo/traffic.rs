@@ -25,7 +25,7 @@ const TENANTS: [Tenant; 4] = [
     // Well-behaved, streamed.
     Tenant { key: "acme", every_ms: 150, sentences: 8, max_tokens: 40, stream: true, abort_after: None },
     // Asks for more than a minute's budget.
-    Tenant { key: "initech", every_ms: 200, sentences: 120, max_tokens: 60, stream: true, abort_after: None },
+    Tenant { key: "initech", every_ms: 150, sentences: 240, max_tokens: 60, stream: true, abort_after: None },
     // Not streamed.
     Tenant { key: "globex", every_ms: 250, sentences: 20, max_tokens: 24, stream: false, abort_after: None },
     // Hangs up in the middle.

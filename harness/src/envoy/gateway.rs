@@ -104,6 +104,13 @@ impl Gateway {
         self
     }
 
+    /// The configuration of the first wasm filter, JSON; empty without one.
+    pub fn configuration(&mut self) -> String {
+        let filters = self.wasm_filters(0);
+        let value = filters.first().map(|filter| &filter["typed_config"]["config"]["configuration"]["value"]);
+        value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// Adds a listener of this name that is like the first but has no wasm filter.
     #[must_use]
     pub fn and_listener_without(mut self, name: &str) -> Self {

@@ -54,7 +54,9 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
         let mut guest = Guest(c);
         answer(guest.text(at, len).map(|message| guest.say(level, message)))
     })?;
-    linker.func_wrap(ENV, "proxy_get_log_level", |c: Caller<'_, VmState>, out: u32| answer(Guest(c).write(out, &0u32.to_le_bytes())))?;
+    linker.func_wrap(ENV, "proxy_get_log_level", |c: Caller<'_, VmState>, out: u32| {
+        answer(Guest(c).write(out, &0u32.to_le_bytes()))
+    })?;
     linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |c: Caller<'_, VmState>, out: u32| {
         let now = c.data().process.now().as_nanos() as u64;
         answer(Guest(c).write(out, &now.to_le_bytes()))
@@ -78,9 +80,11 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
         Status::Ok as u32
     })?;
     linker.func_wrap(ENV, "proxy_done", |_: Caller<'_, VmState>| Status::Ok as u32)?;
-    linker.func_wrap(ENV, "proxy_call_foreign_function", |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
-        Status::NotFound as u32
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_call_foreign_function",
+        |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| Status::NotFound as u32,
+    )?;
     linker.func_wrap(ENV, "proxy_get_status", |c: Caller<'_, VmState>, code: u32, at: u32, len: u32| {
         let mut guest = Guest(c);
         let (status, message) = guest.0.data().status.clone();
@@ -91,40 +95,62 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
 
 /// Shared data, and the queues, which this host does not offer.
 fn link_shared(linker: &mut Linker<VmState>) -> Result<()> {
-    linker.func_wrap(ENV, "proxy_get_shared_data", |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas_out: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| {
-            let state = guest.0.data();
-            let found = state.process.shared().get(&state.vm_id, &key).map(|(value, cas)| (value.to_vec(), cas));
-            let (value, cas) = found.ok_or(Status::NotFound)?;
-            guest.give(&value, at, len)?;
-            guest.write(cas_out, &cas.to_le_bytes())
-        }))
-    })?;
-    linker.func_wrap(ENV, "proxy_set_shared_data", |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| {
-            let value = guest.read(at, len)?;
-            let state = guest.0.data();
-            Ok(state.process.shared().set(&state.vm_id, &key, &value, cas)?)
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_shared_data",
+        |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas_out: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| {
+                let state = guest.0.data();
+                let found = state.process.shared().get(&state.vm_id, &key).map(|(value, cas)| (value.to_vec(), cas));
+                let (value, cas) = found.ok_or(Status::NotFound)?;
+                guest.give(&value, at, len)?;
+                guest.write(cas_out, &cas.to_le_bytes())
+            }))
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_shared_data",
+        |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| {
+                let value = guest.read(at, len)?;
+                let state = guest.0.data();
+                Ok(state.process.shared().set(&state.vm_id, &key, &value, cas)?)
+            }))
+        },
+    )?;
     let unimplemented = Status::Unimplemented as u32;
-    linker.func_wrap(ENV, "proxy_register_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| unimplemented)?;
-    linker.func_wrap(ENV, "proxy_resolve_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32| unimplemented)?;
-    linker.func_wrap(ENV, "proxy_dequeue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| unimplemented)?;
-    linker.func_wrap(ENV, "proxy_enqueue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| unimplemented)?;
+    linker.func_wrap(ENV, "proxy_register_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
+        unimplemented
+    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_resolve_shared_queue",
+        move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32| unimplemented,
+    )?;
+    linker.func_wrap(ENV, "proxy_dequeue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
+        unimplemented
+    })?;
+    linker.func_wrap(ENV, "proxy_enqueue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
+        unimplemented
+    })?;
     Ok(())
 }
 
 fn link_metrics(linker: &mut Linker<VmState>) -> Result<()> {
-    linker.func_wrap(ENV, "proxy_define_metric", |c: Caller<'_, VmState>, kind: u32, at: u32, len: u32, out: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(at, len).and_then(|name| {
-            let id = guest.0.data().process.metrics().define(kind, &name)?;
-            guest.write(out, &id.to_le_bytes())
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_define_metric",
+        |c: Caller<'_, VmState>, kind: u32, at: u32, len: u32, out: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(at, len).and_then(|name| {
+                let id = guest.0.data().process.metrics().define(kind, &name)?;
+                guest.write(out, &id.to_le_bytes())
+            }))
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_increment_metric", |c: Caller<'_, VmState>, id: u32, offset: i64| {
         answer(c.data().process.metrics().increment(id, offset).map_err(Fault::from))
     })?;
@@ -145,13 +171,17 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         let pairs = guest.headers(map, |headers| headers.serialize()).unwrap_or_default();
         answer(guest.give(&pairs, at, len))
     })?;
-    linker.func_wrap(ENV, "proxy_get_header_map_value", |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| {
-            let value = guest.headers(map, |headers| headers.get(&key).map(<[u8]>::to_vec))?;
-            guest.give(&value.ok_or(Status::NotFound)?, at, len)
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_header_map_value",
+        |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| {
+                let value = guest.headers(map, |headers| headers.get(&key).map(<[u8]>::to_vec))?;
+                guest.give(&value.ok_or(Status::NotFound)?, at, len)
+            }))
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_set_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
         let mut guest = Guest(c);
         answer(guest.read(at, len).and_then(|bytes| {
@@ -159,38 +189,54 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
             guest.edit_headers(map, |headers| *headers = pairs)
         }))
     })?;
-    linker.func_wrap(ENV, "proxy_remove_header_map_value", |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| guest.edit_headers(map, |headers| headers.remove(&key))))
-    })?;
-    linker.func_wrap(ENV, "proxy_replace_header_map_value", |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| {
-            let value = guest.read(at, len)?;
-            guest.edit_headers(map, |headers| headers.set(&key, &value))
-        }))
-    })?;
-    linker.func_wrap(ENV, "proxy_add_header_map_value", |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(key, key_len).and_then(|key| {
-            let value = guest.read(at, len)?;
-            guest.edit_headers(map, |headers| headers.add(&key, &value))
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_remove_header_map_value",
+        |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| guest.edit_headers(map, |headers| headers.remove(&key))))
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_replace_header_map_value",
+        |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| {
+                let value = guest.read(at, len)?;
+                guest.edit_headers(map, |headers| headers.set(&key, &value))
+            }))
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_add_header_map_value",
+        |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(key, key_len).and_then(|key| {
+                let value = guest.read(at, len)?;
+                guest.edit_headers(map, |headers| headers.add(&key, &value))
+            }))
+        },
+    )?;
     Ok(())
 }
 
 fn link_buffers(linker: &mut Linker<VmState>) -> Result<()> {
-    linker.func_wrap(ENV, "proxy_get_buffer_bytes", |c: Caller<'_, VmState>, buffer: u32, start: u32, max: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.buffer(buffer).and_then(|bytes| {
-            let end = (start as usize).checked_add(max as usize).ok_or(Status::BadArgument)?.min(bytes.len());
-            match bytes.get(start as usize..end) {
-                Some(part) if !part.is_empty() => guest.give(part, at, len),
-                _ => Ok(()),
-            }
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_buffer_bytes",
+        |c: Caller<'_, VmState>, buffer: u32, start: u32, max: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.buffer(buffer).and_then(|bytes| {
+                let end = (start as usize).checked_add(max as usize).ok_or(Status::BadArgument)?.min(bytes.len());
+                match bytes.get(start as usize..end) {
+                    Some(part) if !part.is_empty() => guest.give(part, at, len),
+                    _ => Ok(()),
+                }
+            }))
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_get_buffer_status", |c: Caller<'_, VmState>, buffer: u32, len: u32, flags: u32| {
         let mut guest = Guest(c);
         answer(guest.buffer(buffer).and_then(|bytes| {
@@ -198,29 +244,43 @@ fn link_buffers(linker: &mut Linker<VmState>) -> Result<()> {
             guest.write(flags, &[0; 4])
         }))
     })?;
-    linker.func_wrap(ENV, "proxy_set_buffer_bytes", |c: Caller<'_, VmState>, buffer: u32, start: u32, size: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.read(at, len).and_then(|value| guest.edit_buffer(buffer, start as usize, size as usize, &value)))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_buffer_bytes",
+        |c: Caller<'_, VmState>, buffer: u32, start: u32, size: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(
+                guest.read(at, len).and_then(|value| guest.edit_buffer(buffer, start as usize, size as usize, &value)),
+            )
+        },
+    )?;
     Ok(())
 }
 
 /// What acts on the stream: properties, going on, breaking off, answering.
 fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
-    linker.func_wrap(ENV, "proxy_get_property", |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.read(path, path_len).and_then(|path| {
-            let value = properties::get(guest.0.data(), &path).ok_or(Status::NotFound)?;
-            guest.give(&value, at, len)
-        }))
-    })?;
-    linker.func_wrap(ENV, "proxy_set_property", |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
-        answer(guest.text(path, path_len).and_then(|path| {
-            let value = guest.read(at, len)?;
-            guest.stream(|stream, _| stream.filter_state.insert(format!("wasm.{path}"), value)).map(drop)
-        }))
-    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_get_property",
+        |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.read(path, path_len).and_then(|path| {
+                let value = properties::get(guest.0.data(), &path).ok_or(Status::NotFound)?;
+                guest.give(&value, at, len)
+            }))
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_set_property",
+        |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
+            let mut guest = Guest(c);
+            answer(guest.text(path, path_len).and_then(|path| {
+                let value = guest.read(at, len)?;
+                guest.stream(|stream, _| stream.filter_state.insert(format!("wasm.{path}"), value)).map(drop)
+            }))
+        },
+    )?;
     linker.func_wrap(ENV, "proxy_continue_stream", |c: Caller<'_, VmState>, kind: u32| {
         let mut guest = Guest(c);
         let direction = match kind {
@@ -229,7 +289,8 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
             _ => return answer(Err(Status::BadArgument.into())),
         };
         // Envoy forgets the request's headers here, whichever direction goes on.
-        let known = guest.stream(|stream, context| stream.filter(Direction::Request, context.plugin).headers_visible = false);
+        let known =
+            guest.stream(|stream, context| stream.filter(Direction::Request, context.plugin).headers_visible = false);
         answer(known.map_or(Ok(()), |()| guest.act(Action::Continue(direction))))
     })?;
     linker.func_wrap(ENV, "proxy_close_stream", |c: Caller<'_, VmState>, kind: u32| {
@@ -238,7 +299,15 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(
         ENV,
         "proxy_send_local_response",
-        |c: Caller<'_, VmState>, status: u32, details: u32, details_len: u32, body: u32, body_len: u32, headers: u32, headers_len: u32, _grpc: i32| {
+        |c: Caller<'_, VmState>,
+         status: u32,
+         details: u32,
+         details_len: u32,
+         body: u32,
+         body_len: u32,
+         headers: u32,
+         headers_len: u32,
+         _grpc: i32| {
             let mut guest = Guest(c);
             answer(guest.read(headers, headers_len).and_then(|pairs| {
                 let headers = Headers::deserialize(&pairs).ok_or(Status::ParseFailure)?;
@@ -255,7 +324,17 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(
         ENV,
         "proxy_http_call",
-        |c: Caller<'_, VmState>, up: u32, up_len: u32, pairs: u32, pairs_len: u32, body: u32, body_len: u32, _: u32, _: u32, timeout_ms: u32, out: u32| {
+        |c: Caller<'_, VmState>,
+         up: u32,
+         up_len: u32,
+         pairs: u32,
+         pairs_len: u32,
+         body: u32,
+         body_len: u32,
+         _: u32,
+         _: u32,
+         timeout_ms: u32,
+         out: u32| {
             let mut guest = Guest(c);
             answer(guest.read(pairs, pairs_len).and_then(|pairs| {
                 let headers = Headers::deserialize(&pairs).ok_or(Status::ParseFailure)?;
@@ -263,7 +342,10 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
                     return Err(Status::BadArgument.into());
                 }
                 let (upstream, body) = (guest.read(up, up_len)?, guest.read(body, body_len)?);
-                guest.call_out(Callout { upstream, headers, body, timeout_ms, ..no_callout("http".to_owned(), false) }, out)
+                guest.call_out(
+                    Callout { upstream, headers, body, timeout_ms, ..no_callout("http".to_owned(), false) },
+                    out,
+                )
             }))
         },
     )?;
@@ -302,15 +384,29 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(
         ENV,
         "proxy_grpc_stream",
-        move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| unimplemented,
+        move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
+            unimplemented
+        },
     )?;
-    linker.func_wrap(ENV, "proxy_grpc_send", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32| unimplemented)?;
+    linker.func_wrap(ENV, "proxy_grpc_send", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32| {
+        unimplemented
+    })?;
     linker.func_wrap(ENV, "proxy_grpc_close", move |_: Caller<'_, VmState>, _: u32| unimplemented)?;
     Ok(())
 }
 
 fn no_callout(method: String, grpc: bool) -> Callout {
-    Callout { token: 0, upstream: Vec::new(), method, headers: Headers::default(), body: Vec::new(), timeout_ms: 0, grpc, vm: 0, context: 0 }
+    Callout {
+        token: 0,
+        upstream: Vec::new(),
+        method,
+        headers: Headers::default(),
+        body: Vec::new(),
+        timeout_ms: 0,
+        grpc,
+        vm: 0,
+        context: 0,
+    }
 }
 
 /// The calling module: its memory, and what its effective context gives access to.

@@ -56,7 +56,8 @@ impl Worker {
 
     /// The upstream breaks the connection: a 503 while the client has seen nothing, a broken response afterwards.
     pub fn upstream_reset(&mut self, id: StreamId) {
-        let body = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination".to_vec();
+        let body =
+            b"upstream connect error or disconnect/reset before headers. reset reason: connection termination".to_vec();
         let details = "upstream_reset_before_response_started{connection_termination}".to_owned();
         self.local_reply(id, LocalReply { status: 503, headers: Headers::default(), body, details });
     }
@@ -99,7 +100,8 @@ impl Worker {
             stream.filter(direction, plugin).headers_visible = true;
             stream.flow(direction).headers.len() as u32
         });
-        let name = if direction == Direction::Request { "proxy_on_request_headers" } else { "proxy_on_response_headers" };
+        let name =
+            if direction == Direction::Request { "proxy_on_request_headers" } else { "proxy_on_response_headers" };
         let answer = match self.call(id, plugin, name, &[count.unwrap_or(0), u32::from(end)]) {
             Called::Answered(answer) => answer,
             Called::Skipped => 0,
@@ -139,7 +141,14 @@ impl Worker {
     }
 
     /// Gives one filter a piece of the body; what comes back goes on to the next one.
-    fn data_of(&mut self, id: StreamId, direction: Direction, plugin: usize, data: Vec<u8>, end: bool) -> Option<Vec<u8>> {
+    fn data_of(
+        &mut self,
+        id: StreamId,
+        direction: Direction,
+        plugin: usize,
+        data: Vec<u8>,
+        end: bool,
+    ) -> Option<Vec<u8>> {
         let size = self.with(id, |stream| {
             let filter = stream.filter(direction, plugin);
             filter.held_end |= end;
@@ -194,7 +203,15 @@ impl Worker {
                 Direction::Request => (413, "request_payload_too_large"),
                 Direction::Response => (500, "response_payload_too_large"),
             };
-            self.local_reply(id, LocalReply { status, headers: Headers::default(), body: b"Payload Too Large".to_vec(), details: details.to_owned() });
+            self.local_reply(
+                id,
+                LocalReply {
+                    status,
+                    headers: Headers::default(),
+                    body: b"Payload Too Large".to_vec(),
+                    details: details.to_owned(),
+                },
+            );
         }
     }
 
@@ -279,7 +296,9 @@ impl Worker {
             }
         }
         match direct.flatten() {
-            None if self.with(id, |stream| stream.response.seen.headers.is_some()) == Some(true) => self.reset(id, &details),
+            None if self.with(id, |stream| stream.response.seen.headers.is_some()) == Some(true) => {
+                self.reset(id, &details)
+            }
             None => {}
             Some(true) => {
                 self.with(id, |stream| stream.response.seen.headers = Some(all));

@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn the_abi_form_round_trips_and_refuses_short_input() {
-        let headers = Headers::new([(&b"x"[..], &b"\xff\x00"[..]), (b"yy", b"")].map(|(n, v)| (std::str::from_utf8(n).unwrap(), v)));
+        let headers = Headers::new(
+            [(&b"x"[..], &b"\xff\x00"[..]), (b"yy", b"")].map(|(n, v)| (std::str::from_utf8(n).unwrap(), v)),
+        );
         let bytes = headers.serialize();
         assert_eq!(Headers::deserialize(&bytes), Some(headers));
         assert_eq!(Headers::deserialize(&bytes[..bytes.len() - 2]), None);

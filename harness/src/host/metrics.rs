@@ -124,7 +124,11 @@ mod tests {
     fn gauges_wrap_counters_refuse_and_tags_become_sorted_labels() {
         let mut metrics = Metrics::default();
         let gauge = metrics.define(1, "version=.=v1;.;model=.=chat;.;pending").unwrap();
-        assert_eq!(metrics.define(1, "version=.=v1;.;model=.=chat;.;pending"), Ok(gauge), "defining twice is the same stat");
+        assert_eq!(
+            metrics.define(1, "version=.=v1;.;model=.=chat;.;pending"),
+            Ok(gauge),
+            "defining twice is the same stat"
+        );
         metrics.increment(gauge, -1).unwrap();
         assert_eq!(metrics.prometheus()[r#"pending{model="chat",version="v1"}"#], u64::MAX);
 

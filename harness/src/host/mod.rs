@@ -94,11 +94,13 @@ impl Host {
     /// Loads the chain on every worker. The error is what the plugin logged, and why it did not load.
     pub fn start(chain: &[Plugin], options: &Options) -> Result<Self, String> {
         let process = Arc::new(Process::new(options.start));
-        let workers: Result<Vec<_>, String> = (0..options.workers).map(|index| Worker::start(index, &process, chain, options).map(Mutex::new)).collect();
+        let workers: Result<Vec<_>, String> =
+            (0..options.workers).map(|index| Worker::start(index, &process, chain, options).map(Mutex::new)).collect();
         match workers {
             Ok(workers) => Ok(Host { process, workers }),
             Err(error) => {
-                let said: Vec<String> = process.log().iter().filter(|line| line.level >= 3).map(|line| line.message.clone()).collect();
+                let said: Vec<String> =
+                    process.log().iter().filter(|line| line.level >= 3).map(|line| line.message.clone()).collect();
                 Err([vec![error], said].concat().join("\n"))
             }
         }
@@ -122,7 +124,9 @@ impl Host {
     /// Lets time pass. Timers fire at their moments, in order, on every worker that is not frozen.
     pub fn advance(&self, by: Duration) {
         let target = self.now() + by;
-        while let Some(due) = (0..self.workers()).filter_map(|index| self.worker(index).next_tick()).min().filter(|due| *due <= target) {
+        while let Some(due) =
+            (0..self.workers()).filter_map(|index| self.worker(index).next_tick()).min().filter(|due| *due <= target)
+        {
             self.process.set_now(due);
             (0..self.workers()).for_each(|index| self.worker(index).run_due_ticks());
         }

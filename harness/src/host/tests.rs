@@ -20,7 +20,13 @@ fn module(imports: &str, body: &str) -> Module {
 }
 
 fn plugin(module: &Module, root_id: &str) -> Plugin {
-    Plugin { module: module.clone(), name: root_id.to_owned(), root_id: root_id.to_owned(), vm_id: "test".to_owned(), configuration: b"{}".to_vec() }
+    Plugin {
+        module: module.clone(),
+        name: root_id.to_owned(),
+        root_id: root_id.to_owned(),
+        vm_id: "test".to_owned(),
+        configuration: b"{}".to_vec(),
+    }
 }
 
 fn host(chain: &[Plugin], options: Options) -> Host {
@@ -47,7 +53,8 @@ const COUNTS_THE_BODY: &str = r#"
             (return (i32.const 0))))
         (i32.const 1))
 "#;
-const SET_HEADER: &str = r#"(import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))"#;
+const SET_HEADER: &str =
+    r#"(import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))"#;
 
 #[test]
 fn a_body_that_is_held_is_seen_whole_and_headers_may_be_edited_until_it_goes_on() {
@@ -223,14 +230,19 @@ fn a_trap_kills_the_vm_until_a_reload() {
         worker.response_headers(stream, ok(), true);
         worker.client(stream).status()
     };
-    for (fail, trapped, next, later) in [(FailPolicy::Closed, 503, 503, 503), (FailPolicy::Reload, 503, 503, 200), (FailPolicy::Open, 200, 200, 200)] {
+    for (fail, trapped, next, later) in
+        [(FailPolicy::Closed, 503, 503, 503), (FailPolicy::Reload, 503, 503, 200), (FailPolicy::Open, 200, 200, 200)]
+    {
         let host = host(&[plugin(&module, "a")], Options { fail, ..Options::default() });
         assert_eq!(serve(&host, false), 200);
         assert_eq!(serve(&host, true), trapped, "{fail:?}");
         assert_eq!(serve(&host, false), next, "{fail:?}, at once");
         host.advance(Duration::from_secs(1));
         assert_eq!(serve(&host, false), later, "{fail:?}, a second later");
-        assert!(host.log().iter().any(|line| line.message.contains("proxy_on_request_headers")), "the log names the callback");
+        assert!(
+            host.log().iter().any(|line| line.message.contains("proxy_on_request_headers")),
+            "the log names the callback"
+        );
     }
 }
 
@@ -287,7 +299,10 @@ fn callouts_are_recorded_and_answered() {
     let mut worker = host.worker(0);
     let stream = worker.open(get(), true);
     let calls = worker.callouts();
-    assert_eq!((calls[0].method.as_str(), calls[0].body.as_slice(), calls[0].upstream.as_slice()), ("Svc/Method", &b"ask"[..], &b"rls"[..]));
+    assert_eq!(
+        (calls[0].method.as_str(), calls[0].body.as_slice(), calls[0].upstream.as_slice()),
+        ("Svc/Method", &b"ask"[..], &b"rls"[..])
+    );
     assert!(!worker.upstream(stream).end);
     assert!(worker.answer_grpc(calls[0].token, 0, b"yes"));
     assert_eq!(worker.upstream(stream).header("x-answer").as_deref(), Some("yes"));

@@ -11,27 +11,35 @@ const FAULT: u32 = 21;
 const NOSYS: i32 = 52;
 
 pub(super) fn link(linker: &mut Linker<VmState>, module: &Module) -> Result<()> {
-    linker.func_wrap(WASI, "fd_write", |caller: Caller<'_, VmState>, fd: u32, iovs: u32, count: u32, written: u32| {
-        let mut guest = Guest(caller);
-        let mut text = Vec::new();
-        for index in 0..count {
-            let (Ok(at), Ok(len)) = (guest.read_u32(iovs + index * 8), guest.read_u32(iovs + index * 8 + 4)) else {
-                return FAULT;
-            };
-            match guest.read(at, len) {
-                Ok(bytes) => text.extend(bytes),
-                Err(_) => return FAULT,
+    linker.func_wrap(
+        WASI,
+        "fd_write",
+        |caller: Caller<'_, VmState>, fd: u32, iovs: u32, count: u32, written: u32| {
+            let mut guest = Guest(caller);
+            let mut text = Vec::new();
+            for index in 0..count {
+                let (Ok(at), Ok(len)) = (guest.read_u32(iovs + index * 8), guest.read_u32(iovs + index * 8 + 4)) else {
+                    return FAULT;
+                };
+                match guest.read(at, len) {
+                    Ok(bytes) => text.extend(bytes),
+                    Err(_) => return FAULT,
+                }
             }
-        }
-        // Envoy logs stdout as info and stderr as error; a panic's message comes this way.
-        let level = if fd == 2 { 4 } else { 2 };
-        guest.say(level, String::from_utf8_lossy(&text).trim_end().to_owned());
-        guest.write(written, &(text.len() as u32).to_le_bytes()).map_or(FAULT, |()| 0)
-    })?;
-    linker.func_wrap(WASI, "clock_time_get", |caller: Caller<'_, VmState>, _clock: u32, _precision: u64, out: u32| {
-        let now = caller.data().process.now().as_nanos() as u64;
-        Guest(caller).write(out, &now.to_le_bytes()).map_or(FAULT, |()| 0)
-    })?;
+            // Envoy logs stdout as info and stderr as error; a panic's message comes this way.
+            let level = if fd == 2 { 4 } else { 2 };
+            guest.say(level, String::from_utf8_lossy(&text).trim_end().to_owned());
+            guest.write(written, &(text.len() as u32).to_le_bytes()).map_or(FAULT, |()| 0)
+        },
+    )?;
+    linker.func_wrap(
+        WASI,
+        "clock_time_get",
+        |caller: Caller<'_, VmState>, _clock: u32, _precision: u64, out: u32| {
+            let now = caller.data().process.now().as_nanos() as u64;
+            Guest(caller).write(out, &now.to_le_bytes()).map_or(FAULT, |()| 0)
+        },
+    )?;
     linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, VmState>, out: u32, len: u32| {
         let bytes: Vec<u8> = (0..len).map(|_| next_random(&mut caller.data_mut().random)).collect();
         Guest(caller).write(out, &bytes).map_or(FAULT, |()| 0)
@@ -55,7 +63,14 @@ pub(super) fn link(linker: &mut Linker<VmState>, module: &Module) -> Result<()> 
 /// Every other WASI import answers that there is no such file, or no such call.
 fn the_rest(linker: &mut Linker<VmState>, module: &Module) -> Result<()> {
     const OFFERED: [&str; 8] = [
-        "fd_write", "clock_time_get", "random_get", "environ_sizes_get", "args_sizes_get", "environ_get", "args_get", "proc_exit",
+        "fd_write",
+        "clock_time_get",
+        "random_get",
+        "environ_sizes_get",
+        "args_sizes_get",
+        "environ_get",
+        "args_get",
+        "proc_exit",
     ];
     for import in module.0.imports().filter(|i| i.module() == WASI && !OFFERED.contains(&i.name())) {
         if let ExternType::Func(ty) = import.ty() {

@@ -65,7 +65,12 @@ impl VmSlot {
 
 impl Worker {
     /// Loads every VM of the chain and configures its plugins. The error is what a plugin or its VM said.
-    pub(super) fn start(index: usize, process: &Arc<Process>, chain: &[Plugin], options: &Options) -> Result<Self, String> {
+    pub(super) fn start(
+        index: usize,
+        process: &Arc<Process>,
+        chain: &[Plugin],
+        options: &Options,
+    ) -> Result<Self, String> {
         let plugins = chain.iter().map(|plugin| PluginInfo {
             name: plugin.name.clone(),
             root_id: plugin.root_id.clone(),
@@ -85,7 +90,8 @@ impl Worker {
         };
         let mut places: Vec<(&Plugin, Vec<usize>)> = Vec::new();
         for (number, plugin) in chain.iter().enumerate() {
-            let place = places.iter().position(|(first, _)| first.vm_id == plugin.vm_id && first.module.same(&plugin.module));
+            let place =
+                places.iter().position(|(first, _)| first.vm_id == plugin.vm_id && first.module.same(&plugin.module));
             let place = place.unwrap_or_else(|| {
                 places.push((plugin, Vec::new()));
                 places.len() - 1
@@ -100,7 +106,14 @@ impl Worker {
         Ok(worker)
     }
 
-    fn load(&mut self, slot: usize, module: &Module, vm_id: &str, members: &[usize], generation: u64) -> Result<VmSlot, String> {
+    fn load(
+        &mut self,
+        slot: usize,
+        module: &Module,
+        vm_id: &str,
+        members: &[usize],
+        generation: u64,
+    ) -> Result<VmSlot, String> {
         let state = VmState {
             process: self.process.clone(),
             traffic: self.traffic.clone(),
@@ -137,7 +150,15 @@ impl Worker {
             roots.push((*plugin, context));
         }
         let last_context = roots.len() as u32;
-        Ok(VmSlot { module: module.clone(), vm_id: vm_id.to_owned(), plugins: members.to_vec(), vm, generation, roots, last_context })
+        Ok(VmSlot {
+            module: module.clone(),
+            vm_id: vm_id.to_owned(),
+            plugins: members.to_vec(),
+            vm,
+            generation,
+            roots,
+            last_context,
+        })
     }
 
     /// Under `FailPolicy::Reload`, gives every dead VM a new life, unless it was loaded less than a second ago.
@@ -150,7 +171,8 @@ impl Worker {
             if slot.vm.failed.is_none() || self.process.now() < slot.vm.loaded_at + RELOAD_EVERY {
                 continue;
             }
-            let (module, vm_id, plugins, generation) = (slot.module.clone(), slot.vm_id.clone(), slot.plugins.clone(), slot.generation + 1);
+            let (module, vm_id, plugins, generation) =
+                (slot.module.clone(), slot.vm_id.clone(), slot.plugins.clone(), slot.generation + 1);
             match self.load(index, &module, &vm_id, &plugins, generation) {
                 Ok(fresh) => {
                     lock(&self.traffic).callouts.retain(|call| call.vm != index);
@@ -197,7 +219,8 @@ impl Worker {
         let now = self.process.now();
         for index in 0..self.slots.len() {
             let vm = &mut self.slots[index].vm;
-            let due: Vec<u32> = vm.state().ticks.iter().filter(|(_, tick)| fires(tick.due)).map(|(context, _)| *context).collect();
+            let due: Vec<u32> =
+                vm.state().ticks.iter().filter(|(_, tick)| fires(tick.due)).map(|(context, _)| *context).collect();
             for context in due {
                 let vm = &mut self.slots[index].vm;
                 if vm.failed.is_some() {
@@ -228,7 +251,14 @@ impl Worker {
     /// Answers a gRPC call with a message, or with a status other than 0.
     pub fn answer_grpc(&mut self, token: u32, status: u32, message: &[u8]) -> bool {
         if status != 0 {
-            return self.answer(token, true, Answer { grpc: true, ..Answer::default() }, (status, "failed"), "proxy_on_grpc_close", &[status]);
+            return self.answer(
+                token,
+                true,
+                Answer { grpc: true, ..Answer::default() },
+                (status, "failed"),
+                "proxy_on_grpc_close",
+                &[status],
+            );
         }
         let answer = Answer { body: message.to_vec(), grpc: true, ..Answer::default() };
         self.answer(token, true, answer, (0, ""), "proxy_on_grpc_receive", &[message.len() as u32])
@@ -243,7 +273,15 @@ impl Worker {
         self.answer(token, false, Answer::default(), (0, "reset"), "proxy_on_http_call_response", &[0, 0, 0])
     }
 
-    fn answer(&mut self, token: u32, grpc: bool, answer: Answer, status: (u32, &str), callback: &'static str, args: &[u32]) -> bool {
+    fn answer(
+        &mut self,
+        token: u32,
+        grpc: bool,
+        answer: Answer,
+        status: (u32, &str),
+        callback: &'static str,
+        args: &[u32],
+    ) -> bool {
         let callout = {
             let callouts = &mut lock(&self.traffic).callouts;
             match callouts.iter().position(|call| call.token == token && call.grpc == grpc) {
@@ -297,7 +335,12 @@ impl Worker {
         let mut sum: BTreeMap<&'static str, Fuel> = BTreeMap::new();
         for (name, fuel) in self.slots.iter().flat_map(|slot| &slot.vm.fuel) {
             let all = sum.entry(name).or_default();
-            *all = Fuel { calls: all.calls + fuel.calls, total: all.total + fuel.total, max: all.max.max(fuel.max), last: fuel.last };
+            *all = Fuel {
+                calls: all.calls + fuel.calls,
+                total: all.total + fuel.total,
+                max: all.max.max(fuel.max),
+                last: fuel.last,
+            };
         }
         sum
     }

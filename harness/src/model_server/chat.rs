@@ -76,8 +76,6 @@ impl Completion {
         let Ok(prompt_tokens) = tokio::task::spawn_blocking(move || encoding.count_chat(&request) as u64).await else {
             return Err(refuse(shared, ticket, 500, "tiktoken cannot count this prompt."));
         };
-        ticket.prompt(prompt_tokens);
-
         let failed = chance(hash(options.seed, &ticket.id().to_le_bytes())) < options.error_rate;
         let status = script.status.or(failed.then_some(500));
         if let Some(status) = status.filter(|status| *status != 200) {
@@ -85,6 +83,8 @@ impl Completion {
             return Err(refuse(shared, ticket, status, "The model failed."));
         }
 
+        // Only what is worked on counts as used: a request that failed reports no usage.
+        ticket.prompt(prompt_tokens);
         let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
         Ok(Self {
             shared: Arc::clone(shared),

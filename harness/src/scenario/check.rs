@@ -33,7 +33,8 @@ pub(super) fn exchange(expect: &Expect, sent: &Sent, exchange: &Exchange) -> Vec
 
 fn upstream(expect: &ExpectUpstream, sent: &Sent, seen: &Seen, differences: &mut Vec<String>) {
     let called = seen.headers.is_some();
-    let needs_call = !expect.headers.is_empty() || expect.body.is_some() || expect.text.is_some() || expect.edits.is_some();
+    let needs_call =
+        !expect.headers.is_empty() || expect.body.is_some() || expect.text.is_some() || expect.edits.is_some();
     if let Some(expected) = expect.called.or(needs_call.then_some(true)).filter(|expected| *expected != called) {
         differences.push(format!("upstream.called: expected {expected}, got {called}"));
         return;
@@ -72,7 +73,9 @@ fn headers(side: &str, expected: &BTreeMap<String, Match>, seen: &Seen, differen
             Match::Present => got.is_some(),
             Match::Absent => got.is_none(),
             Match::Prefix(prefix) => got.as_ref().is_some_and(|value| value.starts_with(prefix)),
-            Match::Within(bound) => got.as_ref().and_then(|value| value.parse().ok()).is_some_and(|number| bound.holds(number)),
+            Match::Within(bound) => {
+                got.as_ref().and_then(|value| value.parse().ok()).is_some_and(|number| bound.holds(number))
+            }
         };
         if !holds {
             differences.push(format!("{side} header {name}: expected {expected:?}, got {got:?}"));
@@ -95,10 +98,12 @@ fn body(side: &str, json: Option<&Value>, text: Option<&str>, seen: &Seen, diffe
 /// The first place where `expected` is not a part of `actual`: objects may have more keys, everything else is equal.
 pub(super) fn part(path: &str, expected: &Value, actual: &Value) -> Option<String> {
     match (expected, actual) {
-        (Value::Object(expected), Value::Object(actual)) => expected.iter().find_map(|(key, value)| match actual.get(key) {
-            Some(found) => part(&format!("{path}.{key}"), value, found),
-            None => Some(format!("{path}.{key}: expected {value}, got nothing")),
-        }),
+        (Value::Object(expected), Value::Object(actual)) => {
+            expected.iter().find_map(|(key, value)| match actual.get(key) {
+                Some(found) => part(&format!("{path}.{key}"), value, found),
+                None => Some(format!("{path}.{key}: expected {value}, got nothing")),
+            })
+        }
         (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
             let mut pairs = expected.iter().zip(actual).enumerate();
             pairs.find_map(|(index, (expected, actual))| part(&format!("{path}[{index}]"), expected, actual))
@@ -111,14 +116,17 @@ pub(super) fn part(path: &str, expected: &Value, actual: &Value) -> Option<Strin
 fn framing(side: &str, seen: &Seen) -> Option<String> {
     let declared = seen.header("content-length").filter(|_| seen.end && !seen.reset)?;
     let actual = seen.body.len();
-    (declared != actual.to_string()).then(|| format!("{side}: content-length says {declared}, the body has {actual} bytes"))
+    (declared != actual.to_string())
+        .then(|| format!("{side}: content-length says {declared}, the body has {actual} bytes"))
 }
 
 /// What must hold over all repetitions of a request.
 pub(super) fn repetitions(expect: &Expect, exchanges: &[Exchange]) -> Vec<String> {
     let count = |name: &str| {
         let mut counts = BTreeMap::<String, u64>::new();
-        exchanges.iter().for_each(|exchange| *counts.entry(exchange.client.header(name).unwrap_or_default()).or_default() += 1);
+        exchanges
+            .iter()
+            .for_each(|exchange| *counts.entry(exchange.client.header(name).unwrap_or_default()).or_default() += 1);
         counts
     };
     let mut differences = Vec::new();
@@ -150,7 +158,11 @@ pub(super) fn metrics(expected: &BTreeMap<String, Bound>, actual: &BTreeMap<Stri
             None if names.contains(name) && bound.holds(0) => None,
             Some(value) => Some(format!("{series}: expected {bound}, got {value}")),
             None => {
-                let near: Vec<_> = actual.iter().filter(|(other, _)| name_of(other) == name).map(|(s, v)| format!("{s} {v}")).collect();
+                let near: Vec<_> = actual
+                    .iter()
+                    .filter(|(other, _)| name_of(other) == name)
+                    .map(|(s, v)| format!("{s} {v}"))
+                    .collect();
                 Some(format!("{series}: expected {bound}, and there is no such series; of that name: {near:?}"))
             }
         }
@@ -172,7 +184,11 @@ fn sorted(series: &str) -> String {
 }
 
 fn show(seen: &Seen) -> String {
-    let headers = seen.headers.iter().flat_map(|headers| headers.iter()).map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+    let headers = seen
+        .headers
+        .iter()
+        .flat_map(|headers| headers.iter())
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
     let state = if seen.reset { ", broken off" } else { "" };
     format!("{{{}}} {:?}{state}", headers.collect::<Vec<_>>().join(", "), excerpt(&seen.body))
 }

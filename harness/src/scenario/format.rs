@@ -41,7 +41,7 @@ pub enum Step {
     /// A request from beginning to end, perhaps repeated.
     Request(Box<Request>),
     /// Requests in flight together.
-    Concurrent(Concurrent),
+    Concurrent(Box<Concurrent>),
     /// Time passes.
     Advance(Span),
     /// What the statistics must say.
@@ -245,7 +245,9 @@ impl TryFrom<Value> for Match {
             (Some(Value::Bool(true)), _, _) => Ok(Match::Present),
             (_, Some(Value::Bool(true)), _) => Ok(Match::Absent),
             (_, _, Some(Value::String(prefix))) => Ok(Match::Prefix(prefix.clone())),
-            _ if value.is_object() => Bound::try_from(value.clone()).map(Match::Within).map_err(|_| format!("{value} says nothing of a header; {form}")),
+            _ if value.is_object() => Bound::try_from(value.clone())
+                .map(Match::Within)
+                .map_err(|_| format!("{value} says nothing of a header; {form}")),
             _ => Err(format!("{value} says nothing of a header; {form}")),
         }
     }
@@ -317,7 +319,9 @@ impl TryFrom<String> for Span {
             _ => None,
         };
         let millis = number.parse::<u64>().ok().zip(factor).map(|(number, factor)| number * factor);
-        Ok(Span(Duration::from_millis(millis.ok_or_else(|| format!("{text:?} is not a duration; write 500ms, 2s, 1m"))?)))
+        Ok(Span(Duration::from_millis(
+            millis.ok_or_else(|| format!("{text:?} is not a duration; write 500ms, 2s, 1m"))?,
+        )))
     }
 }
 
@@ -332,8 +336,11 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>, String> {
     // The way over YAML's own value finds repeated keys; the JSON value knows enums as `{request: …}`.
     let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
     let json = serde_json::to_value(yaml).map_err(|error| error.to_string())?;
-    let scenarios: Vec<Scenario> = serde_path_to_error::deserialize(json.into_deserializer()).map_err(|error| error.to_string())?;
-    scenarios.iter().try_for_each(|scenario| verify(scenario).map_err(|error| format!("{}: {error}", scenario.name)))?;
+    let scenarios: Vec<Scenario> =
+        serde_path_to_error::deserialize(json.into_deserializer()).map_err(|error| error.to_string())?;
+    scenarios
+        .iter()
+        .try_for_each(|scenario| verify(scenario).map_err(|error| format!("{}: {error}", scenario.name)))?;
     Ok(scenarios)
 }
 
@@ -352,7 +359,12 @@ fn verify(scenario: &Scenario) -> Result<(), String> {
             return Err("a request has one of body, text, hex, repeat".to_owned());
         }
         let upstream = &request.upstream;
-        if [upstream.json.is_some(), upstream.text.is_some(), upstream.sse.is_some()].iter().filter(|given| **given).count() > 1 {
+        if [upstream.json.is_some(), upstream.text.is_some(), upstream.sse.is_some()]
+            .iter()
+            .filter(|given| **given)
+            .count()
+            > 1
+        {
             return Err("an upstream has one of json, text, sse".to_owned());
         }
         if request.worker.is_some_and(|worker| worker >= scenario.workers) {

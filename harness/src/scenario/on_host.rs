@@ -20,6 +20,8 @@ const BUFFER_LIMIT: usize = 4 << 20;
 pub enum Chain {
     /// token-counter, tenant-bucket, canary-router and pending-gauge, one after the other.
     Row,
+    /// The same four out of penstock.wasm, told apart by `root_id` and sharing one VM.
+    RowInOneVm,
     /// penstock: all four in one.
     One,
 }
@@ -29,26 +31,37 @@ impl Chain {
     pub fn label(self) -> &'static str {
         match self {
             Chain::Row => "row",
+            Chain::RowInOneVm => "row-in-one-vm",
             Chain::One => "one",
         }
     }
 
-    /// The plugins in chain order; the names of their `.wasm` files and their `root_id`.
+    /// Every chain.
+    pub const ALL: [Chain; 3] = [Chain::Row, Chain::RowInOneVm, Chain::One];
+
+    /// The plugins in chain order, by `root_id`.
     pub fn plugins(self) -> &'static [&'static str] {
         match self {
-            Chain::Row => &["token-counter", "tenant-bucket", "canary-router", "pending-gauge"],
+            Chain::Row | Chain::RowInOneVm => &["token-counter", "tenant-bucket", "canary-router", "pending-gauge"],
             Chain::One => &["penstock"],
         }
     }
 }
 
-/// Runs one scenario from the first step to the last invariant.
-pub(super) fn run_scenario(scenario: &Scenario, chain: Chain, wasm_dir: &Path) -> Result<(), String> {
+/// Runs one scenario on the wasmtime host, from the first step to the last invariant.
+///
+/// # Errors
+/// When something is not as the scenario says, with every difference and what the plugins logged.
+pub fn run_on_host(scenario: &Scenario, chain: Chain, wasm_dir: &Path) -> Result<(), String> {
     let started = HostExecutor::start(scenario, chain, wasm_dir);
     if !scenario.config_refused.is_empty() {
         let error = started.err().ok_or("config_refused: the config was accepted")?;
         let missing: Vec<&String> = scenario.config_refused.iter().filter(|words| !error.contains(*words)).collect();
-        return if missing.is_empty() { Ok(()) } else { Err(format!("config_refused: {missing:?} is not in:\n{error}")) };
+        return if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("config_refused: {missing:?} is not in:\n{error}"))
+        };
     }
     let mut executor = started?;
     let outcome = run_steps(scenario, &mut executor).and_then(|()| executor.invariants());
@@ -72,9 +85,17 @@ impl HostExecutor {
     /// Loads the chain from `wasm_dir` with the scenario's config. The error is what the plugins logged.
     pub fn start(scenario: &Scenario, chain: Chain, wasm_dir: &Path) -> Result<Self, String> {
         let plugins = chain.plugins().iter().map(|name| {
-            let module = Module::from_file(&wasm_dir.join(format!("{name}.wasm"))).map_err(|error| format!("{error}; `cargo xtask build` makes it"))?;
+            let file = if chain == Chain::RowInOneVm { "penstock" } else { name };
+            let module = Module::from_file(&wasm_dir.join(format!("{file}.wasm")))
+                .map_err(|error| format!("{error}; `cargo xtask build` makes it"))?;
             let configuration = scenario.config.to_string().into_bytes();
-            Ok(Plugin { module, name: (*name).to_owned(), root_id: (*name).to_owned(), vm_id: "penstock".to_owned(), configuration })
+            Ok(Plugin {
+                module,
+                name: (*name).to_owned(),
+                root_id: (*name).to_owned(),
+                vm_id: "penstock".to_owned(),
+                configuration,
+            })
         });
         Self::with_plugins(scenario, &plugins.collect::<Result<Vec<_>, String>>()?)
     }
@@ -99,7 +120,10 @@ impl HostExecutor {
                 return Err(format!("a VM of worker {index} died: {failures:?}"));
             }
             if contexts != self.plugins {
-                return Err(format!("worker {index} has {contexts} contexts after the last stream, not {}", self.plugins));
+                return Err(format!(
+                    "worker {index} has {contexts} contexts after the last stream, not {}",
+                    self.plugins
+                ));
             }
         }
         Ok(())
@@ -126,7 +150,9 @@ impl HostExecutor {
                 return Ok(true);
             }
             if self.host.now() >= deadline {
-                return Err(format!("stuck: the request is neither forwarded nor answered; the model server has {upstream:?}"));
+                return Err(format!(
+                    "stuck: the request is neither forwarded nor answered; the model server has {upstream:?}"
+                ));
             }
             self.host.advance(UNDECIDED_STEP);
         }
@@ -159,11 +185,16 @@ impl HostExecutor {
 
 impl Executor for HostExecutor {
     fn open(&mut self, sent: &Sent) -> Result<usize, String> {
-        let mut headers = Headers::new([(":method", sent.method.as_str()), (":path", &sent.path), (":scheme", "http"), (":authority", "penstock.test")]);
+        let mut headers = Headers::new([
+            (":method", sent.method.as_str()),
+            (":path", &sent.path),
+            (":scheme", "http"),
+            (":authority", "penstock.test"),
+        ]);
         sent.headers.iter().for_each(|(name, value)| headers.add(name, value));
         let mut worker = self.host.worker(sent.worker);
-        let stream = worker.open(headers, sent.body.is_none());
-        if let Some(body) = &sent.body {
+        let stream = worker.open(headers, sent.body.as_ref().is_none_or(Vec::is_empty));
+        if let Some(body) = sent.body.as_ref().filter(|body| !body.is_empty()) {
             let left = match sent.abort {
                 Some(Abort::Bytes(bytes)) => &body[..bytes.min(body.len())],
                 _ => body,
@@ -196,7 +227,10 @@ impl Executor for HostExecutor {
         let mut worker = self.host.worker(open.worker);
         let exchange = Exchange { client: worker.client(open.stream), upstream: worker.upstream(open.stream) };
         if !worker.finished(open.stream) {
-            return Err(format!("stuck: the model server has answered and the client waits; it has {:?}", exchange.client));
+            return Err(format!(
+                "stuck: the model server has answered and the client waits; it has {:?}",
+                exchange.client
+            ));
         }
         worker.forget(open.stream);
         Ok(exchange)

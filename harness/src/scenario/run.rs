@@ -83,19 +83,30 @@ pub fn run_steps(scenario: &Scenario, executor: &mut dyn Executor) -> Result<(),
     Ok(())
 }
 
-fn run_request(scenario: &Scenario, executor: &mut dyn Executor, request: &Request, count: &mut usize) -> Result<(), String> {
+fn run_request(
+    scenario: &Scenario,
+    executor: &mut dyn Executor,
+    request: &Request,
+    count: &mut usize,
+) -> Result<(), String> {
     let mut exchanges = Vec::new();
     for repetition in 0..request.times {
         let sent = wire(scenario, request, repetition, count);
         let ticket = executor.open(&sent)?;
         let exchange = executor.finish(ticket)?;
-        report(check::exchange(&request.expect, &sent, &exchange)).map_err(|why| format!("repetition {repetition}: {why}"))?;
+        report(check::exchange(&request.expect, &sent, &exchange))
+            .map_err(|why| format!("repetition {repetition}: {why}"))?;
         exchanges.push(exchange);
     }
     report(check::repetitions(&request.expect, &exchanges))
 }
 
-fn run_concurrent(scenario: &Scenario, executor: &mut dyn Executor, step: &Concurrent, count: &mut usize) -> Result<(), String> {
+fn run_concurrent(
+    scenario: &Scenario,
+    executor: &mut dyn Executor,
+    step: &Concurrent,
+    count: &mut usize,
+) -> Result<(), String> {
     let mut open = Vec::new();
     for request in &step.requests {
         for repetition in 0..request.times {
@@ -169,7 +180,10 @@ fn answer(upstream: &Upstream) -> Answer {
     let (kind, pieces) = match (&upstream.sse, &upstream.text) {
         (Some(events), _) => {
             let data = |event: &serde_json::Value| event.as_str().map_or_else(|| event.to_string(), str::to_owned);
-            ("text/event-stream", events.iter().map(|event| format!("data: {}\n\n", data(event)).into_bytes()).collect())
+            (
+                "text/event-stream",
+                events.iter().map(|event| format!("data: {}\n\n", data(event)).into_bytes()).collect(),
+            )
         }
         (None, Some(text)) => ("text/plain", split(text.as_bytes(), upstream.chunks.unwrap_or(1))),
         (None, None) => {
@@ -179,14 +193,22 @@ fn answer(upstream: &Upstream) -> Answer {
     };
     let mut headers = vec![("content-type".to_owned(), kind.as_bytes().to_vec())];
     if upstream.sse.is_none() {
-        headers.push(("content-length".to_owned(), pieces.iter().map(Vec::len).sum::<usize>().to_string().into_bytes()));
+        headers
+            .push(("content-length".to_owned(), pieces.iter().map(Vec::len).sum::<usize>().to_string().into_bytes()));
     }
     for (name, value) in &upstream.headers {
         headers.retain(|(other, _)| other != name);
         headers.push((name.clone(), value.0.clone()));
     }
     let status = upstream.status.unwrap_or(200);
-    Answer { status, headers, pieces, delay: upstream.delay.0, every: upstream.every.0, reset_after: upstream.reset_after }
+    Answer {
+        status,
+        headers,
+        pieces,
+        delay: upstream.delay.0,
+        every: upstream.every.0,
+        reset_after: upstream.reset_after,
+    }
 }
 
 /// Cuts bytes into pieces of nearly the same size: at most as many as there are bytes, at least one.

@@ -72,7 +72,9 @@ fn what_does_not_hold_fails_and_is_named() {
         ("same: [x-none]", "same: x-none"),
         ("spread: {x-seen: {x: 2}}", "spread: x-seen"),
     ] {
-        let step = format!("- request: {{body: {{model: chat}}, upstream: {{json: {{a: 1, l: [1, 2]}}}}, expect: {{{expect}}}}}");
+        let step = format!(
+            "- request: {{body: {{model: chat}}, upstream: {{json: {{a: 1, l: [1, 2]}}}}, expect: {{{expect}}}}}"
+        );
         let error = run(&step).expect_err(expect);
         assert!(error.contains(named), "{expect}: {error}");
     }

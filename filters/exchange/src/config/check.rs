@@ -48,7 +48,9 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigErrors> {
         let path = if path == "." { "configuration".to_owned() } else { path };
         ConfigErrors(vec![Problem { path, what: error.into_inner().to_string() }])
     })?;
-    reader.end().map_err(|error| ConfigErrors(vec![Problem { path: "configuration".into(), what: error.to_string() }]))?;
+    reader
+        .end()
+        .map_err(|error| ConfigErrors(vec![Problem { path: "configuration".into(), what: error.to_string() }]))?;
     let mut check = Check::default();
     let config = check.document(document);
     if check.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(check.problems)) }
@@ -77,7 +79,10 @@ impl Check {
         let models: Vec<Model> = raw.models.into_iter().enumerate().map(|(i, model)| self.model(i, model)).collect();
         for (i, model) in models.iter().enumerate() {
             if models.iter().take(i).any(|other| other.name == model.name) {
-                self.problem(format!("models[{i}].name"), format!("{:?} is configured twice; merge the two", model.name));
+                self.problem(
+                    format!("models[{i}].name"),
+                    format!("{:?} is configured twice; merge the two", model.name),
+                );
             }
         }
         let limits: Vec<Limit> =

@@ -1,0 +1,91 @@
+//! Whether a request's headers may wait for its body: configured, or found out.
+//!
+//! A proxy that lets them wait calls back with the body while the headers are held; one such callback is a proof. A proxy
+//! that does not keeps the body to itself until the headers are let go, and then hands it over at once and in one piece.
+//! A slow upload looks like that only by chance, so it takes [`EVIDENCE`] such observations to conclude that headers
+//! cannot wait. The verdict is shared by the workers.
+
+use crate::config::WaitForBody;
+use crate::port::{Effect, Level, Store};
+
+/// How many times the body must have come right after the headers were let go.
+const EVIDENCE: u8 = 3;
+/// What "right after" means, in nanoseconds.
+const AT_ONCE: u64 = 50_000_000;
+/// Where the workers share what they saw: `[may wait, observations against it]`.
+const KEY: &str = "penstock/wait";
+
+/// What is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Headers may wait.
+    Yes,
+    /// They may not.
+    No,
+    /// To be tried: hold the headers, and let them go after a tick without a body.
+    Unknown,
+}
+
+/// One worker's knowledge.
+#[derive(Debug)]
+pub struct Waiting {
+    verdict: Verdict,
+}
+
+impl Waiting {
+    /// From the configuration, or from what other workers saw.
+    pub fn new(configured: WaitForBody, store: &mut dyn Store) -> Self {
+        let verdict = match configured {
+            WaitForBody::Yes => Verdict::Yes,
+            WaitForBody::No => Verdict::No,
+            WaitForBody::Auto => Verdict::Unknown,
+        };
+        let mut waiting = Self { verdict };
+        waiting.refresh(store);
+        waiting
+    }
+
+    /// What is known.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Asks what other workers saw. Cheap once there is a verdict.
+    pub fn refresh(&mut self, store: &mut dyn Store) {
+        if self.verdict == Verdict::Unknown {
+            self.verdict = match store.get(KEY).as_deref() {
+                Some([1, _]) => Verdict::Yes,
+                Some([_, against]) if *against >= EVIDENCE => Verdict::No,
+                _ => Verdict::Unknown,
+            };
+        }
+    }
+
+    /// A body came while its headers were held.
+    pub fn body_while_held(&mut self, store: &mut dyn Store) {
+        if self.verdict == Verdict::Unknown {
+            let _ = store.update(KEY, &mut |_| Some(vec![1, 0]));
+            self.verdict = Verdict::Yes;
+        }
+    }
+
+    /// A body began to come so many nanoseconds after its headers were let go; `whole`: in one piece.
+    pub fn body_after_release(&mut self, after: u64, whole: bool, store: &mut dyn Store, out: &mut Vec<Effect>) {
+        if self.verdict != Verdict::Unknown || !whole || after > AT_ONCE {
+            return;
+        }
+        let _ = store.update(KEY, &mut |old| match old {
+            Some([1, _]) => None,
+            Some([_, against]) => Some(vec![0, against.saturating_add(1)]),
+            _ => Some(vec![0, 1]),
+        });
+        self.refresh(store);
+        if self.verdict == Verdict::No {
+            let text = "this proxy does not let headers wait for the body: the version is drawn without the body's \
+                        model, x-penstock-model is not set, and refusals are sent after the headers went on. Set \
+                        allow_on_headers_stop_iteration (Envoy 1.35 or later) to lift this, or waitForBody: false to \
+                        confirm it";
+            out.push(Effect::Log(Level::Warn, text.to_owned()));
+        }
+    }
+}

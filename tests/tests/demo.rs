@@ -1,0 +1,48 @@
+//! The demo's own numbers: what the filters counted is what the servers reported, and nothing stays pending.
+
+use penstock_harness::demo::{Options, observe};
+use penstock_tests::{find_envoy, module, skip};
+use serde_json::Value;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_envoy() {
+    if let Err(reason) = find_envoy() {
+        skip!("{reason}");
+    }
+    check("envoy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_sandbox() {
+    check("sandbox").await;
+}
+
+async fn check(runs_on: &str) {
+    module("penstock");
+    let options = Options { seconds: 5, json: true, sandbox: runs_on == "sandbox" };
+    let report = observe(&options).await.expect("the demo runs").json().clone();
+    assert_eq!(report["runs_on"], runs_on);
+
+    let tokens = &report["prompt_tokens"];
+    assert!(number(&tokens["reported_by_servers"]) > 0.0, "{report}");
+    assert_eq!(tokens["counted_by_filters"], tokens["reported_by_servers"], "{report}");
+
+    let outcomes = report["requests"]["by_outcome"].as_object().expect("an object");
+    let ended: f64 = outcomes.values().map(number).sum();
+    assert_eq!(ended, number(&report["requests"]["sent"]), "a request has one outcome: {report}");
+    assert_eq!(report["requests"]["failed_unexpectedly"], 0, "{report}");
+    for outcome in ["ok", "limited", "abandoned"] {
+        assert!(outcomes.contains_key(outcome), "no {outcome}: {report}");
+    }
+
+    for gauge in ["pending_tokens", "pending_requests"] {
+        assert!(number(&report[gauge]["peak"]) > 0.0, "{report}");
+        assert_eq!(number(&report[gauge]["final"]), 0.0, "{report}");
+    }
+    assert!(number(&report["share_by_version"]["stable"]) > number(&report["share_by_version"]["canary"]), "{report}");
+    assert!(number(&report["latency"]["pairs"]) > 0.0 && number(&report["latency"]["without_filters_ms"]["p50"]) > 0.0);
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
