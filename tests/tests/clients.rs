@@ -138,10 +138,14 @@ async fn pending_gauges_rise_under_load_and_return_to_zero_after_aborts_and_rese
         let stage = Stage::start(&tools, chain, &config(json!({}))).await;
         let request =
             json!({"model": "chat", "stream": true, "messages": [{"role": "user", "content": "Hello ".repeat(50)}]});
-        let slow = json!({"tokens": 100, "ttft_ms": 900, "inter_token_ms": 15});
-        let reset = json!({"tokens": 100, "ttft_ms": 900, "inter_token_ms": 15, "reset_after_events": 20});
-        let complete = json!({"request": request, "headers": script(slow.clone())});
-        let abort = json!({"request": request, "headers": script(slow), "abort_after": 10});
+        // Nothing comes before all have arrived, and who hangs up or is cut off would otherwise go on for a minute: whether the machine
+        // is slow decides nothing.
+        let short = json!({"tokens": 50, "ttft_ms": 2500, "inter_token_ms": 15});
+        let long = json!({"tokens": 4000, "ttft_ms": 2500, "inter_token_ms": 15});
+        let mut reset = long.clone();
+        reset["reset_after_events"] = json!(20);
+        let complete = json!({"request": request, "headers": script(short)});
+        let abort = json!({"request": request, "headers": script(long), "abort_after": 10});
         let broken = json!({"request": request, "headers": script(reset)});
         let calls: Vec<Value> = [complete, abort, broken].into_iter().flat_map(|call| vec![call; EACH]).collect();
 
@@ -175,7 +179,7 @@ async fn a_configuration_with_an_error_is_refused_and_the_one_in_force_stays() {
     let envoy = Envoy::start(&tools.envoy, &gateway.render_replaceable(), 2).await.expect("Envoy starts");
     let stage = Stage { envoy, stable, canary, python: tools.python };
     let call = json!({"request": {"model": "chat", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}});
-    assert_eq!(stage.call(1, &[call.clone()]).await[0].number("x-ratelimit-limit-tokens"), 1000);
+    assert_eq!(stage.call(1, std::slice::from_ref(&call)).await[0].number("x-ratelimit-limit-tokens"), 1000);
 
     let bad = gateway.plugin_config(&limit("1x")).render_replaceable();
     stage.envoy.replace_listeners(&bad.listeners.expect("a file of listeners")).expect("written");

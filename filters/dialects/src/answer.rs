@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::ask::whole;
 use crate::json::{Event, Lexer, Visitor};
-use crate::path::Name::{
+use crate::path::Field::{
     Arguments, CachedTokens, Choices, CompletionTokens, CompletionTokensDetails, Content, Delta, Function, Message,
     Name, PromptTokens, PromptTokensDetails, Reasoning, ReasoningContent, ReasoningTokens, Refusal, Text, ToolCalls,
     Usage as UsageKey,

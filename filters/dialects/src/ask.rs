@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::json::{Event, Fault, Lexer, Unreadable, Visitor};
-use crate::path::Name::{
+use crate::path::Field::{
     Arguments, Content, Function, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name, Role, Stream,
     StreamOptions, Text, ToolCalls,
 };

@@ -2,13 +2,13 @@
 
 use crate::json::Event;
 
-/// The keys that readers look for. Every other key is [`Name::Other`].
+/// The keys that readers look for. Every other key is [`Field::Other`].
 macro_rules! names {
     ($($variant:ident = $text:literal),* $(,)?) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Name { $($variant,)* Other }
+        pub enum Field { $($variant,)* Other }
 
-        impl Name {
+        impl Field {
             fn of(key: &str) -> Self {
                 match key { $($text => Self::$variant,)* _ => Self::Other }
             }
@@ -55,7 +55,7 @@ pub enum Step {
     /// Into an array.
     Item,
     /// Into an object, under this key.
-    Key(Name),
+    Key(Field),
 }
 
 const STEPS_MAX: usize = 8;
@@ -81,7 +81,7 @@ impl Path {
             Event::Close => self.depth = self.depth.saturating_sub(1),
             Event::Key(key) => {
                 if let Some(step) = self.depth.checked_sub(1).and_then(|i| self.steps.get_mut(i)) {
-                    *step = Step::Key(Name::of(key));
+                    *step = Step::Key(Field::of(key));
                 }
             }
             _ => {}
@@ -94,7 +94,7 @@ impl Path {
             if let Some(step) = self.steps.get_mut(self.depth) {
                 *step = match event {
                     Event::Array => Step::Item,
-                    _ => Step::Key(Name::Other),
+                    _ => Step::Key(Field::Other),
                 };
             }
             self.depth = self.depth.saturating_add(1);

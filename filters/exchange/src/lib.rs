@@ -26,7 +26,7 @@ pub use config::{Config, ConfigErrors};
 pub use exchange::Exchange;
 pub use facts::{Facts, Outcome};
 pub use metrics::{Labels, Metric};
-pub use port::{Contended, Effect, Event, Headers, Level, Properties, Store, World};
+pub use port::{Change, Contended, Effect, Event, Headers, Level, Properties, Store, World};
 pub use worker::Worker;
 
 /// Which stages an exchange runs.

@@ -93,6 +93,9 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contended;
 
+/// Makes a new value of an old one; `None` leaves it as it is.
+pub type Change<'a> = &'a mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>;
+
 /// What all workers share: values of bytes under keys, updated one at a time.
 pub trait Store {
     /// The value under `key`.
@@ -103,8 +106,7 @@ pub trait Store {
     ///
     /// # Errors
     /// [`Contended`] after a bounded number of attempts.
-    fn update(&mut self, key: &str, change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>)
-    -> Result<u32, Contended>;
+    fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended>;
 }
 
 /// What the proxy knows of the current request, by path.

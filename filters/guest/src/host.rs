@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use penstock_dialects::apply;
 use penstock_exchange::metrics::{Kind, stat_name};
-use penstock_exchange::{Contended, Effect, Labels, Level, Metric, Properties, Store};
+use penstock_exchange::{Change, Contended, Effect, Labels, Level, Metric, Properties, Store};
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
 use crate::abi::{self, Status};
@@ -21,11 +21,7 @@ impl Store for Shared {
         abi::shared_data(key).ok().map(|(value, _)| value)
     }
 
-    fn update(
-        &mut self,
-        key: &str,
-        change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
-    ) -> Result<u32, Contended> {
+    fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
         for attempt in 0..ATTEMPTS_MAX {
             let (old, cas) = match abi::shared_data(key) {
                 Ok((value, cas)) => (Some(value), if cas == 0 { ABSENT } else { cas }),

@@ -10,6 +10,7 @@
 
 mod abi;
 mod chain;
+mod guest;
 mod headers;
 mod metrics;
 mod process;

@@ -315,6 +315,37 @@ fn callouts_are_recorded_and_answered() {
 }
 
 #[test]
+fn workers_on_their_own_threads_lose_no_update_that_compares() {
+    let module = module(
+        r#"(import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+           (import "env" "proxy_set_shared_data" (func $put (param i32 i32 i32 i32 i32) (result i32)))"#,
+        r#"(data (i32.const 0) "n")
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+               (loop $again
+                   (i32.store (i32.const 16) (i32.const 1))
+                   (i32.store (i32.const 72) (i32.const -16))
+                   (if (i32.eqz (call $get (i32.const 0) (i32.const 1) (i32.const 64) (i32.const 68) (i32.const 72))) (then
+                       (i32.store (i32.const 16) (i32.add (i32.load (i32.load (i32.const 64))) (i32.const 1)))))
+                   (br_if $again (call $put (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 4) (i32.load (i32.const 72)))))
+               (i32.const 0))"#,
+    );
+    const EACH: u32 = 1000;
+    let host = host(&[plugin(&module, "a")], Options { workers: 4, ..Options::default() });
+    std::thread::scope(|scope| {
+        for index in 0..4 {
+            let host = &host;
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    host.worker(index).open(get(), true);
+                }
+            });
+        }
+    });
+    let shared = host.shared_data();
+    assert_eq!(shared.get("test", "n").unwrap().0, (4 * EACH).to_le_bytes());
+}
+
+#[test]
 fn fuel_is_repeatable_and_memory_is_measured() {
     let module = module(SET_HEADER, COUNTS_THE_BODY);
     let measure = || {

@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, ExternType, Linker, Result, Val};
 
-use super::abi::Guest;
+use super::guest::Guest;
 use super::vm::{Module, VmState};
 
 const WASI: &str = "wasi_snapshot_preview1";

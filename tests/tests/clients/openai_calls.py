@@ -1,6 +1,6 @@
 """Makes the chat calls that it reads as JSON from stdin with the openai package, and prints what each came to as a JSON array.
 
-A plan is {"base_url", "concurrency", "calls": [{"request", "headers", "api_key", "abort_after"}]}: `request` holds the arguments of
+A plan is {"base_url", "concurrency", "calls": [{"request", "headers", "abort_after"}]}: `request` holds the arguments of
 `chat.completions.create`, and a call with `abort_after` hangs up after so many chunks of its stream.
 """
 
@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 
 plan = json.load(sys.stdin)
+# One client for all calls, as an application has: making one takes longer than a call.
+client = openai.OpenAI(base_url=plan["base_url"], api_key="none", max_retries=0, timeout=60)
 
 
 def call(spec):
-    client = openai.OpenAI(
-        base_url=plan["base_url"], api_key=spec.get("api_key", "none"), max_retries=0, timeout=60
-    )
     try:
         raw = client.chat.completions.with_raw_response.create(
             **spec["request"], extra_headers=spec.get("headers", {})
@@ -38,8 +37,6 @@ def call(spec):
         }
     except Exception as error:  # A broken stream surfaces as an exception of the HTTP library below.
         return {"status": 0, "headers": {}, "error": type(error).__name__, "message": str(error)}
-    finally:
-        client.close()
 
 
 def read_stream(stream, outcome, abort_after):

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use penstock_exchange::{
-    Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Properties, Stages, Store, Worker,
-    World,
+    Change, Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Properties, Stages, Store,
+    Worker, World,
 };
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -21,11 +21,7 @@ impl Store for Map {
         self.values.get(key).cloned()
     }
 
-    fn update(
-        &mut self,
-        key: &str,
-        change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
-    ) -> Result<u32, Contended> {
+    fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
         if self.busy {
             return Err(Contended);
         }
