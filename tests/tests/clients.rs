@@ -74,7 +74,7 @@ async fn a_refusal_is_the_sdks_rate_limit_error_and_says_when_to_come_back() {
     let limits =
         json!([{"name": "tenant-tpm", "per": ["tenant", "model"], "tokens": 300, "every": "1m", "burst": 300}]);
     let stage = Stage::start(&tools, Chain::One, &config(json!({"limits": limits}))).await;
-    // Each costs its prompt and 60 completion tokens, so that the fourth or fifth is over 300 on whichever worker it lands.
+    // Each costs its prompt and 60 completion tokens, so that the fifth is over 300, on whichever worker it lands.
     let call = |tenant: &str| {
         json!({"request": {"model": "chat", "max_tokens": 60, "messages": [{"role": "user", "content": "Hello there."}]},
             "headers": {"x-api-key": tenant, "x-model-server": json!({"tokens": 60}).to_string()}})
