@@ -9,6 +9,17 @@
 //!
 //! What this crate does not do: read a clock, share state (that is the caller's store), or decide what a request costs.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod page;
 
 /// Costs are given in thousandths of a token, so that weights like 0.1 stay integers.

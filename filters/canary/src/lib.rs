@@ -9,6 +9,17 @@
 //!
 //! What this crate does not do: find the sticky key, or remember anybody.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 use xxhash_rust::xxh64::xxh64;
 
 /// The point of a caller: where it falls in [0, 2^32).

@@ -8,6 +8,17 @@
 //! RFC 8259 (raw control characters in strings, Python's `NaN` and `Infinity`), because a model server behind it may,
 //! and a request that the server can read must not pass uncounted.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod answer;
 pub mod ask;
 pub mod json;

@@ -548,7 +548,7 @@ impl Exchange {
             .saturating_mul(model.price.input)
             .saturating_add(used.cached.saturating_mul(model.price.cached))
             .saturating_add(used.completion.saturating_mul(model.price.output));
-        let micro = nano.saturating_add(500) / 1000;
+        let micro = world.worker.microdollars(&labels, nano);
         if micro > 0 {
             world.out.push(Effect::Count(Metric::Cost, labels.clone(), micro));
         }

@@ -10,6 +10,17 @@
 //!
 //! What this crate does not do: parse bodies (`dialects`), count (`tokens`), or talk to a proxy (`guest`).
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod config;
 pub mod facts;
 pub mod metrics;

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use penstock_pending::slot::{SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 
 use crate::Stages;
 use crate::config::Config;
 use crate::identity::Secret;
-use crate::metrics::Metric;
+use crate::metrics::{Labels, Metric};
 use crate::port::{Effect, Store};
 use crate::waiting::{Verdict, Waiting};
 
@@ -34,6 +35,8 @@ pub struct Worker {
     pub(crate) waiting: Waiting,
     owner: u64,
     slot: Option<u32>,
+    /// Billionths of a dollar that were not yet worth a millionth, by the labels that they belong to.
+    carry: HashMap<Labels, u64>,
 }
 
 impl Worker {
@@ -60,6 +63,7 @@ impl Worker {
             secret,
             owner: owner.max(1),
             slot: None,
+            carry: HashMap::new(),
         };
         if stages.pending {
             worker.register(store);
@@ -70,6 +74,14 @@ impl Worker {
     /// Whether it is still to be found out if headers may wait: those that are held are then to be let go after a tick.
     pub fn is_trying(&self) -> bool {
         self.waiting.verdict() == Verdict::Unknown
+    }
+
+    /// Whole millionths of a dollar out of `nano` billionths and what earlier calls left over.
+    pub(crate) fn microdollars(&mut self, labels: &Labels, nano: u64) -> u64 {
+        let carry = self.carry.entry(labels.clone()).or_insert(0);
+        let all = carry.saturating_add(nano);
+        *carry = all % 1000;
+        all / 1000
     }
 
     /// Every series that this process ever showed stays in a list, so that each keeps being set: a gauge of a model that

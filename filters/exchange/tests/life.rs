@@ -34,6 +34,19 @@ fn counts_before_it_lets_go() {
 }
 
 #[test]
+fn costs_below_a_millionth_add_up() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","price":{"input":0.01,"output":0}}]}"#);
+    let mut micro = 0;
+    for _ in 0..100 {
+        let mut flight = proxy.chat(&[], CHAT);
+        proxy.answer(&mut flight, 200, USAGE);
+        micro += flight.counted(Metric::Cost).iter().map(|(_, by)| by).sum::<u64>();
+    }
+    // 100 requests of 10 tokens at a hundredth of a millionth each.
+    assert_eq!(micro, 10);
+}
+
+#[test]
 fn reserves_then_settles_to_what_was_used() {
     let mut proxy = Proxy::new(&limited(60, 100));
     let mut first = proxy.chat(&[], CHAT);

@@ -4,6 +4,17 @@
 //! called through [`abi`], because the SDK's own calls panic on statuses that a proxy may well answer, and a panic costs
 //! the VM with all its streams.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod abi;
 mod host;
 mod root;

@@ -7,6 +7,17 @@
 //!
 //! What this crate does not do: decide whether to shed, or talk to anybody.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod slot;
 
 use hashbrown::HashMap;

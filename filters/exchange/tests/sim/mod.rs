@@ -1,5 +1,7 @@
 //! A simulated proxy: workers over one store, with a clock that tests move.
 
+#![allow(clippy::disallowed_types, reason = "what runs in tests may use the standard maps")]
+
 use std::collections::HashMap;
 
 use penstock_exchange::{
