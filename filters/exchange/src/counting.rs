@@ -3,6 +3,7 @@
 use core::hash::Hasher;
 
 use penstock_dialects::Sink;
+use penstock_tokens::ratio::Features;
 use penstock_tokens::{Counter, Encoding};
 use siphasher::sip::SipHasher13;
 
@@ -15,6 +16,8 @@ pub struct Prompt {
     secret: Secret,
     hash: SipHasher13,
     counts: Vec<(Encoding, Counter, u64)>,
+    /// What a learnt estimate needs; only gathered where some model is estimated.
+    features: Option<Features>,
 }
 
 impl Prompt {
@@ -26,12 +29,18 @@ impl Prompt {
                 counts.push((model.encoding, Counter::new(model.encoding), 0));
             }
         }
-        Self { secret, hash: secret.hasher(), counts }
+        let features = config.models.iter().any(|model| model.approximate).then(Features::default);
+        Self { secret, hash: secret.hasher(), counts, features }
     }
 
     /// The tokens of all texts in `encoding`.
     pub fn tokens(&self, encoding: Encoding) -> u64 {
         self.counts.iter().find(|(known, ..)| *known == encoding).map_or(0, |(.., tokens)| *tokens)
+    }
+
+    /// What a learnt estimate for a model with this encoding needs.
+    pub fn features(&self, encoding: Encoding, messages: u64) -> Features {
+        Features { tokens: self.tokens(encoding), messages, ..self.features.unwrap_or_default() }
     }
 
     /// The keyed hash of all texts.
@@ -45,6 +54,9 @@ impl Sink for Prompt {
         self.hash.write(text.as_bytes());
         for (_, counter, _) in &mut self.counts {
             counter.push(text);
+        }
+        if let Some(features) = &mut self.features {
+            features.text(text);
         }
     }
 
@@ -61,6 +73,7 @@ impl Sink for Prompt {
             counter.finish();
             *tokens = 0;
         }
+        self.features = self.features.map(|_| Features::default());
     }
 }
 

@@ -8,6 +8,7 @@ use penstock_dialects::splice::quoted;
 use penstock_dialects::{Answer, Ask, Asked, Dialect, Ignore, Splice, Unreadable, json::Fault};
 use penstock_pending::Series;
 use penstock_tokens::framing;
+use penstock_tokens::ratio::{Features, Ratio};
 
 use crate::config::{Config, Model, Policy};
 use crate::counting::{Completion, Prompt};
@@ -34,6 +35,8 @@ pub struct Exchange {
     headers_gone: Option<u64>,
     /// Some of the body has come.
     body_seen: bool,
+    /// What the estimate was made of, where the prompt was read here and its model is estimated.
+    features: Option<Features>,
     charges: Vec<Charge>,
     standing: Option<Standing>,
     response: Response,
@@ -81,6 +84,7 @@ impl Exchange {
             told: false,
             headers_gone: None,
             body_seen: false,
+            features: None,
             charges: Vec::new(),
             standing: None,
             response: Response::default(),
@@ -255,10 +259,13 @@ impl Exchange {
                 _ => self.pass(world),
             };
         };
-        let texts = prompt.tokens(model.encoding);
+        self.features = model.approximate.then(|| prompt.features(model.encoding, asked.messages));
         let facts = &mut self.facts;
         facts.model.clone_from(&model.name);
-        facts.prompt_tokens = texts.saturating_add(framing::chat(asked.messages, asked.names));
+        facts.prompt_tokens = match &self.features {
+            Some(features) => ratio(&model.name, world).estimate(features),
+            None => prompt.tokens(model.encoding).saturating_add(framing::chat(asked.messages, asked.names)),
+        };
         facts.estimated = model.approximate;
         facts.prompt_hash = format!("{:016x}", prompt.hash());
         facts.stream = asked.stream;
@@ -476,6 +483,7 @@ impl Exchange {
         let reading = matches!(state, State::Reading(_));
         let outcome = self.facts.refused.unwrap_or_else(|| self.outcome(reading, world));
         let used = if forwarded { self.used(outcome) } else { None };
+        self.learn_ratio(used, world);
         let first_token = self.response.first_token;
         self.facts.outcome = Some(outcome);
         self.facts.used = used;
@@ -491,6 +499,16 @@ impl Exchange {
             self.latencies(used, world);
         }
         world.out.push(Effect::Publish(self.facts.encode()));
+    }
+
+    /// The server's own count teaches the estimate of the next request.
+    fn learn_ratio(&self, used: Option<Used>, world: &mut World<'_>) {
+        let (Some(features), Some(used)) = (&self.features, used.filter(|used| !used.counted)) else { return };
+        let _ = world.store.update(&ratio_key(&self.facts.model), &mut |old| {
+            let mut ratio = old.map(Ratio::decode).unwrap_or_default();
+            ratio.learn(features, used.prompt);
+            Some(ratio.encode())
+        });
     }
 
     /// How a request that was let go ended.
@@ -576,6 +594,15 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Where the workers share what they learnt of a model's tokenizer.
+fn ratio_key(model: &str) -> String {
+    format!("penstock/ratio/{model}")
+}
+
+fn ratio(model: &str, world: &mut World<'_>) -> Ratio {
+    world.store.get(&ratio_key(model)).as_deref().map(Ratio::decode).unwrap_or_default()
 }
 
 /// A header value that may stand in a log: short, and made of token characters.

@@ -34,6 +34,27 @@ fn counts_before_it_lets_go() {
 }
 
 #[test]
+fn a_tokenizer_that_is_only_alike_is_learnt_from_reported_usage() {
+    let config = r#"{"models":[{"name":"chat","tokenizer":{"like":"o200k_base"}}]}"#;
+    let mut proxy = Proxy::new(config);
+    let ask = |words: usize| CHAT.replace("Hello, world", &"word ".repeat(words));
+    let first = proxy.chat(&[], &ask(100)).facts();
+    assert!(first.estimated && first.prompt_tokens.abs_diff(107) <= 2, "{first:?}");
+    // The server's tokenizer makes 3 tokens of two, and its template costs 20.
+    let real = |words: u64| words * 3 / 2 + 20;
+    for words in [10u64, 200, 50, 400, 30, 120, 80, 300] {
+        let mut flight = proxy.chat(&[], &ask(words as usize));
+        let usage = format!(r#"{{"usage":{{"prompt_tokens":{},"completion_tokens":1}}}}"#, real(words));
+        proxy.answer(&mut flight, 200, &usage);
+    }
+    // Another worker of the same process knows it too.
+    let heir = Worker::new((*proxy.worker.config).clone(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    proxy.worker = heir;
+    let learnt = proxy.chat(&[], &ask(150)).facts();
+    assert!(learnt.prompt_tokens.abs_diff(real(150)) < real(150) / 20, "{learnt:?}");
+}
+
+#[test]
 fn costs_below_a_millionth_add_up() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","price":{"input":0.01,"output":0}}]}"#);
     let mut micro = 0;

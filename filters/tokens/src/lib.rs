@@ -4,6 +4,7 @@
 //! `encode_ordinary` does, which is what a chat API does with user text.
 
 pub mod framing;
+pub mod ratio;
 
 use tiktoken_rs::CoreBPE;
 
