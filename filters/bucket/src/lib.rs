@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod lease;
 pub mod page;
 
 /// Costs are given in thousandths of a token, so that weights like 0.1 stay integers.

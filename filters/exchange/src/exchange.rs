@@ -12,6 +12,7 @@ use penstock_tokens::ratio::{Features, Ratio};
 
 use crate::config::{Config, Model, Policy};
 use crate::counting::{Completion, Prompt};
+use crate::expectation::Expectation;
 use crate::facts::{FILTER_STATE, Facts, Outcome, Used};
 use crate::identity::{ANONYMOUS, Caller, header};
 use crate::limits::{self, Charge, Refused, Standing};
@@ -37,6 +38,8 @@ pub struct Exchange {
     body_seen: bool,
     /// What the estimate was made of, where the prompt was read here and its model is estimated.
     features: Option<Features>,
+    /// How many answers were asked for.
+    choices: u64,
     charges: Vec<Charge>,
     standing: Option<Standing>,
     response: Response,
@@ -85,6 +88,7 @@ impl Exchange {
             headers_gone: None,
             body_seen: false,
             features: None,
+            choices: 1,
             charges: Vec::new(),
             standing: None,
             response: Response::default(),
@@ -138,6 +142,10 @@ impl Exchange {
             self.facts.tenant.clone_from(&self.caller.tenant);
             self.facts.class = self.config.tenant(&self.caller.tenant).and_then(|tenant| tenant.class.clone());
             self.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
+            if self.config.tenant(&self.caller.tenant).is_some_and(|tenant| tenant.suspended) {
+                let message = "this tenant is suspended";
+                return self.refuse(Outcome::Denied, Kind::Permission, message, None, Vec::new(), world);
+            }
             if self.config.deny_anonymous && self.facts.tenant == ANONYMOUS {
                 let message = "no identity was found in the request; send the credentials that this gateway asks for";
                 return self.refuse(Outcome::Denied, Kind::Authentication, message, None, Vec::new(), world);
@@ -259,6 +267,11 @@ impl Exchange {
                 _ => self.pass(world),
             };
         };
+        if model.suspended {
+            self.facts.model.clone_from(&model.name);
+            let message = "this model is suspended";
+            return self.refuse(Outcome::Shed, Kind::Overloaded, message, Some("model"), Vec::new(), world);
+        }
         self.features = model.approximate.then(|| prompt.features(model.encoding, asked.messages));
         let facts = &mut self.facts;
         facts.model.clone_from(&model.name);
@@ -269,9 +282,13 @@ impl Exchange {
         facts.estimated = model.approximate;
         facts.prompt_hash = format!("{:016x}", prompt.hash());
         facts.stream = asked.stream;
-        facts.max_output = asked.max_output;
-        let each = asked.max_output.unwrap_or(model.output_expect).min(model.output_max.unwrap_or(u64::MAX));
-        facts.expected_output = each.saturating_mul(asked.choices);
+        let ceiling = asked.max_output.into_iter().chain(model.output_max).min();
+        self.choices = asked.choices;
+        self.facts.max_output = asked.max_output.and(ceiling).map(|each| each.saturating_mul(asked.choices));
+        let learnt = world.store.get(&expectation_key(&self.facts)).as_deref().map(Expectation::decode);
+        let likely = learnt.and_then(|learnt| learnt.most()).unwrap_or(model.output_expect);
+        let likely = ceiling.map_or(likely, |ceiling| likely.min(ceiling));
+        self.facts.expected_output = likely.saturating_mul(asked.choices);
         self.decide(Some(asked), world);
     }
 
@@ -302,7 +319,8 @@ impl Exchange {
     /// The limit stage. `false` where the request was refused.
     fn charge(&mut self, world: &mut World<'_>) -> bool {
         let secret = world.worker.secret;
-        let admitted = limits::admit(&self.config, &secret, &self.caller, &self.facts, world.now, world.store);
+        let mut till = world.worker.till(world.now, world.store);
+        let admitted = limits::admit(&self.config, &secret, &self.caller, &self.facts, &mut till);
         match admitted {
             Ok(admitted) => {
                 self.charges = admitted.charges;
@@ -320,6 +338,19 @@ impl Exchange {
                 let retry = vec![("retry-after", "1".to_owned())];
                 let message = "the limits' state is contended; try again";
                 self.refuse(Outcome::Shed, Kind::Overloaded, message, None, retry, world);
+                false
+            }
+            Err(Refused::Concurrent { limit, max }) => {
+                let message = format!(
+                    "limit {limit:?} of {max} requests at the same time is reached; try again when one has ended"
+                );
+                self.facts.limit = Some(limit.clone());
+                let headers = vec![
+                    ("x-penstock-limit", limit),
+                    ("retry-after", "1".to_owned()),
+                    ("retry-after-ms", "1000".to_owned()),
+                ];
+                self.refuse(Outcome::Limited, Kind::RateLimit, &message, None, headers, world);
                 false
             }
             Err(Refused::Limit { standing, cost, refusal }) => {
@@ -484,12 +515,13 @@ impl Exchange {
         let outcome = self.facts.refused.unwrap_or_else(|| self.outcome(reading, world));
         let used = if forwarded { self.used(outcome) } else { None };
         self.learn_ratio(used, world);
+        self.learn_output(outcome, used, world);
         let first_token = self.response.first_token;
         self.facts.outcome = Some(outcome);
         self.facts.used = used;
         self.facts.ttft_ms = first_token.map(|at| at.saturating_sub(self.started) / 1_000_000);
         let charges = core::mem::take(&mut self.charges);
-        if limits::settle(&charges, used, world.now, world.store) > 0 {
+        if limits::settle(&charges, used, &mut world.worker.till(world.now, world.store)) > 0 {
             world.out.push(Effect::Log(Level::Warn, "limits were not settled: shared state is contended".into()));
         }
         if world.worker.stages.count {
@@ -508,6 +540,17 @@ impl Exchange {
             let mut ratio = old.map(Ratio::decode).unwrap_or_default();
             ratio.learn(features, used.prompt);
             Some(ratio.encode())
+        });
+    }
+
+    /// How much was generated tells how much to expect.
+    fn learn_output(&self, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
+        let (false, Outcome::Ok, Some(used)) = (self.told, outcome, used) else { return };
+        let each = used.completion.checked_div(self.choices).unwrap_or(0);
+        let _ = world.store.update(&expectation_key(&self.facts), &mut |old| {
+            let mut expectation = old.map(Expectation::decode).unwrap_or_default();
+            expectation.learn(each);
+            Some(expectation.encode())
         });
     }
 
@@ -594,6 +637,11 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Where the workers share how much a model generates for a class of tenants.
+fn expectation_key(facts: &Facts) -> String {
+    format!("penstock/output/{}/{}", facts.model, facts.class.as_deref().unwrap_or_default())
 }
 
 /// Where the workers share what they learnt of a model's tokenizer.

@@ -87,7 +87,7 @@ pub struct Facts {
     pub prompt_tokens: u64,
     /// Whether that is an estimate.
     pub estimated: bool,
-    /// The output ceiling that the client set.
+    /// The output tokens that the client allows, over all choices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
     /// Output tokens that are expected.

@@ -28,6 +28,7 @@ pub mod port;
 
 mod counting;
 mod exchange;
+mod expectation;
 mod identity;
 mod limits;
 mod waiting;

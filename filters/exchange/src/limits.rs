@@ -1,8 +1,10 @@
 //! The limit stage: all limits of a request or none, and settlement under the limits that admitted it.
 
+use hashbrown::HashMap;
+use penstock_bucket::lease::{self, Holder};
 use penstock_bucket::{FullAt, MILLI, Nanos, Rate, Refusal, page};
 
-use crate::config::{Config, Limit, Weights};
+use crate::config::{Config, Kind, Limit, Weights};
 use crate::facts::{Facts, Used};
 use crate::identity::{Caller, Secret};
 use crate::port::{Contended, Store};
@@ -10,13 +12,28 @@ use crate::port::{Contended, Store};
 /// How many pages the buckets are spread over; each holds [`page::ENTRIES_MAX`] of them.
 const PAGES: u64 = 4096;
 
-/// What was reserved under one limit.
+/// What one worker holds of the concurrency limits, by fingerprint: repeated with every heartbeat.
+pub type Leases = HashMap<u64, u32>;
+
+/// What was taken under one limit.
 #[derive(Clone, Debug)]
-pub struct Charge {
-    fingerprint: u64,
-    rate: Rate,
-    cost: Weights,
-    reserved: u64,
+pub enum Charge {
+    /// Tokens were reserved.
+    Tokens {
+        /// The bucket.
+        fingerprint: u64,
+        /// The rate that admitted.
+        rate: Rate,
+        /// Its weights.
+        cost: Weights,
+        /// Thousandths of a token.
+        reserved: u64,
+    },
+    /// A place is held.
+    Place {
+        /// Whose.
+        fingerprint: u64,
+    },
 }
 
 /// How a caller stands under the limit that binds: the one with the smallest share left.
@@ -44,6 +61,13 @@ pub enum Refused {
         /// Whether and when it can be admitted.
         refusal: Refusal,
     },
+    /// By a limit of requests at the same time.
+    Concurrent {
+        /// Its name.
+        limit: String,
+        /// How many it allows.
+        max: u64,
+    },
     /// Because the state could not be updated.
     Contended,
 }
@@ -58,6 +82,16 @@ pub struct Admitted {
     pub retries: u64,
 }
 
+/// What all charges of a worker need.
+pub struct Till<'a> {
+    /// What is shared.
+    pub store: &'a mut dyn Store,
+    /// The worker's places.
+    pub leases: &'a mut Leases,
+    /// Who the worker is, and when.
+    pub holder: Holder,
+}
+
 /// Charges every limit that applies, or none.
 ///
 /// # Errors
@@ -67,52 +101,114 @@ pub fn admit(
     secret: &Secret,
     caller: &Caller,
     facts: &Facts,
-    now: Nanos,
-    store: &mut dyn Store,
+    till: &mut Till<'_>,
 ) -> Result<Admitted, Refused> {
     let mut admitted = Admitted { charges: Vec::new(), standing: None, retries: 0 };
     for limit in config.limits.iter().filter(|limit| applies(limit, facts)) {
-        let charge = Charge {
-            fingerprint: fingerprint(limit, secret, caller, facts),
-            rate: limit.rate,
-            cost: limit.cost,
-            reserved: reservation(limit, facts),
+        let fingerprint = fingerprint(limit, secret, caller, facts);
+        let taken = match limit.kind {
+            Kind::Tokens { rate, cost } => {
+                let reserved = reservation(rate, cost, facts);
+                let charge = Charge::Tokens { fingerprint, rate, cost, reserved };
+                take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, retries)| {
+                    admitted.standing = Some(match admitted.standing.take() {
+                        Some(tighter) if share(&tighter) <= share(&standing) => tighter,
+                        _ => standing,
+                    });
+                    (charge, retries)
+                })
+            }
+            Kind::Concurrent { max } => {
+                let refused = || Refused::Concurrent { limit: limit.name.clone(), max };
+                till.place(fingerprint, Some(max))
+                    .map_err(|contended| contended.map_or_else(refused, |Contended| Refused::Contended))
+                    .map(|retries| (Charge::Place { fingerprint }, retries))
+            }
         };
-        match take(&charge, now, store) {
-            Ok((at, retries)) => {
+        match taken {
+            Ok((charge, retries)) => {
                 admitted.retries = admitted.retries.saturating_add(u64::from(retries));
                 admitted.charges.push(charge);
-                let standing = standing(limit, at, now);
-                admitted.standing = Some(match admitted.standing.take() {
-                    Some(tighter) if share(&tighter) <= share(&standing) => tighter,
-                    _ => standing,
-                });
             }
             Err(refused) => {
-                settle(&admitted.charges, None, now, store);
-                return Err(match refused {
-                    None => Refused::Contended,
-                    Some((at, refusal)) => {
-                        let cost = charge.reserved.div_ceil(MILLI);
-                        Refused::Limit { standing: standing(limit, at, now), cost, refusal }
-                    }
-                });
+                settle(&admitted.charges, None, till);
+                return Err(refused);
             }
         }
     }
     Ok(admitted)
 }
 
-/// Corrects the charges to what was used; `None` gives everything back. Returns how many could not be corrected.
-pub fn settle(charges: &[Charge], used: Option<Used>, now: Nanos, store: &mut dyn Store) -> u64 {
+/// Corrects the charges to what was used, and gives places back; `None` gives everything back. Returns how many could not
+/// be corrected.
+pub fn settle(charges: &[Charge], used: Option<Used>, till: &mut Till<'_>) -> u64 {
     let mut lost = 0u64;
     for charge in charges {
-        let cost = used.map_or(0, |used| charge.cost.cost(used.prompt, used.cached, used.completion));
-        let settled =
-            change(charge.fingerprint, now, store, &mut |at| Some(charge.rate.settle(at, now, charge.reserved, cost)));
-        lost = lost.saturating_add(u64::from(settled.is_err()));
+        let settled = match *charge {
+            Charge::Tokens { fingerprint, rate, cost, reserved } => {
+                let cost = used.map_or(0, |used| cost.cost(used.prompt, used.cached, used.completion));
+                let now = till.holder.now;
+                change(fingerprint, till, &mut |at| Some(rate.settle(at, now, reserved, cost))).is_ok()
+            }
+            Charge::Place { fingerprint } => till.leave(fingerprint),
+        };
+        lost = lost.saturating_add(u64::from(!settled));
     }
     lost
+}
+
+impl Till<'_> {
+    /// Takes a place under a limit of `max`. The error is `None` where there is none left.
+    fn place(&mut self, fingerprint: u64, max: Option<u64>) -> Result<u32, Option<Contended>> {
+        let own = self.leases.get(&fingerprint).copied().unwrap_or(0);
+        let (mut none_left, mut full) = (false, false);
+        let holder = self.holder;
+        let retries = self.store.update(&lease_key(fingerprint), &mut |old| {
+            let old = old.unwrap_or_default();
+            none_left = max.is_some_and(|max| lease::in_use(old, fingerprint, holder) >= max);
+            if none_left {
+                return None;
+            }
+            let page = lease::set(old, fingerprint, holder, own.saturating_add(1));
+            full = page.is_err();
+            page.ok()
+        });
+        match retries {
+            _ if none_left => Err(None),
+            Ok(retries) if !full => {
+                self.leases.insert(fingerprint, own.saturating_add(1));
+                Ok(retries)
+            }
+            _ => Err(Some(Contended)),
+        }
+    }
+
+    /// Gives a place back. Where that fails, the next heartbeat does it.
+    fn leave(&mut self, fingerprint: u64) -> bool {
+        let left = self.leases.get(&fingerprint).copied().unwrap_or(0).saturating_sub(1);
+        if left == 0 {
+            self.leases.remove(&fingerprint);
+        } else {
+            self.leases.insert(fingerprint, left);
+        }
+        self.tell(fingerprint, left)
+    }
+
+    /// The heartbeat: says of every place that it is still held.
+    pub fn beat(&mut self) {
+        let held: Vec<(u64, u32)> = self.leases.iter().map(|(fingerprint, count)| (*fingerprint, *count)).collect();
+        for (fingerprint, count) in held {
+            self.tell(fingerprint, count);
+        }
+    }
+
+    fn tell(&mut self, fingerprint: u64, count: u32) -> bool {
+        let holder = self.holder;
+        let told = self.store.update(&lease_key(fingerprint), &mut |old| {
+            lease::set(old.unwrap_or_default(), fingerprint, holder, count).ok()
+        });
+        told.is_ok()
+    }
 }
 
 fn applies(limit: &Limit, facts: &Facts) -> bool {
@@ -128,20 +224,21 @@ fn fingerprint(limit: &Limit, secret: &Secret, caller: &Caller, facts: &Facts) -
 
 /// What to reserve, in thousandths. Where the client set no ceiling the output is a guess, and a guess does not refuse
 /// a request whose prompt fits: it takes at most what the bucket holds besides.
-fn reservation(limit: &Limit, facts: &Facts) -> u64 {
-    let prompt = limit.cost.cost(facts.prompt_tokens, 0, 0);
-    let output = limit.cost.cost(0, 0, facts.expected_output);
-    let room = limit.rate.burst().saturating_mul(MILLI).saturating_sub(prompt);
-    let output = if facts.max_output.is_none() { output.min(room) } else { output };
-    prompt.saturating_add(output)
+fn reservation(rate: Rate, cost: Weights, facts: &Facts) -> u64 {
+    let prompt = cost.cost(facts.prompt_tokens, 0, 0);
+    if let Some(output) = facts.max_output {
+        return prompt.saturating_add(cost.cost(0, 0, output));
+    }
+    let room = rate.burst().saturating_mul(MILLI).saturating_sub(prompt);
+    prompt.saturating_add(cost.cost(0, 0, facts.expected_output).min(room))
 }
 
-fn standing(limit: &Limit, at: FullAt, now: Nanos) -> Standing {
+fn standing(limit: &str, rate: Rate, at: FullAt, now: Nanos) -> Standing {
     Standing {
-        limit: limit.name.clone(),
-        burst: limit.rate.burst(),
-        remaining: u64::try_from(limit.rate.remaining(at, now)).unwrap_or(0),
-        reset: limit.rate.reset(at, now),
+        limit: limit.to_owned(),
+        burst: rate.burst(),
+        remaining: u64::try_from(rate.remaining(at, now)).unwrap_or(0),
+        reset: rate.reset(at, now),
     }
 }
 
@@ -150,11 +247,18 @@ fn share(standing: &Standing) -> u128 {
     (u128::from(standing.remaining) << 32).checked_div(u128::from(standing.burst)).unwrap_or(0)
 }
 
-/// Takes the reservation. The error holds the bucket's state and the refusal, or nothing where it is contended.
-fn take(charge: &Charge, now: Nanos, store: &mut dyn Store) -> Result<(FullAt, u32), Option<(FullAt, Refusal)>> {
+/// Takes a reservation out of a bucket.
+fn take(
+    limit: &str,
+    fingerprint: u64,
+    rate: Rate,
+    reserved: u64,
+    till: &mut Till<'_>,
+) -> Result<(Standing, u32), Refused> {
+    let now = till.holder.now;
     let mut after = FullAt::default();
     let mut refused = None;
-    let changed = change(charge.fingerprint, now, store, &mut |at| match charge.rate.admit(at, now, charge.reserved) {
+    let changed = change(fingerprint, till, &mut |at| match rate.admit(at, now, reserved) {
         Ok(next) => {
             after = next;
             refused = None;
@@ -165,23 +269,24 @@ fn take(charge: &Charge, now: Nanos, store: &mut dyn Store) -> Result<(FullAt, u
             None
         }
     });
-    match (changed, refused) {
-        (_, Some(refused)) => Err(Some(refused)),
-        (Err(Contended), None) => Err(None),
-        (Ok(retries), None) => Ok((after, retries)),
+    if let Some((at, refusal)) = refused {
+        let cost = reserved.div_ceil(MILLI);
+        return Err(Refused::Limit { standing: standing(limit, rate, at, now), cost, refusal });
     }
+    let retries = changed.map_err(|Contended| Refused::Contended)?;
+    Ok((standing(limit, rate, after, now), retries))
 }
 
 /// Changes one bucket in its page.
 fn change(
     fingerprint: u64,
-    now: Nanos,
-    store: &mut dyn Store,
+    till: &mut Till<'_>,
     to: &mut dyn FnMut(FullAt) -> Option<FullAt>,
 ) -> Result<u32, Contended> {
     let key = format!("penstock/bucket/{}", fingerprint % PAGES);
+    let now = till.holder.now;
     let mut full = false;
-    let retries = store.update(&key, &mut |old| {
+    let retries = till.store.update(&key, &mut |old| {
         let old = old.unwrap_or_default();
         let next = to(page::get(old, fingerprint))?;
         let page = page::set(old, fingerprint, next, now);
@@ -189,4 +294,8 @@ fn change(
         page.ok()
     })?;
     if full { Err(Contended) } else { Ok(retries) }
+}
+
+fn lease_key(fingerprint: u64) -> String {
+    format!("penstock/lease/{}", fingerprint % PAGES)
 }

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use hashbrown::HashMap;
+use penstock_bucket::lease::Holder;
 use penstock_pending::slot::{SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 
 use crate::Stages;
 use crate::config::Config;
 use crate::identity::Secret;
+use crate::limits::{Leases, Till};
 use crate::metrics::{Labels, Metric};
 use crate::port::{Effect, Store};
 use crate::waiting::{Verdict, Waiting};
@@ -33,6 +35,7 @@ pub struct Worker {
     pub ledger: Ledger,
     pub(crate) secret: Secret,
     pub(crate) waiting: Waiting,
+    leases: Leases,
     owner: u64,
     slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the labels that they belong to.
@@ -63,6 +66,7 @@ impl Worker {
             secret,
             owner: owner.max(1),
             slot: None,
+            leases: Leases::new(),
             carry: HashMap::new(),
         };
         if stages.pending {
@@ -104,13 +108,25 @@ impl Worker {
         });
     }
 
+    /// What charging limits needs.
+    pub(crate) fn till<'a>(&'a mut self, now: u64, store: &'a mut dyn Store) -> Till<'a> {
+        let holder = Holder { owner: self.owner, now, silence_max: self.silence_max() };
+        Till { store, leases: &mut self.leases, holder }
+    }
+
+    /// How long a worker may be silent before what it holds no longer counts, in nanoseconds.
+    fn silence_max(&self) -> u64 {
+        self.config.tick_ms.saturating_mul(1_000_000).saturating_mul(SILENCE_TICKS)
+    }
+
     /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     pub fn tick(&mut self, now: u64, store: &mut dyn Store, out: &mut Vec<Effect>) {
         self.waiting.refresh(store);
+        self.till(now, store).beat();
         if !self.stages.pending {
             return;
         }
-        let silence_max = self.config.tick_ms.saturating_mul(1_000_000).saturating_mul(SILENCE_TICKS);
+        let silence_max = self.silence_max();
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
         if !self.slot.is_some_and(|slot| self.write(slot, &own, silence_max, store)) {
             let free = (0..SLOTS).find(|slot| self.write(*slot, &own, silence_max, store));

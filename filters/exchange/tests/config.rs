@@ -1,6 +1,7 @@
 //! Configurations: the documented one is accepted, and every mistake is told with path, value and fix.
 
 use penstock_exchange::Config;
+use penstock_exchange::config::Kind;
 
 const FULL: &str = r#"{
   "tenant": {"from": [{"jwt": "org_id"}, {"header": "X-Api-Key"}, {"property": ["connection", "uri_san_peer_certificate"]}], "anonymous": "allow"},
@@ -24,7 +25,9 @@ fn the_documented_configuration_is_accepted() {
     let config = Config::parse(FULL.as_bytes()).unwrap();
     assert_eq!((config.models.len(), config.tenants.len()), (2, 1));
     assert_eq!(config.model("chat").unwrap().price.cached, 75);
-    assert_eq!(config.limits[0].cost.cached, 100);
+    let Kind::Tokens { cost, .. } = config.limits[0].kind else { panic!("a token limit") };
+    assert_eq!(cost.cached, 100);
+    assert_eq!(config.limits[1].kind, Kind::Concurrent { max: 16 });
     assert!(Config::parse(b"").is_ok() && Config::parse(b" {} ").is_ok());
 }
 
@@ -43,6 +46,9 @@ fn mistakes_are_told_with_path_value_and_fix() {
         (r#""input": 0.15"#, r#""input": -1"#, "models[0].price.input: -1 is not a price"),
         (r#""waitForBody": "auto""#, r#""waitForBody": "perhaps""#, "waitForBody"),
         (r#""acme": {"#, r#""other": {"#, "tenants.other: the name is reserved"),
+        (r#""concurrent": 16"#, r#""concurrent": 0"#, "limits[1].concurrent: 0 admits nobody"),
+        (r#""concurrent": 16"#, r#""concurrent": 1, "tokens": 5"#, "limits[1]: tokens, concurrent and session are"),
+        (r#""concurrent": 16"#, r#""match": {}"#, "limits[1]: no limit is given"),
         (r#""weight": 4"#, r#""weight": 0"#, "tenants.acme.weight: 0 is not a weight"),
     ] {
         let text = FULL.replacen(from, to, 1);

@@ -55,6 +55,61 @@ fn a_tokenizer_that_is_only_alike_is_learnt_from_reported_usage() {
 }
 
 #[test]
+fn places_are_held_until_the_end_and_die_with_their_worker() {
+    let config = r#"{"models":[{"name":"chat"}],"limits":[{"name":"streams","per":[{"header":"x-team"}],"concurrent":2},
+        {"name":"tpm","tokens":1500,"every":"1h"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let mut one = proxy.chat(&[("x-team", "a")], CHAT);
+    let mut two = proxy.chat(&[("x-team", "a")], CHAT);
+    let refused = proxy.chat(&[("x-team", "a")], CHAT);
+    let (status, headers, _) = refused.reply().unwrap();
+    assert_eq!((status, headers["x-penstock-limit"].as_str(), headers["retry-after"].as_str()), (429, "streams", "1"));
+    assert!(proxy.chat(&[("x-team", "b")], CHAT).went());
+    // A refusal by a later limit gives the place back.
+    let large = CHAT.replace("]}", r#"],"max_tokens":900}"#);
+    assert!(!proxy.chat(&[("x-team", "c")], &large).went());
+    proxy.answer(&mut one, 200, USAGE);
+    assert!(proxy.chat(&[("x-team", "a")], CHAT).went());
+    // As long as the worker beats, its places are held.
+    for _ in 0..20 {
+        proxy.now += SECOND;
+        proxy.gauges();
+    }
+    assert!(!proxy.chat(&[("x-team", "a")], CHAT).went());
+    // It dies; after a silence its places are free.
+    proxy.worker = Worker::new((*proxy.worker.config).clone(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    assert!(!proxy.chat(&[("x-team", "a")], CHAT).went());
+    proxy.now += 4 * SECOND;
+    assert!(proxy.chat(&[("x-team", "a")], CHAT).went());
+    proxy.close(&mut two);
+}
+
+#[test]
+fn the_output_to_expect_is_learnt() {
+    let mut proxy = Proxy::new(&limited(1_000_000, 1_000_000));
+    assert_eq!(proxy.chat(&[], CHAT).facts().expected_output, 50);
+    for _ in 0..40 {
+        let mut flight = proxy.chat(&[], CHAT);
+        proxy.answer(&mut flight, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":700}}"#);
+    }
+    let learnt = proxy.chat(&[], CHAT).facts().expected_output;
+    assert!((700..=900).contains(&learnt), "{learnt}");
+    // A client's own ceiling bounds it, and is what is reserved.
+    let facts = proxy.chat(&[], &CHAT.replace("]}", r#"],"max_tokens":30,"n":2}"#)).facts();
+    assert_eq!((facts.expected_output, facts.max_output), (60, Some(60)));
+}
+
+#[test]
+fn tenants_and_models_can_be_suspended() {
+    let config = r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"acme":{"suspended":true}},
+        "models":[{"name":"chat"},{"name":"old","suspended":true}]}"#;
+    let mut proxy = Proxy::new(config);
+    assert_eq!(proxy.chat(&[("x-api-key", "acme")], CHAT).reply().unwrap().0, 403);
+    assert!(proxy.chat(&[("x-api-key", "else")], CHAT).went());
+    assert_eq!(proxy.chat(&[], &CHAT.replace("chat", "old")).reply().unwrap().0, 503);
+}
+
+#[test]
 fn costs_below_a_millionth_add_up() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","price":{"input":0.01,"output":0}}]}"#);
     let mut micro = 0;

@@ -8,7 +8,7 @@ use penstock_tokens::Encoding;
 
 use super::units::{duration, is_name};
 use super::{Config, LIMITS_MAX, MODELS_MAX, TENANTS_MAX, VERSIONS_MAX, raw};
-use super::{Limit, Model, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
+use super::{Kind, Limit, Model, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl Check {
         if weight == 0 {
             self.problem(format!("tenants.{name}.weight"), "0 is not a weight; write 1 or more");
         }
-        Tenant { name, class: raw.class, weight }
+        Tenant { name, class: raw.class, weight, suspended: raw.suspended }
     }
 
     fn model(&mut self, i: usize, raw: raw::Model) -> Model {
@@ -261,6 +261,7 @@ impl Check {
             versions,
             split,
             sticky: self.sources(&format!("{path}.sticky"), raw.sticky, true),
+            suspended: raw.suspended,
             name: raw.name,
         }
     }
@@ -287,40 +288,65 @@ impl Check {
         let path = format!("limits[{i}]");
         self.name(format!("{path}.name"), &raw.name);
         let per = self.sources(&format!("{path}.per"), raw.per, true);
-        if let Some(session) = raw.session
-            && let Some(wall_clock) = session.wall_clock
-        {
-            self.duration(format!("{path}.session.wallClock"), &wall_clock);
-            self.notice(&format!("{path}.session"));
-            return None;
-        }
-        if raw.concurrent.is_some() {
-            self.notice(&format!("{path}.concurrent"));
-            return None;
-        }
-        if raw.scope == Some(raw::Scope::Mesh) {
-            self.notice(&format!("{path}.scope: mesh"));
-        }
-        let Some(tokens) = raw.tokens else {
-            self.problem(path, "no limit is given; write tokens and every, or concurrent, or session");
-            return None;
+        let kind = match (raw.tokens, raw.concurrent, raw.session) {
+            (Some(tokens), None, None) => {
+                let cost = raw.cost.unwrap_or_default();
+                if raw.scope == Some(raw::Scope::Mesh) {
+                    self.notice(&format!("{path}.scope: mesh"));
+                }
+                self.tokens(&path, tokens, raw.every.as_deref(), raw.burst, &cost)?
+            }
+            (None, Some(max), None) => {
+                if max == 0 {
+                    self.problem(
+                        format!("{path}.concurrent"),
+                        "0 admits nobody; write 1 or more, or suspend the tenant",
+                    );
+                }
+                Kind::Concurrent { max }
+            }
+            (None, None, Some(session)) => {
+                if let Some(wall_clock) = session.wall_clock {
+                    self.duration(format!("{path}.session.wallClock"), &wall_clock);
+                }
+                self.notice(&format!("{path}.session"));
+                return None;
+            }
+            (None, None, None) => {
+                self.problem(path, "no limit is given; write tokens and every, or concurrent, or session");
+                return None;
+            }
+            _ => {
+                self.problem(path, "tokens, concurrent and session are limits of their own; write one entry for each");
+                return None;
+            }
         };
-        let Some(every) = raw.every else {
+        Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, kind })
+    }
+
+    fn tokens(
+        &mut self,
+        path: &str,
+        tokens: u64,
+        every: Option<&str>,
+        burst: Option<u64>,
+        cost: &raw::Cost,
+    ) -> Option<Kind> {
+        let Some(every) = every else {
             self.problem(format!("{path}.every"), "missing; write the period of the tokens, as in 1m");
             return None;
         };
-        let every = self.duration(format!("{path}.every"), &every)?;
-        let rate = Rate::new(tokens, every, raw.burst.unwrap_or(tokens));
+        let every = self.duration(format!("{path}.every"), every)?;
+        let rate = Rate::new(tokens, every, burst.unwrap_or(tokens));
         if rate.is_none() {
             self.problem(format!("{path}.tokens"), format!("{tokens} is out of range; write 1 to {}", 1u64 << 40));
         }
-        let cost = raw.cost.unwrap_or_default();
         let input = self.weight(format!("{path}.cost.input"), cost.input);
         let cost = Weights {
             input,
             cached: cost.cached.map_or(input, |w| self.weight(format!("{path}.cost.cached"), Some(w))),
             output: self.weight(format!("{path}.cost.output"), cost.output),
         };
-        Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, rate: rate?, cost })
+        Some(Kind::Tokens { rate: rate?, cost })
     }
 }

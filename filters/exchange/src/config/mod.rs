@@ -98,6 +98,8 @@ pub struct Tenant {
     pub class: Option<String>,
     /// Its share where it comes to shares.
     pub weight: u32,
+    /// Refused, whatever it asks (403).
+    pub suspended: bool,
 }
 
 /// A model, as clients name it.
@@ -121,6 +123,8 @@ pub struct Model {
     pub split: Option<Split>,
     /// What pins a caller to a version, first source that yields wins.
     pub sticky: Vec<Source>,
+    /// Not served, whoever asks (503).
+    pub suspended: bool,
 }
 
 /// Billionths of a US dollar for one token.
@@ -145,7 +149,7 @@ pub struct Version {
     pub weight: u32,
 }
 
-/// A token limit.
+/// A limit.
 #[derive(Clone, Debug)]
 pub struct Limit {
     /// How refusals name it.
@@ -156,10 +160,25 @@ pub struct Limit {
     pub class: Option<String>,
     /// Applies to this model only.
     pub model: Option<String>,
-    /// The bucket.
-    pub rate: Rate,
-    /// What tokens cost here.
-    pub cost: Weights,
+    /// Of what.
+    pub kind: Kind,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Tokens over time.
+    Tokens {
+        /// The bucket.
+        rate: Rate,
+        /// What tokens cost here.
+        cost: Weights,
+    },
+    /// Requests at the same time.
+    Concurrent {
+        /// So many.
+        max: u64,
+    },
 }
 
 /// Thousandths of a limit's token for one token.

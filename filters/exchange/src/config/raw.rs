@@ -100,6 +100,7 @@ pub enum Source {
 pub struct Tenant {
     pub class: Option<String>,
     pub weight: Option<u32>,
+    pub suspended: bool,
 }
 
 /// An element of `models`.
@@ -120,6 +121,8 @@ pub struct Model {
     pub guard: Option<Guard>,
     pub pending: Option<Pending>,
     pub fallback: Option<String>,
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 /// `models[].tokenizer`: an encoding, or one that the model's own is like.
