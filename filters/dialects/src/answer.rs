@@ -15,7 +15,7 @@ use crate::sse::{Lines, Piece};
 use crate::{Dialect, Sink};
 
 /// No usage that a server reports is believed beyond this many tokens.
-pub const USAGE_MAX: u64 = 1 << 32;
+pub const USAGE_MAX: u64 = 1 << 24;
 
 /// Tokens as the model server reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use core::ops::Range;
 use crate::json::{Event, Fault, Lexer, Unreadable, Visitor};
 use crate::path::Field::{
     Arguments, Content, Function, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name, Role, Stream,
-    StreamOptions, Text, ToolCalls,
+    StreamOptions as StreamOptionsKey, Text, ToolCalls,
 };
 use crate::path::Path;
 use crate::path::Step::{Item, Key};
-use crate::{Dialect, Sink};
+use crate::splice::quoted;
+use crate::{Dialect, Sink, Splice};
 
 /// The longest model name that is read, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
@@ -30,14 +31,72 @@ pub struct Asked {
     pub include_usage: bool,
     /// The smallest of `max_tokens` and `max_completion_tokens`.
     pub max_output: Option<u64>,
-    /// Where their values stand.
-    pub max_output_spans: Vec<Range<usize>>,
+    /// Where their values stand, and what they are; null is `None`.
+    pub max_output_spans: Vec<(Range<usize>, Option<u64>)>,
+    /// Where `stream_options` stands.
+    pub stream_options: Vec<StreamOptions>,
+    /// Where `include_usage` has a value.
+    pub include_usage_spans: Vec<Range<usize>>,
+    /// Where a member can be inserted: behind the body's opening brace.
+    pub inside: usize,
     /// `n`, at least 1.
     pub choices: u64,
     /// How many messages there are.
     pub messages: u64,
     /// How many of them carry a `name`.
     pub names: u64,
+}
+
+/// One occurrence of `stream_options`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamOptions {
+    /// It is null, here.
+    Null(Range<usize>),
+    /// It is an object.
+    Object {
+        /// Where a member can be inserted: behind its opening brace.
+        inside: usize,
+        /// It has no members.
+        empty: bool,
+        /// It says whether to include usage.
+        tells: bool,
+    },
+}
+
+impl Asked {
+    /// Names another model, wherever the model is named.
+    pub fn with_model(&self, model: &str) -> Vec<Splice> {
+        self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
+    }
+
+    /// Lowers the output ceiling to `max`, or sets it where there is none. Empty where it is low enough.
+    pub fn with_ceiling(&self, max: u64) -> Vec<Splice> {
+        let high = self.max_output_spans.iter().filter(|(_, value)| value.is_none_or(|value| value > max));
+        let lowered = high.map(|(at, _)| Splice { at: at.clone(), with: max.to_string().into_bytes() });
+        let absent = self.max_output_spans.is_empty().then(|| self.insert(self.inside, "max_tokens", &max.to_string()));
+        lowered.chain(absent).collect()
+    }
+
+    /// Asks for usage at the end of the stream.
+    pub fn with_usage(&self) -> Vec<Splice> {
+        const ASK: &str = "{\"include_usage\":true}";
+        let told = self.include_usage_spans.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
+        let untold = self.stream_options.iter().filter_map(|options| match options {
+            StreamOptions::Null(at) => Some(Splice { at: at.clone(), with: ASK.as_bytes().to_vec() }),
+            StreamOptions::Object { tells: true, .. } => None,
+            StreamOptions::Object { inside, empty: true, .. } => {
+                Some(Splice { at: *inside..*inside, with: b"\"include_usage\":true".to_vec() })
+            }
+            StreamOptions::Object { inside, .. } => Some(self.insert(*inside, "include_usage", "true")),
+        });
+        let absent = self.stream_options.is_empty().then(|| self.insert(self.inside, "stream_options", ASK));
+        told.chain(untold).chain(absent).collect()
+    }
+
+    /// A member in front of others.
+    fn insert(&self, at: usize, key: &str, value: &str) -> Splice {
+        Splice { at: at..at, with: format!("\"{key}\":{value},").into_bytes() }
+    }
 }
 
 /// Reads a request body as it arrives.
@@ -104,7 +163,8 @@ impl<S: Sink> Visitor for Visit<'_, S> {
 impl Reader {
     fn read(&mut self, event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
         match (self.path.steps(), event) {
-            ([], Event::Object | Event::Close) => {}
+            ([], Event::Object) => self.asked.inside = span.end,
+            ([], Event::Close) => {}
             ([], _) => self.mistyped("the body must be a JSON object", span),
 
             ([Key(Model)], Event::Text(part)) => {
@@ -130,9 +190,35 @@ impl Reader {
                 Event::Key(_) => {}
                 _ => self.mistyped("stream must be true or false", span),
             },
-            ([Key(StreamOptions), Key(IncludeUsage)], Event::Bool(value)) => {
-                self.asked.include_usage = *value;
+            ([Key(StreamOptionsKey)], event) => {
+                let options = match event {
+                    Event::Key(_) | Event::Close => {
+                        self.asked.include_usage &= *event == Event::Close;
+                        return;
+                    }
+                    Event::Object => StreamOptions::Object { inside: span.end, empty: true, tells: false },
+                    Event::Null => StreamOptions::Null(span.clone()),
+                    _ => return self.mistyped("stream_options must be an object", span),
+                };
+                if !remember(&mut self.asked.stream_options, options) {
+                    self.mistyped("stream_options is given too often", span);
+                }
             }
+            ([Key(StreamOptionsKey), Key(name)], Event::Key(_)) => {
+                if let Some(StreamOptions::Object { empty, tells, .. }) = self.asked.stream_options.last_mut() {
+                    *empty = false;
+                    *tells |= *name == IncludeUsage;
+                }
+            }
+            ([Key(StreamOptionsKey), Key(IncludeUsage)], event) => match event {
+                Event::Bool(_) | Event::Null => {
+                    self.asked.include_usage = *event == Event::Bool(true);
+                    if !remember(&mut self.asked.include_usage_spans, span.clone()) {
+                        self.mistyped("include_usage is given too often", span);
+                    }
+                }
+                _ => self.mistyped("include_usage must be true or false", span),
+            },
 
             ([Key(MaxTokens)], event) => {
                 if let Some(value) = self.number(event, span, "max_tokens must be a whole number") {
@@ -180,16 +266,14 @@ impl Reader {
 
     /// The value of a numeric field, `Some(None)` for null; `None` where the event is not a value.
     fn number(&mut self, event: &Event<'_>, span: Range<usize>, what: &'static str) -> Option<Option<u64>> {
-        match event {
-            Event::Key(_) => None,
+        let value = match event {
+            Event::Key(_) => return None,
             Event::Null => Some(None),
-            Event::Number(word) => match whole(word) {
-                Some(value) if remember(&mut self.asked.max_output_spans, span.clone()) => Some(Some(value)),
-                _ => {
-                    self.mistyped(what, span);
-                    None
-                }
-            },
+            Event::Number(word) => whole(word).map(Some),
+            _ => None,
+        };
+        match value {
+            Some(value) if remember(&mut self.asked.max_output_spans, (span.clone(), value)) => Some(value),
             _ => {
                 self.mistyped(what, span);
                 None
@@ -212,10 +296,10 @@ impl Reader {
     }
 }
 
-fn remember(spans: &mut Vec<Range<usize>>, span: Range<usize>) -> bool {
-    let room = spans.len() < REPEATS_MAX;
+fn remember<T>(places: &mut Vec<T>, place: T) -> bool {
+    let room = places.len() < REPEATS_MAX;
     if room {
-        spans.push(span);
+        places.push(place);
     }
     room
 }
@@ -265,7 +349,7 @@ mod tests {
         let (asked, texts) = ask(body).unwrap();
         assert_eq!(asked.model.as_deref(), Some("gpt-4o"));
         assert_eq!(&body[asked.model_spans[0].clone()], "\"gpt-4o\"");
-        assert_eq!(&body[asked.max_output_spans[0].clone()], "16.0");
+        assert_eq!(&body[asked.max_output_spans[0].0.clone()], "16.0");
         assert_eq!((asked.max_output, asked.choices, asked.messages, asked.names), (Some(16), 2, 3, 1));
         assert!(asked.stream && asked.include_usage);
         assert_eq!(texts, ["system", "Be brief.", "user", "bob", "Hi", "assistant", "f", "{}"]);
@@ -280,6 +364,50 @@ mod tests {
         assert_eq!((asked.messages, texts.len()), (0, 0));
     }
 
+    /// Applies edits, and checks that they say what they should to readers that take the last or the first of equal keys.
+    fn edited(body: &str, edits: impl Fn(&Asked) -> Vec<Splice>) -> String {
+        let (asked, _) = ask(body).unwrap();
+        let out = String::from_utf8(crate::apply(body.as_bytes(), edits(&asked))).unwrap();
+        let (again, _) = ask(&out).unwrap();
+        assert_eq!(
+            edits(&again).iter().filter(|splice| out[splice.at.clone()].as_bytes() != splice.with).count(),
+            0,
+            "{out}"
+        );
+        serde_json::from_str::<serde_json::Value>(&out).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_ceiling_is_lowered_or_set() {
+        let ceiling = |body: &str| edited(body, |asked| asked.with_ceiling(100));
+        assert_eq!(ceiling(r#"{ "max_tokens" : 5000 ,"n":1}"#), r#"{ "max_tokens" : 100 ,"n":1}"#);
+        assert_eq!(ceiling(r#"{"max_tokens":50}"#), r#"{"max_tokens":50}"#);
+        assert_eq!(ceiling(r#"{"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
+        assert_eq!(ceiling(r#"{"max_tokens":null,"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
+        assert_eq!(
+            ceiling(r#"{"max_tokens":9,"max_completion_tokens":900,"max_tokens":800}"#),
+            r#"{"max_tokens":9,"max_completion_tokens":100,"max_tokens":100}"#
+        );
+    }
+
+    #[test]
+    fn usage_is_asked_for_whatever_was_said() {
+        let usage = |body: &str| edited(body, Asked::with_usage);
+        assert_eq!(usage(r#"{"n":1}"#), r#"{"stream_options":{"include_usage":true},"n":1}"#);
+        assert_eq!(usage(r#"{"stream_options":null}"#), r#"{"stream_options":{"include_usage":true}}"#);
+        assert_eq!(usage(r#"{"stream_options": { } }"#), r#"{"stream_options": {"include_usage":true } }"#);
+        assert_eq!(usage(r#"{"stream_options":{"a":1}}"#), r#"{"stream_options":{"include_usage":true,"a":1}}"#);
+        assert_eq!(
+            usage(r#"{"stream_options":{"include_usage":false,"a":1},"stream_options":{"b":[{}]}}"#),
+            r#"{"stream_options":{"include_usage":true,"a":1},"stream_options":{"include_usage":true,"b":[{}]}}"#
+        );
+        let asked = |body: &str| ask(body).unwrap().0.include_usage;
+        assert!(asked(r#"{"stream_options":{"include_usage":true}}"#));
+        assert!(!asked(r#"{"stream_options":{"include_usage":true},"stream_options":{}}"#));
+        assert!(!asked(r#"{"stream_options":{"include_usage":true},"stream_options":null}"#));
+    }
+
     #[test]
     fn wrong_types_are_named() {
         for (body, what) in [
@@ -292,6 +420,8 @@ mod tests {
             (r#"{"max_tokens":"many"}"#, "max_tokens"),
             (r#"{"max_tokens":-1}"#, "max_tokens"),
             (r#"{"max_tokens":1.5}"#, "max_tokens"),
+            (r#"{"stream_options":7}"#, "stream_options"),
+            (r#"{"stream_options":{"include_usage":"yes"}}"#, "include_usage"),
         ] {
             let error = ask(body).unwrap_err().to_string();
             assert!(error.contains(what), "{body}: {error}");

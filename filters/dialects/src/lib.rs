@@ -21,6 +21,7 @@
 
 pub mod answer;
 pub mod ask;
+pub mod hide;
 pub mod json;
 pub mod refusal;
 pub mod splice;
@@ -30,6 +31,7 @@ mod path;
 
 pub use answer::{Answer, Usage};
 pub use ask::{Ask, Asked};
+pub use hide::Hide;
 pub use json::Unreadable;
 pub use splice::{Splice, apply};
 

@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use penstock_bucket::Refusal;
 use penstock_dialects::refusal::{self, Kind};
-use penstock_dialects::splice::quoted;
-use penstock_dialects::{Answer, Ask, Asked, Dialect, Ignore, Splice, Unreadable, json::Fault};
+use penstock_dialects::{Answer, Ask, Asked, Dialect, Hide, Ignore, Splice, Unreadable, json::Fault};
 use penstock_pending::Series;
 use penstock_tokens::framing;
 use penstock_tokens::ratio::{Features, Ratio};
@@ -40,6 +39,12 @@ pub struct Exchange {
     features: Option<Features>,
     /// How many answers were asked for.
     choices: u64,
+    /// Edits of the body, collected over the stages.
+    splices: Vec<Splice>,
+    /// The ceiling that was written into the request.
+    ceiling: Option<u64>,
+    /// The usage chunk was asked for here, and is to be hidden from the client.
+    hide: Option<Box<Hide>>,
     charges: Vec<Charge>,
     standing: Option<Standing>,
     response: Response,
@@ -64,6 +69,8 @@ enum State {
 struct Response {
     status: Option<u16>,
     complete: bool,
+    /// It is compressed, although it was asked not to be.
+    unreadable: bool,
     reader: Option<Box<(Answer, Completion)>>,
     first_token: Option<u64>,
     last_token: u64,
@@ -89,6 +96,9 @@ impl Exchange {
             body_seen: false,
             features: None,
             choices: 1,
+            splices: Vec::new(),
+            ceiling: None,
+            hide: None,
             charges: Vec::new(),
             standing: None,
             response: Response::default(),
@@ -169,6 +179,8 @@ impl Exchange {
     /// Holds the headers until the body has been read, where the proxy allows it. Elsewhere they go on now, with what is
     /// known now.
     fn hold(&mut self, world: &mut World<'_>) {
+        // An answer that is compressed cannot be read here.
+        world.out.push(Effect::DropRequestHeader("accept-encoding".to_owned()));
         if !self.told {
             world.out.push(Effect::RequestHeader("x-penstock-tenant", self.facts.tenant.clone().into_bytes()));
         }
@@ -176,9 +188,9 @@ impl Exchange {
             return world.out.push(Effect::Pause);
         }
         self.headers_gone = Some(0);
+        // The body may be edited later, when its length can no longer be told.
+        world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
         if world.worker.stages.route {
-            // The body may be edited later, when its length can no longer be told.
-            world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
             let config = self.config.clone();
             if let [model] = config.models.as_slice() {
                 self.draw(model, world);
@@ -302,6 +314,9 @@ impl Exchange {
         if world.worker.stages.limit && !self.charge(world) {
             return;
         }
+        if let (true, false, Some(asked)) = (world.worker.stages.count, self.told, asked) {
+            self.edit(model, asked);
+        }
         if !self.told && self.headers_gone.is_none() {
             world.out.push(Effect::RequestHeader("x-penstock-model", self.facts.model.clone().into_bytes()));
         }
@@ -312,8 +327,27 @@ impl Exchange {
             let series = Series { model: model_label(&model.name), version: self.version_label() };
             world.worker.ledger.admit(self.id, series, self.facts.prompt_tokens, self.facts.expected_output);
         }
+        if !self.splices.is_empty() {
+            if self.headers_gone.is_none() {
+                world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
+            }
+            world.out.push(Effect::Splice(core::mem::take(&mut self.splices)));
+        }
         world.out.push(Effect::Publish(self.facts.encode()));
         world.out.push(Effect::Resume);
+    }
+
+    /// What counting writes into the request: the model's output ceiling, and that usage is reported.
+    fn edit(&mut self, model: &Model, asked: &Asked) {
+        if let Some(max) = model.output_max {
+            let splices = asked.with_ceiling(max);
+            self.ceiling = (!splices.is_empty()).then_some(max);
+            self.splices.extend(splices);
+        }
+        if asked.stream && !asked.include_usage {
+            self.splices.extend(asked.with_usage());
+            self.hide = Some(Box::default());
+        }
     }
 
     /// The limit stage. `false` where the request was refused.
@@ -400,11 +434,7 @@ impl Exchange {
         if let (Some(with), Some(asked)) = (version.and_then(|version| version.model.as_ref()), asked)
             && asked.model.as_deref() != Some(with)
         {
-            let splice = |at: &core::ops::Range<usize>| Splice { at: at.clone(), with: quoted(with) };
-            if self.headers_gone.is_none() {
-                world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
-            }
-            world.out.push(Effect::Splice(asked.model_spans.iter().map(splice).collect()));
+            self.splices.extend(asked.with_model(with));
         }
     }
 
@@ -451,6 +481,9 @@ impl Exchange {
             let tokens = self.facts.prompt_tokens.to_string().into_bytes();
             world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
         }
+        if let Some(max) = self.ceiling {
+            world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", max.to_string().into_bytes()));
+        }
         if stages.route
             && let Some(version) = &self.facts.version
         {
@@ -465,8 +498,14 @@ impl Exchange {
                 world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
             }
         }
-        if self.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status)) {
-            let kind = header(headers, "content-type").unwrap_or_default();
+        let kind = header(headers, "content-type").unwrap_or_default();
+        let plain = header(headers, "content-encoding").is_none_or(|coding| coding == b"identity");
+        self.hide = self.hide.take().filter(|_| plain && kind.starts_with(b"text/event-stream"));
+        if self.hide.is_some() {
+            world.out.push(Effect::DropResponseHeader("content-length"));
+        }
+        self.response.unreadable = !plain;
+        if plain && self.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status)) {
             let encoding = self.config.model(&self.facts.model).map(|model| model.encoding);
             self.response.reader = encoding.map(|encoding| {
                 let events = kind.starts_with(b"text/event-stream");
@@ -477,6 +516,15 @@ impl Exchange {
 
     fn response_chunk(&mut self, bytes: &[u8], end: bool, world: &mut World<'_>) {
         self.response.complete = end;
+        if let Some(hide) = &mut self.hide {
+            let mut forward = hide.push(bytes);
+            if end {
+                forward.extend(hide.finish());
+            }
+            if forward != bytes {
+                world.out.push(Effect::ResponseBytes(forward));
+            }
+        }
         let Some(reader) = &mut self.response.reader else { return };
         let (answer, completion) = reader.as_mut();
         let before = completion.deltas;
@@ -576,7 +624,8 @@ impl Exchange {
         if let Some(usage) = reader.as_ref().and_then(|(answer, _)| answer.usage()) {
             return Some(usage.into());
         }
-        let completion = reader.map_or(0, |(_, completion)| completion.tokens());
+        let unread = if self.response.unreadable && outcome == Outcome::Ok { self.facts.expected_output } else { 0 };
+        let completion = reader.map_or(unread, |(_, completion)| completion.tokens());
         let worked = matches!(outcome, Outcome::Ok | Outcome::Abandoned) || completion > 0;
         worked.then_some(Used { prompt: self.facts.prompt_tokens, completion, counted: true, ..Used::default() })
     }

@@ -53,6 +53,10 @@ pub enum Effect {
     DropRequestHeader(String),
     /// Set a response header, replacing others of that name.
     ResponseHeader(&'static str, Vec<u8>),
+    /// Remove a response header.
+    DropResponseHeader(&'static str),
+    /// Forward these bytes of the response's body instead of those of the event.
+    ResponseBytes(Vec<u8>),
     /// Edit the request's body, which has been held back. Its `content-length` has been dropped.
     Splice(Vec<Splice>),
     /// Hold the request back until [`Effect::Resume`] or [`Effect::Reply`].

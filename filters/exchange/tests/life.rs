@@ -110,6 +110,44 @@ fn tenants_and_models_can_be_suspended() {
 }
 
 #[test]
+fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","output":{"max":100}}]}"#);
+    let head = vec![(":status".into(), b"200".to_vec()), ("content-type".into(), b"text/event-stream".to_vec())];
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"one\"}}]}\n\n";
+    let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":20}}\n\n";
+    let done = "data: [DONE]\n\n";
+    let stream = [text, usage, done].concat();
+    for (asks, seen) in [("", [text, done].concat()), (r#","stream_options":{"include_usage":true}"#, stream.clone())] {
+        let body = CHAT.replace("]}", &format!(r#"],"stream":true,"max_tokens":9{asks}}}"#));
+        let mut flight = proxy.chat(&[], &body);
+        let sent = flight.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(penstock_dialects::apply(body.as_bytes(), splices.clone())),
+            _ => None,
+        });
+        let sent: serde_json::Value = serde_json::from_slice(&sent.unwrap_or(body.into_bytes())).unwrap();
+        assert_eq!((sent["stream_options"]["include_usage"].as_bool(), &sent["max_tokens"]), (Some(true), &9.into()));
+        proxy.tell(&mut flight, Event::ResponseHead { headers: &head, end: false });
+        let mut got = Vec::new();
+        let pieces: Vec<&[u8]> = stream.as_bytes().chunks(11).collect();
+        for (i, piece) in pieces.iter().enumerate() {
+            let effects = proxy.tell(&mut flight, Event::ResponseChunk { bytes: piece, end: i + 1 == pieces.len() });
+            let bytes = effects.into_iter().find_map(|effect| match effect {
+                Effect::ResponseBytes(bytes) => Some(bytes),
+                _ => None,
+            });
+            got.extend(bytes.unwrap_or_else(|| piece.to_vec()));
+        }
+        proxy.close(&mut flight);
+        assert_eq!(String::from_utf8(got).unwrap(), seen);
+        assert_eq!(flight.facts().used.unwrap().completion, 20);
+        assert_eq!(flight.response_header("x-penstock-max-tokens"), None);
+    }
+    let mut flight = proxy.chat(&[], CHAT);
+    proxy.answer(&mut flight, 200, USAGE);
+    assert_eq!(flight.response_header("x-penstock-max-tokens").as_deref(), Some("100"));
+}
+
+#[test]
 fn costs_below_a_millionth_add_up() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","price":{"input":0.01,"output":0}}]}"#);
     let mut micro = 0;

@@ -101,6 +101,12 @@ impl Metrics {
                 Effect::ResponseHeader(name, value) => {
                     told(abi::set_header(MapType::HttpResponseHeaders, name, &value), name);
                 }
+                Effect::DropResponseHeader(name) => {
+                    told(abi::remove_header(MapType::HttpResponseHeaders, name), name);
+                }
+                Effect::ResponseBytes(bytes) => {
+                    told(abi::set_buffer(BufferType::HttpResponseBody, usize::MAX >> 1, &bytes), "the response's body");
+                }
                 Effect::Publish(facts) => told(abi::set_property("penstock.exchange", &facts), "penstock.exchange"),
                 Effect::Count(metric, labels, by) => {
                     let by = i64::try_from(by).unwrap_or(i64::MAX);
