@@ -1,0 +1,178 @@
+//! A piece that is longer than what a counter wants to hold.
+//!
+//! While such a piece comes in, it is not known where it will end. But it can end in two places only: after all of the run that it
+//! consists of, or at the last *anchor* in it: the last line end in white space, the last character that is both upper and lower case
+//! among upper case. So two counts are kept: of the whole run, and of what comes after the last anchor taken by itself, with the
+//! count of the whole up to there. Of both only the end is held that [`Merger::settled`](crate::merge::Merger::settled) leaves open.
+#![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
+
+use penstock_token_tables::layout::Pattern;
+
+use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, class_at};
+use crate::core::Core;
+use crate::pieces::Scan;
+use crate::vocabulary::Token;
+
+/// What kind of piece it is, as far as it has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    /// `W*` of `o200k`.
+    Cased,
+    /// `w+` of `o200k`.
+    Lower,
+    /// `\p{L}+` of `cl100k`.
+    Letters,
+    /// `[^\s\p{L}\p{N}]+`.
+    Punctuation,
+    /// `[\r\n/]*` after that.
+    LineEnds,
+    /// `\s+`, `\s*[\r\n]+`.
+    White,
+}
+
+/// What has been counted of a piece, and where in the held text the rest of it starts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    tokens: u64,
+    last: Option<Token>,
+    at: usize,
+}
+
+/// A long piece on its way. Positions are in the held text, which starts with what is not settled of it.
+#[derive(Debug)]
+pub(crate) struct Long {
+    run: Run,
+    whole: Part,
+    /// The tokens up to the last anchor that is no longer held, and the part after it.
+    split: Option<(u64, Part)>,
+    /// The last anchor, if it is later.
+    anchor: Option<usize>,
+    /// Where the last character starts.
+    last: usize,
+    /// Where the next character starts.
+    next: usize,
+}
+
+/// The end of a long piece: its tokens, and where in the held text ordinary counting goes on.
+pub(crate) struct Ended {
+    pub(crate) tokens: u64,
+    pub(crate) resume: usize,
+}
+
+impl Long {
+    /// The piece that `held` is the beginning of; `None` if it is not one that can be long.
+    pub(crate) fn begin(held: &[u8], pattern: Pattern) -> Option<Self> {
+        let (first, length) = class_at(held, 0);
+        let (second, _) = class_at(held, length);
+        let cased = pattern.has(Pattern::CASED);
+        let wordlike = |class| matches!(class, UPPER | LOWER | LETTER) || (cased && class == MARK);
+        let word = if cased { Run::Cased } else { Run::Letters };
+        // The character before a word or before punctuation is part of the piece.
+        let (run, next) = match first {
+            _ if wordlike(first) => (word, 0),
+            OTHER | MARK | SPACE if wordlike(second) => (word, length),
+            OTHER | MARK => (Run::Punctuation, 0),
+            SPACE if held.first() == Some(&b' ') && matches!(second, OTHER | MARK) => (Run::Punctuation, length),
+            SPACE | NEWLINE => (Run::White, 0),
+            _ => return None,
+        };
+        Some(Self { run, whole: Part::default(), split: None, anchor: None, last: 0, next })
+    }
+
+    /// Goes on through `held`. Returns the end of the piece if it is there.
+    pub(crate) fn advance(&mut self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
+        loop {
+            let (class, length) = class_at(held, self.next);
+            if class == END && !last {
+                return None;
+            }
+            let slash = core.vocabulary.pattern.has(Pattern::SLASH) && held.get(self.next) == Some(&b'/');
+            let run = match (self.run, class) {
+                (Run::Cased, UPPER | LETTER | MARK) => Run::Cased,
+                (Run::Cased | Run::Lower, LOWER) | (Run::Lower, LETTER | MARK) => Run::Lower,
+                (Run::Letters, UPPER | LOWER | LETTER) => Run::Letters,
+                (Run::Punctuation, OTHER | MARK) => Run::Punctuation,
+                (Run::Punctuation | Run::LineEnds, NEWLINE) => Run::LineEnds,
+                (Run::LineEnds, OTHER) if slash => Run::LineEnds,
+                (Run::White, SPACE | NEWLINE) => Run::White,
+                _ => return self.end(core, held, last),
+            };
+            self.run = run;
+            self.last = self.next;
+            self.next += length;
+            match (run, class) {
+                (Run::Cased, LETTER | MARK) | (Run::White, NEWLINE) => {
+                    (self.split, self.anchor) = (None, Some(self.next))
+                }
+                // Lower case has joined everything before it.
+                (Run::Lower, _) => (self.split, self.anchor) = (None, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts what can be, and returns how much of the held text is not needed any more.
+    pub(crate) fn settle(&mut self, core: &mut Core, held: &[u8]) -> usize {
+        // An anchor at the very end may still be followed by what joins the piece up to it.
+        if let Some(anchor) = self.anchor.take_if(|anchor| *anchor < self.next) {
+            let tokens = count(core, held, self.whole, anchor);
+            self.split = Some((tokens, Part { at: anchor, ..Part::default() }));
+        }
+        // The last character of white space may belong to what follows.
+        let end = if self.run == Run::White { self.last } else { self.next };
+        settle(core, held, &mut self.whole, end);
+        let mut done = self.whole.at;
+        if let Some((_, part)) = &mut self.split {
+            settle(core, held, part, end);
+            done = done.min(part.at);
+            part.at -= done;
+        }
+        self.whole.at -= done;
+        if let Some(anchor) = &mut self.anchor {
+            *anchor -= done;
+        }
+        self.last -= done;
+        self.next -= done;
+        done
+    }
+
+    /// The end of the piece, given that the run ends here.
+    fn end(&self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
+        let pattern = core.vocabulary.pattern;
+        let at_end = self.next == held.len();
+        let word = matches!(self.run, Run::Cased | Run::Lower);
+        // A contraction belongs to the word before it.
+        let run_end = if word { Scan { text: held, last }.contraction(self.next)? } else { self.next };
+        let run_end = match self.run {
+            Run::White if !at_end => self.last,
+            _ => run_end,
+        };
+        if self.run == Run::White && at_end && pattern.has(Pattern::FINAL_SPACE) {
+            return Some(Ended { tokens: count(core, held, self.whole, run_end), resume: run_end });
+        }
+        Some(match (self.anchor, self.split) {
+            (Some(anchor), _) => {
+                let end = if word && anchor == self.next { run_end } else { anchor };
+                Ended { tokens: count(core, held, self.whole, end), resume: end }
+            }
+            (None, Some((before, part))) => {
+                let run_end = run_end.max(part.at);
+                Ended { tokens: before + count(core, held, part, run_end), resume: run_end }
+            }
+            (None, None) => Ended { tokens: count(core, held, self.whole, run_end), resume: run_end },
+        })
+    }
+}
+
+/// The tokens of a piece that ends at `end`.
+fn count(core: &mut Core, held: &[u8], part: Part, end: usize) -> u64 {
+    part.tokens + core.merger.count_after(core.vocabulary, held.get(part.at..end).unwrap_or_default(), part.last)
+}
+
+/// Settles what can be of a piece that goes on at least to `end`.
+fn settle(core: &mut Core, held: &[u8], part: &mut Part, end: usize) {
+    let settled = core.merger.settled(core.vocabulary, held.get(part.at..end).unwrap_or_default(), part.last);
+    if settled.bytes > 0 {
+        *part = Part { tokens: part.tokens + settled.tokens, last: settled.last, at: part.at + settled.bytes };
+    }
+}

@@ -1,0 +1,242 @@
+//! A vocabulary: a table that is looked up where it lies.
+
+use core::fmt;
+
+use penstock_token_tables::layout::{
+    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BITS, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket, mix,
+    mix_bytes, pair_key, slot, unit,
+};
+
+/// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
+pub(crate) type Token = u32;
+
+/// A vocabulary to count with. Making one costs nothing: it refers to parts of a table that `penstock-token-tables` has made.
+#[derive(Clone, Copy)]
+pub struct Vocabulary {
+    pub(crate) pattern: Pattern,
+    /// Bytes of the longest token.
+    pub(crate) longest: usize,
+    tokens: u32,
+    short: Perfect<8>,
+    medium: Perfect<16>,
+    long: Perfect<4>,
+    long_bytes: &'static [u8],
+    trie_units: &'static [[u8; 4]],
+    trie_tokens: &'static [[u8; 2]],
+    splits: &'static [[u8; 5]],
+    pairs: Perfect<4>,
+}
+
+/// Why bytes are no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// They do not begin as a table does.
+    NotATable,
+    /// They were made by another version of the generator.
+    OtherVersion,
+    /// Their length does not fit what the header says.
+    WrongLength,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotATable => "not a token table; make one with `penstock vocab`",
+            Self::OtherVersion => "a token table of another version; make it again with `penstock vocab`",
+            Self::WrongLength => "a token table that is cut short or damaged; make it again with `penstock vocab`",
+        })
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+impl Vocabulary {
+    /// The vocabulary whose table this is. Tables that pass but were tampered with give wrong counts, never a panic or an endless loop.
+    ///
+    /// # Errors
+    /// When the header is not that of a table of this version and length.
+    pub const fn from_bytes(table: &'static [u8]) -> Result<Self, Malformed> {
+        let Some((header, mut body)) = table.split_at_checked(HEADER_BYTES) else { return Err(Malformed::NotATable) };
+        let (words, _) = header.as_chunks::<4>();
+        if word(words, 0) != MAGIC {
+            return Err(Malformed::NotATable);
+        }
+        let pattern = Pattern(word(words, 2));
+        if word(words, 1) != VERSION || !pattern.is_known() {
+            return Err(Malformed::OtherVersion);
+        }
+        let tokens = word(words, 3);
+        let longest = word(words, 4) as usize;
+        if tokens > TOKEN_MASK || longest == 0 || longest > TOKEN_BYTES_MAX {
+            return Err(Malformed::WrongLength);
+        }
+        let mut sections: [&[u8]; Section::COUNT] = [&[]; Section::COUNT];
+        let mut rest: &mut [&[u8]] = &mut sections;
+        let mut index = FIXED_WORDS;
+        while let Some((section, following)) = rest.split_first_mut() {
+            let Some((bytes, after)) = body.split_at_checked(word(words, index) as usize) else {
+                return Err(Malformed::WrongLength);
+            };
+            *section = bytes;
+            body = after;
+            rest = following;
+            index = index.saturating_add(1);
+        }
+        if !body.is_empty() {
+            return Err(Malformed::WrongLength);
+        }
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, p_disp, p] = sections;
+        Ok(Self {
+            pattern,
+            longest,
+            tokens,
+            short: Perfect::new(s_disp, s),
+            medium: Perfect::new(m_disp, m),
+            long: Perfect::new(l_disp, l),
+            long_bytes,
+            trie_units: units.as_chunks().0,
+            trie_tokens: trie_tokens.as_chunks().0,
+            splits: splits.as_chunks().0,
+            pairs: Perfect::new(p_disp, p),
+        })
+    }
+
+    /// How many tokens it has.
+    pub const fn tokens(&self) -> u32 {
+        self.tokens
+    }
+
+    /// Whether a piece of 2 to 7 bytes, as [`ShortSlots`](Section::ShortSlots) has it, is a token; `mixed` is [`mix`] of the key.
+    #[inline(always)]
+    pub(crate) fn has_short(&self, key: u64, mixed: u64) -> bool {
+        u64::from_le_bytes(self.short.probe(mixed).unwrap_or_default()) == key
+    }
+
+    /// Whether a piece of 8 to 15 bytes is a token.
+    #[inline(always)]
+    pub(crate) fn has_medium(&self, key: u128, mixed: u64) -> bool {
+        u128::from_le_bytes(self.medium.probe(mixed).unwrap_or_default()) == key
+    }
+
+    /// Whether a longer piece is a token.
+    pub(crate) fn has_long(&self, piece: &[u8]) -> bool {
+        if piece.len() > self.longest {
+            return false;
+        }
+        let at = self.long.probe(mix_bytes(piece)).map_or(u32::MAX, u32::from_le_bytes);
+        let token = self.long_bytes.get(at as usize..).and_then(<[u8]>::split_first);
+        token.is_some_and(|(length, bytes)| usize::from(*length) == piece.len() && bytes.starts_with(piece))
+    }
+
+    /// The unit of the trie after `byte`, coming from `from`; `None` when no token goes on so.
+    #[inline(always)]
+    pub(crate) fn step(&self, from: Unit, byte: u8) -> Option<Unit> {
+        let place = (from.bits >> unit::BASE_SHIFT) ^ u32::from(byte);
+        let bits = u32::from_le_bytes(*self.trie_units.get(place as usize)?);
+        (bits & unit::LABEL_MASK == u32::from(byte) | unit::USED).then_some(Unit { bits, place })
+    }
+
+    /// Where every walk through the trie starts.
+    #[inline(always)]
+    pub(crate) fn root(&self) -> Unit {
+        Unit { bits: self.trie_units.first().map_or(0, |unit| u32::from_le_bytes(*unit)), place: 0 }
+    }
+
+    /// The token that ends at the unit with this place.
+    #[inline(always)]
+    pub(crate) fn token_at(&self, place: u32) -> Token {
+        let bits = self.trie_units.get(place as usize).map_or(0, |unit| u32::from_le_bytes(*unit));
+        let low = self.trie_tokens.get(place as usize).map_or(0, |token| u16::from_le_bytes(*token));
+        ((bits >> unit::TOKEN_HIGH_SHIFT) & 3) << 16 | u32::from(low)
+    }
+
+    /// The two tokens that `token` is made of; itself twice for a byte.
+    #[inline(always)]
+    pub(crate) fn split(&self, token: Token) -> (Token, Token) {
+        let bits = self.split_bits(token);
+        (bits as u32 & TOKEN_MASK, (bits >> TOKEN_BITS) as u32)
+    }
+
+    #[inline(always)]
+    fn split_bits(&self, token: Token) -> u64 {
+        let [a, b, c, d, e] = self.splits.get(token as usize).copied().unwrap_or_default();
+        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+    }
+
+    /// What `left` and `right` merge into.
+    #[inline(always)]
+    pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
+        let token = self.pairs.probe(mix(pair_key(left, right))).map_or(u32::MAX, u32::from_le_bytes);
+        (self.split_bits(token) == u64::from(left) | u64::from(right) << TOKEN_BITS).then_some(token)
+    }
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vocabulary")
+            .field("tokens", &self.tokens)
+            .field("pattern", &self.pattern)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place in the trie.
+#[derive(Clone, Copy)]
+pub(crate) struct Unit {
+    bits: u32,
+    pub(crate) place: u32,
+}
+
+impl Unit {
+    /// Whether a token ends here.
+    #[inline(always)]
+    pub(crate) fn ends_token(self) -> bool {
+        self.bits & unit::TOKEN != 0
+    }
+}
+
+/// A perfect hash with slots of `N` bytes.
+#[derive(Clone, Copy)]
+struct Perfect<const N: usize> {
+    displacements: &'static [[u8; 2]],
+    shift: u32,
+    slots: &'static [[u8; N]],
+}
+
+impl<const N: usize> Perfect<N> {
+    const fn new(displacements: &'static [u8], slots: &'static [u8]) -> Self {
+        let displacements = displacements.as_chunks().0;
+        // The generator makes a power of two of at least two buckets; anything else finds nothing.
+        let bits = displacements.len().trailing_zeros();
+        let shift = if bits == 0 || bits > 63 { 63 } else { 64_u32.saturating_sub(bits) };
+        Self { displacements, shift, slots: slots.as_chunks().0 }
+    }
+
+    #[inline(always)]
+    fn probe(&self, mixed: u64) -> Option<[u8; N]> {
+        let displacement = u16::from_le_bytes(*self.displacements.get(bucket(mixed, self.shift))?);
+        self.slots.get(slot(mixed, displacement, self.slots.len())).copied()
+    }
+}
+
+const fn word(words: &[[u8; 4]], index: usize) -> u32 {
+    match words.split_at_checked(index) {
+        Some((_, [word, ..])) => u32::from_le_bytes(*word),
+        _ => 0,
+    }
+}
+
+/// The key of a piece of at most 7 bytes that lies at the low end of `word`.
+#[inline(always)]
+pub(crate) fn short_key(word: u64, length: usize) -> u64 {
+    let bits = (length as u32).wrapping_mul(8) & 63;
+    (word & !(u64::MAX << bits)) | (length as u64) << 56
+}
+
+/// The two halves of the key of a piece of 8 to 15 bytes.
+#[inline(always)]
+pub(crate) fn medium_key(low: u64, high: u64, length: usize) -> (u64, u64) {
+    (low, short_key(high, length.wrapping_sub(8)) & (u64::MAX >> 8) | (length as u64) << 56)
+}
+
+pub(crate) use penstock_token_tables::layout::{mix as mix_short, mix2 as mix_medium};

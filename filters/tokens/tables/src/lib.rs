@@ -1,0 +1,34 @@
+//! The tables behind token counting: their layout, and with the feature `generate` how they are made.
+//!
+//! From a vocabulary (tokens in merge order, and how texts are cut) [`generate`] makes one block of bytes that is looked up as it is,
+//! without an initialisation:
+//!
+//! 1. **Whole pieces.** Most pieces of a text are a token. Three perfect hashes (by length, so that a slot is as wide as it must be)
+//!    hold the tokens themselves, so that one probe and one comparison decide.
+//! 2. **Splits and pairs.** Merging the bytes of each token shows from which two tokens it comes about. Tokens that merging never
+//!    produces stay out of what follows: an encoder emits them for whole pieces only.
+//! 3. **Trie.** All tokens that begin at a place in a piece, byte by byte.
+//!
+//! Nothing here is used at run time but [`layout`].
+
+pub mod layout;
+
+#[cfg(feature = "generate")]
+mod classes;
+#[cfg(feature = "generate")]
+mod merges;
+#[cfg(feature = "generate")]
+mod perfect;
+#[cfg(feature = "generate")]
+mod source;
+#[cfg(feature = "generate")]
+mod table;
+#[cfg(feature = "generate")]
+mod trie;
+
+#[cfg(feature = "generate")]
+pub use classes::{BLOCK, class, table as class_table};
+#[cfg(feature = "generate")]
+pub use source::Vocabulary;
+#[cfg(feature = "generate")]
+pub use table::generate;

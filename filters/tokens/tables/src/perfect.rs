@@ -1,0 +1,56 @@
+//! A perfect hash: every key has one slot, found with one displacement (Belazzougui, Botelho, Dietzfelbinger, "Hash, displace,
+//! and compress", 2009, without the compressing).
+
+use crate::layout;
+
+/// Where each of the keys went.
+pub struct Perfect {
+    /// One per bucket.
+    pub displacements: Vec<u16>,
+    /// How many slots there are.
+    pub slots: usize,
+    /// The slot of each key, in the order of the keys.
+    pub slot_of: Vec<usize>,
+}
+
+/// Places mixed keys, which must be distinct.
+///
+/// # Errors
+/// When the keys cannot be placed, which means that two of them are equal.
+pub fn place(keys: &[u64]) -> Result<Perfect, String> {
+    // 2 % of free slots keep the search for the last buckets short; more are tried if that is not enough.
+    (0..40)
+        .find_map(|attempt| try_place(keys, keys.len() + keys.len() * (2 + attempt) / 100 + 1))
+        .ok_or_else(|| "no perfect hash was found: two keys are alike".to_owned())
+}
+
+fn try_place(keys: &[u64], slots: usize) -> Option<Perfect> {
+    let bits = (keys.len() / 5).max(2).next_power_of_two().trailing_zeros();
+    let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); 1 << bits];
+    for (index, key) in keys.iter().enumerate() {
+        buckets[layout::bucket(*key, 64 - bits)].push(index);
+    }
+    let mut order: Vec<usize> = (0..buckets.len()).collect();
+    order.sort_by_key(|bucket| std::cmp::Reverse(buckets[*bucket].len()));
+
+    let mut placed = Perfect { displacements: vec![0; buckets.len()], slots, slot_of: vec![0; keys.len()] };
+    let mut taken = vec![false; slots];
+    let mut candidate = Vec::new();
+    for bucket in order {
+        let fits = (0..=u16::MAX).find(|displacement| {
+            candidate.clear();
+            buckets[bucket].iter().all(|key| {
+                let slot = layout::slot(keys[*key], *displacement, slots);
+                let free = !taken[slot] && !candidate.contains(&slot);
+                candidate.push(slot);
+                free
+            })
+        });
+        placed.displacements[bucket] = fits?;
+        for (key, slot) in buckets[bucket].iter().zip(&candidate) {
+            taken[*slot] = true;
+            placed.slot_of[*key] = *slot;
+        }
+    }
+    Some(placed)
+}
