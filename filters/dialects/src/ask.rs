@@ -4,11 +4,11 @@ use core::ops::Range;
 
 use crate::json::{Event, Fault, Lexer, Unreadable, Visitor};
 use crate::path::Field::{
-    Arguments, Content, Function, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name, Role, Stream,
-    StreamOptions as StreamOptionsKey, Text, ToolCalls,
+    Arguments, Content, Function, ImageUrl, IncludeUsage, MaxCompletionTokens, MaxTokens, Messages, Model, N, Name,
+    Role, Stream, StreamOptions as StreamOptionsKey, Text, ToolCalls, Tools,
 };
-use crate::path::Path;
 use crate::path::Step::{Item, Key};
+use crate::path::{Field, Path};
 use crate::splice::quoted;
 use crate::{Dialect, Sink, Splice};
 
@@ -45,6 +45,22 @@ pub struct Asked {
     pub messages: u64,
     /// How many of them carry a `name`.
     pub names: u64,
+    /// Where the definitions of `tools` stand, brackets included.
+    pub tools: Option<Range<usize>>,
+    /// The images of the messages, at most [`IMAGES_MAX`].
+    pub images: Vec<Image>,
+}
+
+/// How many images of a request are looked at.
+pub const IMAGES_MAX: usize = 256;
+
+/// An image in a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// `detail` is `low`.
+    pub low: bool,
+    /// Width and height in pixels, where the image is in the request and says so at its beginning (PNG, GIF).
+    pub size: Option<(u32, u32)>,
 }
 
 /// One occurrence of `stream_options`.
@@ -144,6 +160,8 @@ struct Reader {
     model: String,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    /// The beginning of an image's URL, or its detail.
+    head: String,
     fault: Option<Unreadable>,
 }
 
@@ -234,7 +252,16 @@ impl Reader {
                 self.asked.choices = whole(word).unwrap_or(1);
             }
 
+            ([Key(Tools)], Event::Array) => self.asked.tools = Some(span),
+            ([Key(Tools)], Event::Close) => {
+                if let Some(tools) = &mut self.asked.tools {
+                    tools.end = span.end;
+                }
+            }
+            ([Key(Tools)], Event::Key(_)) => self.asked.tools = None,
+
             ([Key(Messages)], Event::Key(_)) => {
+                self.asked.images.clear();
                 self.asked.messages = 0;
                 self.asked.names = 0;
                 sink.restart();
@@ -250,6 +277,14 @@ impl Reader {
                 self.asked.names = self.asked.names.saturating_add(1);
                 sink.end();
             }
+            ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl)], Event::Object) => {
+                if self.asked.images.len() < IMAGES_MAX {
+                    self.asked.images.push(Image::default());
+                }
+            }
+            ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl), Key(field)], event) => {
+                self.image(*field, event);
+            }
             (
                 [Key(Messages), Item, Key(Role | Content | Name)]
                 | [Key(Messages), Item, Key(Content), Item, Key(Text)]
@@ -260,6 +295,26 @@ impl Reader {
                 Event::TextEnd => sink.end(),
                 _ => {}
             },
+            _ => {}
+        }
+    }
+
+    /// A field of an image. Of its URL only the beginning is kept, and nothing of it is counted as text.
+    fn image(&mut self, field: Field, event: &Event<'_>) {
+        match event {
+            Event::Key(_) => self.head.clear(),
+            Event::Text(part) => {
+                let room = HEAD_MAX.saturating_sub(self.head.len());
+                self.head.extend(part.chars().take_while(char::is_ascii).take(room));
+            }
+            Event::TextEnd => {
+                let Some(image) = self.asked.images.last_mut() else { return };
+                match field {
+                    Field::Detail => image.low = self.head == "low",
+                    Field::Url => image.size = size(&self.head),
+                    _ => {}
+                }
+            }
             _ => {}
         }
     }
@@ -294,6 +349,54 @@ impl Reader {
         asked.choices = asked.choices.max(1);
         asked
     }
+}
+
+/// How much of an image's URL is kept: enough for the media type and the first 24 bytes of the image.
+const HEAD_MAX: usize = 96;
+
+/// The size that the beginning of a data URL tells: in PNG at byte 16 (RFC 2083, section 11.2.1), in GIF at byte 6 (GIF89a,
+/// section 18).
+fn size(url: &str) -> Option<(u32, u32)> {
+    let (media, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
+    let bytes = base64(data);
+    match media {
+        "image/png" => {
+            let side = |at: usize| -> Option<u32> {
+                Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+            };
+            Some((side(16)?, side(20)?))
+        }
+        "image/gif" => {
+            let side = |at: usize| -> Option<u32> {
+                Some(u32::from(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?)))
+            };
+            Some((side(6)?, side(8)?))
+        }
+        _ => None,
+    }
+}
+
+/// The bytes of as much base64 as there is (RFC 4648, section 4).
+fn base64(text: &str) -> Vec<u8> {
+    let (mut out, mut bits, mut n) = (Vec::new(), 0u32, 0u32);
+    for byte in text.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte.wrapping_sub(b'A'),
+            b'a'..=b'z' => byte.wrapping_sub(b'a').wrapping_add(26),
+            b'0'..=b'9' => byte.wrapping_sub(b'0').wrapping_add(52),
+            b'+' => 62,
+            b'/' => 63,
+            _ => break,
+        };
+        bits = (bits << 6) | u32::from(value);
+        n = n.wrapping_add(6);
+        if n >= 8 {
+            n = n.wrapping_sub(8);
+            out.push((bits >> n) as u8);
+            bits &= (1 << n) - 1;
+        }
+    }
+    out
 }
 
 fn remember<T>(places: &mut Vec<T>, place: T) -> bool {
@@ -353,6 +456,20 @@ mod tests {
         assert_eq!((asked.max_output, asked.choices, asked.messages, asked.names), (Some(16), 2, 3, 1));
         assert!(asked.stream && asked.include_usage);
         assert_eq!(texts, ["system", "Be brief.", "user", "bob", "Hi", "assistant", "f", "{}"]);
+    }
+
+    #[test]
+    fn images_and_tools_are_seen_and_are_no_text() {
+        // The header of a PNG of 640 by 480.
+        let png = "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHgCAIAAAC6s0uzAAAAA3NCSVQICAjb4U/gAAAA";
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{png}{png}"}}}},
+            {{"type":"image_url","image_url":{{"detail":"low","url":"https://x/é.png"}}}}]}}],"tools": [{{"type":"function"}}] }}"#
+        );
+        let (asked, texts) = ask(&body).unwrap();
+        assert_eq!(texts, ["user"]);
+        assert_eq!(asked.images, [Image { low: false, size: Some((640, 480)) }, Image { low: true, size: None }]);
+        assert_eq!(&body[asked.tools.unwrap()], r#"[{"type":"function"}]"#);
     }
 
     #[test]

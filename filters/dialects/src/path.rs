@@ -24,9 +24,11 @@ names! {
     CompletionTokensDetails = "completion_tokens_details",
     Content = "content",
     Delta = "delta",
+    Detail = "detail",
     Error = "error",
     FinishReason = "finish_reason",
     Function = "function",
+    ImageUrl = "image_url",
     IncludeUsage = "include_usage",
     MaxCompletionTokens = "max_completion_tokens",
     MaxTokens = "max_tokens",
@@ -46,6 +48,8 @@ names! {
     StreamOptions = "stream_options",
     Text = "text",
     ToolCalls = "tool_calls",
+    Tools = "tools",
+    Url = "url",
     Usage = "usage",
 }
 

@@ -18,6 +18,8 @@ pub struct Prompt {
     counts: Vec<(Encoding, Counter, u64)>,
     /// What a learnt estimate needs; only gathered where some model is estimated.
     features: Option<Features>,
+    /// Some text was longer than is counted exactly.
+    pub estimated: bool,
 }
 
 impl Prompt {
@@ -26,11 +28,12 @@ impl Prompt {
         let mut counts: Vec<(Encoding, Counter, u64)> = Vec::new();
         for model in &config.models {
             if !counts.iter().any(|(encoding, ..)| *encoding == model.encoding) {
-                counts.push((model.encoding, Counter::new(model.encoding), 0));
+                let counter = Counter::new(model.encoding).with_budget(config.count_bytes_max);
+                counts.push((model.encoding, counter, 0));
             }
         }
         let features = config.models.iter().any(|model| model.approximate).then(Features::default);
-        Self { secret, hash: secret.hasher(), counts, features }
+        Self { secret, hash: secret.hasher(), counts, features, estimated: false }
     }
 
     /// The tokens of all texts in `encoding`.
@@ -63,7 +66,9 @@ impl Sink for Prompt {
     fn end(&mut self) {
         self.hash.write_u8(0);
         for (_, counter, tokens) in &mut self.counts {
-            *tokens = tokens.saturating_add(counter.finish());
+            let count = counter.finish_count();
+            self.estimated |= count.estimated;
+            *tokens = tokens.saturating_add(count.tokens);
         }
     }
 
@@ -73,6 +78,7 @@ impl Sink for Prompt {
             counter.finish();
             *tokens = 0;
         }
+        self.estimated = false;
         self.features = self.features.map(|_| Features::default());
     }
 }

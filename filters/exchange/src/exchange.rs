@@ -17,6 +17,7 @@ use crate::identity::{ANONYMOUS, Caller, header};
 use crate::limits::{self, Charge, Refused, Standing};
 use crate::metrics::{Labels, Metric, OTHER};
 use crate::port::{Effect, Event, Headers, Level, World};
+use crate::tools;
 use crate::waiting::Verdict;
 use crate::worker::UNSPLIT;
 
@@ -285,13 +286,17 @@ impl Exchange {
             return self.refuse(Outcome::Shed, Kind::Overloaded, message, Some("model"), Vec::new(), world);
         }
         self.features = model.approximate.then(|| prompt.features(model.encoding, asked.messages));
+        let extras = extras(asked, model, world);
         let facts = &mut self.facts;
         facts.model.clone_from(&model.name);
         facts.prompt_tokens = match &self.features {
             Some(features) => ratio(&model.name, world).estimate(features),
-            None => prompt.tokens(model.encoding).saturating_add(framing::chat(asked.messages, asked.names)),
+            None => prompt
+                .tokens(model.encoding)
+                .saturating_add(framing::chat(asked.messages, asked.names))
+                .saturating_add(extras.unwrap_or(0)),
         };
-        facts.estimated = model.approximate;
+        facts.estimated = model.approximate || extras.is_some() || prompt.estimated;
         facts.prompt_hash = format!("{:016x}", prompt.hash());
         facts.stream = asked.stream;
         let ceiling = asked.max_output.into_iter().chain(model.output_max).min();
@@ -686,6 +691,14 @@ impl Exchange {
             }
         }
     }
+}
+
+/// What tools and images cost, where there are any.
+fn extras(asked: &Asked, model: &Model, world: &World<'_>) -> Option<u64> {
+    let tools = asked.tools.clone().and_then(|at| world.properties.body(at));
+    let tools = tools.map(|definition| tools::tokens(&definition, model.encoding).unwrap_or(0));
+    let images = asked.images.iter().map(|image| framing::image(image.low, image.size)).reduce(u64::saturating_add);
+    tools.map(|tools| tools.saturating_add(images.unwrap_or(0))).or(images)
 }
 
 /// Where the workers share how much a model generates for a class of tenants.

@@ -117,6 +117,9 @@ pub trait Store {
 pub trait Properties {
     /// The value at `path`, as the proxy serialises it.
     fn get(&self, path: &[&str]) -> Option<Vec<u8>>;
+
+    /// A part of the request's body, which is being held back.
+    fn body(&self, part: core::ops::Range<usize>) -> Option<Vec<u8>>;
 }
 
 /// What surrounds one event.

@@ -148,6 +148,20 @@ fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
 }
 
 #[test]
+fn tools_images_and_long_texts_are_estimated() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}],"countBytesMax":1000}"#);
+    let tools = r#"],"tools":[{"type":"function","function":{"name":"now","description":"The time."}}]}"#;
+    let facts = proxy.chat(&[], &CHAT.replace("]}", tools)).facts();
+    // 7 for the function, "now:The time" 3, 12 for the end.
+    assert_eq!((facts.prompt_tokens, facts.estimated), (PROMPT + 22, true));
+    let image = r#"[{"type":"text","text":"Hello, world"},{"type":"image_url","image_url":{"url":"https://x","detail":"low"}}]"#;
+    let facts = proxy.chat(&[], &CHAT.replace("\"Hello, world\"", image)).facts();
+    assert_eq!((facts.prompt_tokens, facts.estimated), (PROMPT + 85, true));
+    let facts = proxy.chat(&[], &CHAT.replace("Hello, world", &"word ".repeat(1000))).facts();
+    assert!(facts.estimated && facts.prompt_tokens.abs_diff(1007) < 20, "{facts:?}");
+}
+
+#[test]
 fn costs_below_a_millionth_add_up() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","price":{"input":0.01,"output":0}}]}"#);
     let mut micro = 0;

@@ -48,6 +48,11 @@ impl Properties for Stream {
     fn get(&self, path: &[&str]) -> Option<Vec<u8>> {
         abi::property(path)
     }
+
+    fn body(&self, part: core::ops::Range<usize>) -> Option<Vec<u8>> {
+        let size = part.end.saturating_sub(part.start);
+        abi::buffer(BufferType::HttpRequestBody, part.start, size).ok()
+    }
 }
 
 /// A fresh random number.

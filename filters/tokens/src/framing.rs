@@ -1,8 +1,15 @@
 //! What a chat costs beyond its texts.
 //!
-//! Source: openai-cookbook, `examples/How_to_count_tokens_with_tiktoken.ipynb`, section 6 ("Counting tokens for chat
-//! completions API calls"): every message is framed by 3 tokens, a name costs 1 more, and every reply is primed with
-//! 3 tokens. Role, content and name are counted as texts besides.
+//! Sources: openai-cookbook, `examples/How_to_count_tokens_with_tiktoken.ipynb`, section 6 ("Counting tokens for chat
+//! completions API calls") for messages and section 7 ("Counting tokens for chat completions with tool calls") for tools:
+//! every message is framed by 3 tokens, a name costs 1 more, and every reply is primed with 3 tokens; role, content and
+//! name are counted as texts besides. OpenAI, "Images and vision", section "Calculating costs", for images: 85 tokens, and
+//! in high detail 170 more for each tile of 512 by 512 pixels.
+//!
+//! The rule for tools is reverse-engineered, as the cookbook says, and the size of an image is not always known; counts
+//! with either are estimates.
+
+use crate::Encoding;
 
 /// Tokens around each message.
 pub const MESSAGE: u64 = 3;
@@ -16,6 +23,77 @@ pub fn chat(messages: u64, names: u64) -> u64 {
     messages.saturating_mul(MESSAGE).saturating_add(names.saturating_mul(NAME)).saturating_add(REPLY)
 }
 
+/// The cost of tool definitions, gathered one by one.
+pub struct Tools {
+    encoding: Encoding,
+    tokens: u64,
+}
+
+impl Tools {
+    /// No tools yet; they cost nothing.
+    pub fn new(encoding: Encoding) -> Self {
+        Self { encoding, tokens: 0 }
+    }
+
+    /// A function with its description.
+    pub fn function(&mut self, name: &str, description: &str) {
+        let init = match self.encoding {
+            Encoding::Cl100kBase => 10,
+            _ => 7,
+        };
+        let text = self.encoding.count(&format!("{name}:{}", sentence(description)));
+        self.tokens = self.tokens.saturating_add(init).saturating_add(text);
+    }
+
+    /// An object with properties begins: a function's parameters, or a property that is itself an object.
+    pub fn properties(&mut self) {
+        self.tokens = self.tokens.saturating_add(3);
+    }
+
+    /// A property.
+    pub fn property(&mut self, name: &str, kind: &str, description: &str) {
+        let text = self.encoding.count(&format!("{name}:{kind}:{}", sentence(description)));
+        self.tokens = self.tokens.saturating_add(3).saturating_add(text);
+    }
+
+    /// The values of the last property, where they are enumerated.
+    pub fn values<'a>(&mut self, values: impl Iterator<Item = &'a str>) {
+        let items: u64 = values.map(|value| self.encoding.count(value).saturating_add(3)).sum();
+        self.tokens = self.tokens.saturating_add(items).saturating_sub(3);
+    }
+
+    /// What they all cost.
+    pub fn tokens(&self) -> u64 {
+        if self.tokens == 0 { 0 } else { self.tokens.saturating_add(12) }
+    }
+}
+
+/// A description without its final full stop, which costs nothing.
+fn sentence(description: &str) -> &str {
+    description.strip_suffix('.').unwrap_or(description)
+}
+
+/// The cost of an image. Where its size is not known it counts as a square of 1024 pixels.
+pub fn image(low_detail: bool, size: Option<(u32, u32)>) -> u64 {
+    const BASE: u64 = 85;
+    const TILE: u64 = 170;
+    if low_detail {
+        return BASE;
+    }
+    let (width, height) =
+        size.map_or((1024, 1024), |(width, height)| (u64::from(width.max(1)), u64::from(height.max(1))));
+    let (long, short) = (width.max(height), width.min(height));
+    // First it is fitted into a square of 2048, then its shorter side into 768.
+    let (long, short) = if long > 2048 { (2048, scale(short, 2048, long)) } else { (long, short) };
+    let (long, short) = if short > 768 { (scale(long, 768, short), 768) } else { (long, short) };
+    let tiles = long.div_ceil(512).saturating_mul(short.div_ceil(512));
+    tiles.saturating_mul(TILE).saturating_add(BASE)
+}
+
+fn scale(side: u64, to: u64, from: u64) -> u64 {
+    side.saturating_mul(to).checked_div(from).unwrap_or(side).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +102,16 @@ mod tests {
     fn as_the_cookbook_says() {
         assert_eq!(chat(1, 0), 6);
         assert_eq!(chat(6, 4), 25);
+        // The example of the documentation: 1024 x 1024 in high detail are 4 tiles, 2048 x 4096 are 6, low detail is 85.
+        assert_eq!(image(false, Some((1024, 1024))), 765);
+        assert_eq!(image(false, Some((2048, 4096))), 1105);
+        assert_eq!(image(true, Some((4096, 8192))), 85);
+        assert_eq!(image(false, Some((u32::MAX, 1))), 85 + 4 * 170);
+        assert_eq!(image(false, None), 765);
+    }
+
+    #[test]
+    fn tools_cost_nothing_where_there_are_none() {
+        assert_eq!(Tools::new(Encoding::O200kBase).tokens(), 0);
     }
 }

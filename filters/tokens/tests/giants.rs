@@ -2,6 +2,8 @@
 //!
 //! The texts are put together from their pieces, and the expected count is that of merging each piece, here with a heap.
 
+#![allow(clippy::disallowed_types, clippy::type_complexity, reason = "the reference is plain, and runs in tests only")]
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 

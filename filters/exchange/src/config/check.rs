@@ -137,6 +137,7 @@ impl Check {
                 raw::WaitForBody::Yes => WaitForBody::Yes,
                 raw::WaitForBody::No => WaitForBody::No,
             },
+            count_bytes_max: raw.count_bytes_max.unwrap_or(4 << 20),
             tick_ms,
             notices: core::mem::take(&mut self.notices),
         }

@@ -71,6 +71,8 @@ pub struct Config {
     pub path_prefixes: Vec<String>,
     /// Whether the headers may wait for the body.
     pub wait_for_body: WaitForBody,
+    /// How many bytes of a request's texts are counted exactly; what follows is extrapolated.
+    pub count_bytes_max: u64,
     /// Milliseconds between two heartbeats.
     pub tick_ms: u64,
     /// What is accepted and has no effect yet; to be told to the operator at load.

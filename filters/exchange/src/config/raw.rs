@@ -18,6 +18,7 @@ pub struct Document {
     pub contended: Option<Policy>,
     pub path_prefixes: Vec<String>,
     pub wait_for_body: WaitForBody,
+    pub count_bytes_max: Option<u64>,
     pub tick: Option<String>,
 }
 

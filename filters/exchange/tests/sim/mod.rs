@@ -35,11 +35,15 @@ impl Store for Map {
 }
 
 #[derive(Default)]
-pub struct Props(pub HashMap<String, Vec<u8>>);
+pub struct Props(pub HashMap<String, Vec<u8>>, pub Vec<u8>);
 
 impl Properties for Props {
     fn get(&self, path: &[&str]) -> Option<Vec<u8>> {
         self.0.get(&path.join(".")).cloned()
+    }
+
+    fn body(&self, part: std::ops::Range<usize>) -> Option<Vec<u8>> {
+        self.1.get(part).map(<[u8]>::to_vec)
     }
 }
 
@@ -107,6 +111,7 @@ impl Proxy {
         all.extend(headers.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())));
         self.tell(&mut flight, Event::RequestHead { headers: &all, end: false });
         if flight.exchange.is_holding() {
+            flight.props.1 = body.as_bytes().to_vec();
             self.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
         }
         flight
