@@ -1,1 +1,4 @@
-//! .
+//! What the benchmarks share: texts to count, and a sandbox that says what counting them cost.
+
+pub mod corpus;
+pub mod sandbox;

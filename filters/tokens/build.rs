@@ -1,4 +1,5 @@
-//! Makes the tables of the encodings that are switched on, and the table of character classes.
+//! Makes the tables of the encodings that are switched on, and the table of character classes. A table that `penstock vocab`
+//! made is taken in where `PENSTOCK_VOCAB` names its file.
 
 use std::env;
 use std::error::Error;
@@ -18,6 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if env::var_os("CARGO_FEATURE_CL100K").is_some() {
         write(&out, "cl100k", &tiktoken_rs::cl100k_base()?, Pattern::CL100K)?;
+    }
+    println!("cargo::rustc-check-cfg=cfg(penstock_vocab)");
+    println!("cargo::rerun-if-env-changed=PENSTOCK_VOCAB");
+    if let Some(file) = env::var_os("PENSTOCK_VOCAB") {
+        println!("cargo::rerun-if-changed={}", Path::new(&file).display());
+        println!("cargo::rustc-cfg=penstock_vocab");
+        let table =
+            fs::read(&file).map_err(|error| format!("PENSTOCK_VOCAB: {}: {error}", Path::new(&file).display()))?;
+        fs::write(out.join("custom.bin"), table)?;
     }
     Ok(())
 }

@@ -8,3 +8,4 @@ pub mod envoy;
 pub mod host;
 pub mod model_server;
 pub mod scenario;
+pub mod vocab;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use penstock_harness::{demo, model_server, scenario};
+use penstock_harness::{demo, model_server, scenario, vocab};
 
 /// Tries Penstock's filters without a cluster.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Command {
     ModelServer(model_server::Options),
     /// Runs Envoy, two model servers and traffic, and shows what the filters do.
     Demo(demo::Options),
+    /// Makes the table of a vocabulary, to be built into a module.
+    Vocab(vocab::Options),
     /// Runs scenario files against the filters in the sandbox.
     Run(scenario::RunArgs),
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             finish(async { model_server::run(options).await.map_err(|error| error.to_string()) })
         }
         Command::Demo(options) => finish(demo::run(options)),
+        Command::Vocab(options) => vocab::run(&options).map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS),
         Command::Run(arguments) => scenario::run(arguments),
     }
 }

@@ -277,10 +277,10 @@ impl Reader {
                 self.asked.names = self.asked.names.saturating_add(1);
                 sink.end();
             }
-            ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl)], Event::Object) => {
-                if self.asked.images.len() < IMAGES_MAX {
-                    self.asked.images.push(Image::default());
-                }
+            ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl)], Event::Object)
+                if self.asked.images.len() < IMAGES_MAX =>
+            {
+                self.asked.images.push(Image::default());
             }
             ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl), Key(field)], event) => {
                 self.image(*field, event);
@@ -393,7 +393,7 @@ fn base64(text: &str) -> Vec<u8> {
         if n >= 8 {
             n = n.wrapping_sub(8);
             out.push((bits >> n) as u8);
-            bits &= (1 << n) - 1;
+            bits &= !(u32::MAX << n);
         }
     }
     out

@@ -15,9 +15,13 @@ pub enum Encoding {
     /// GPT-4, GPT-3.5, text-embedding-3.
     #[cfg(feature = "cl100k")]
     Cl100kBase,
+    /// The one that was built in by `PENSTOCK_VOCAB`.
+    #[cfg(penstock_vocab)]
+    Custom,
 }
 
-const COUNT: usize = cfg!(feature = "o200k") as usize * 2 + cfg!(feature = "cl100k") as usize;
+const COUNT: usize =
+    cfg!(feature = "o200k") as usize * 2 + cfg!(feature = "cl100k") as usize + cfg!(penstock_vocab) as usize;
 
 impl Encoding {
     /// All of them, with their names.
@@ -28,6 +32,8 @@ impl Encoding {
         ("o200k_harmony", Self::O200kHarmony),
         #[cfg(feature = "cl100k")]
         ("cl100k_base", Self::Cl100kBase),
+        #[cfg(penstock_vocab)]
+        ("custom", Self::Custom),
     ];
 
     /// The encoding called `name`.
@@ -53,6 +59,8 @@ impl Encoding {
             Self::O200kBase | Self::O200kHarmony => &O200K,
             #[cfg(feature = "cl100k")]
             Self::Cl100kBase => &CL100K,
+            #[cfg(penstock_vocab)]
+            Self::Custom => &CUSTOM,
         }
     }
 }
@@ -62,11 +70,14 @@ static O200K: Vocabulary = built_in(include_bytes!(concat!(env!("OUT_DIR"), "/o2
 #[cfg(feature = "cl100k")]
 static CL100K: Vocabulary = built_in(include_bytes!(concat!(env!("OUT_DIR"), "/cl100k.bin")));
 
+#[cfg(penstock_vocab)]
+static CUSTOM: Vocabulary = built_in(include_bytes!(concat!(env!("OUT_DIR"), "/custom.bin")));
+
 /// Evaluated by the compiler, so that nothing is left to do, or to fail, at run time.
 const fn built_in(table: &'static [u8]) -> Vocabulary {
     match Vocabulary::from_bytes(table) {
         Ok(vocabulary) => vocabulary,
         #[expect(clippy::panic, reason = "in a constant, so a failure of the build")]
-        Err(_) => panic!("the build script made a malformed table"),
+        Err(_) => panic!("a malformed table: the build script's, or the file that PENSTOCK_VOCAB names"),
     }
 }

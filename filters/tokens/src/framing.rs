@@ -37,10 +37,7 @@ impl Tools {
 
     /// A function with its description.
     pub fn function(&mut self, name: &str, description: &str) {
-        let init = match self.encoding {
-            Encoding::Cl100kBase => 10,
-            _ => 7,
-        };
+        let init = if Encoding::named("cl100k_base") == Some(self.encoding) { 10 } else { 7 };
         let text = self.encoding.count(&format!("{name}:{}", sentence(description)));
         self.tokens = self.tokens.saturating_add(init).saturating_add(text);
     }

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use penstock_token_tables::layout::{
-    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BITS, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket, mix,
-    mix_bytes, pair_key, slot, unit,
+    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BITS, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket,
+    filter_bit, mix, mix_bytes, pair_key, slot, unit,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
@@ -24,6 +24,7 @@ pub struct Vocabulary {
     trie_units: &'static [[u8; 4]],
     trie_tokens: &'static [[u8; 2]],
     splits: &'static [[u8; 5]],
+    filter: &'static [u8],
     pairs: Perfect<4>,
 }
 
@@ -85,7 +86,7 @@ impl Vocabulary {
         if !body.is_empty() {
             return Err(Malformed::WrongLength);
         }
-        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, p_disp, p] = sections;
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, filter, p_disp, p] = sections;
         Ok(Self {
             pattern,
             longest,
@@ -97,6 +98,7 @@ impl Vocabulary {
             trie_units: units.as_chunks().0,
             trie_tokens: trie_tokens.as_chunks().0,
             splits: splits.as_chunks().0,
+            filter,
             pairs: Perfect::new(p_disp, p),
         })
     }
@@ -150,24 +152,46 @@ impl Vocabulary {
         ((bits >> unit::TOKEN_HIGH_SHIFT) & 3) << 16 | u32::from(low)
     }
 
-    /// The two tokens that `token` is made of; itself twice for a byte.
+    /// What `token` is made of.
     #[inline(always)]
-    pub(crate) fn split(&self, token: Token) -> (Token, Token) {
-        let bits = self.split_bits(token);
-        (bits as u32 & TOKEN_MASK, (bits >> TOKEN_BITS) as u32)
-    }
-
-    #[inline(always)]
-    fn split_bits(&self, token: Token) -> u64 {
+    pub(crate) fn split(&self, token: Token) -> Split {
         let [a, b, c, d, e] = self.splits.get(token as usize).copied().unwrap_or_default();
-        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+        Split(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
     }
 
     /// What `left` and `right` merge into.
     #[inline(always)]
     pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
-        let token = self.pairs.probe(mix(pair_key(left, right))).map_or(u32::MAX, u32::from_le_bytes);
-        (self.split_bits(token) == u64::from(left) | u64::from(right) << TOKEN_BITS).then_some(token)
+        let mixed = mix(pair_key(left, right));
+        let (byte, bit) = filter_bit(mixed, self.filter.len());
+        if self.filter.get(byte).is_none_or(|bits| (bits >> bit) & 1 == 0) {
+            return None;
+        }
+        let token = self.pairs.probe(mixed).map_or(u32::MAX, u32::from_le_bytes);
+        let split = self.split(token);
+        (split.left() == left && split.right() == right).then_some(token)
+    }
+}
+
+/// The two tokens that a token is made of; itself twice for a byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Split(u64);
+
+impl Split {
+    #[inline(always)]
+    pub(crate) fn left(self) -> Token {
+        self.0 as u32 & TOKEN_MASK
+    }
+
+    #[inline(always)]
+    pub(crate) fn right(self) -> Token {
+        (self.0 >> TOKEN_BITS) as u32 & TOKEN_MASK
+    }
+
+    /// Whether the right part, or what is at its right end, merges with anything that starts with a byte of this [`follower`] kind.
+    #[inline(always)]
+    pub(crate) fn right_merges_with(self, kind: u64) -> bool {
+        (self.0 >> (2 * TOKEN_BITS)) & kind != 0
     }
 }
 
@@ -219,6 +243,7 @@ impl<const N: usize> Perfect<N> {
     }
 }
 
+/// A word of the header; 0 if there is none.
 const fn word(words: &[[u8; 4]], index: usize) -> u32 {
     match words.split_at_checked(index) {
         Some((_, [word, ..])) => u32::from_le_bytes(*word),

@@ -13,7 +13,10 @@ const PROFILE: &str = "wasm";
 const HELP: &str = "\
 Compiles the filters to WebAssembly and writes dist/{token-counter,tenant-bucket,canary-router,pending-gauge,penstock}.wasm.
 
-Usage: cargo xtask build
+Usage: cargo xtask build [--vocab FILE] [--encodings LIST]
+
+  --vocab FILE       builds in the table that `penstock vocab` made, as `tokenizer: custom`
+  --encodings LIST   of o200k,cl100k: the encodings to build in (default: both); `none` with --vocab
 ";
 
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
@@ -21,16 +24,37 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         print!("{HELP}");
         return Ok(());
     }
-    match arguments {
-        [] => build(root),
-        [first, ..] => Err(format!("`build` takes no argument, got `{first}`")),
+    let (mut vocab, mut encodings) = (None, None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let value = rest.next().ok_or_else(|| format!("`{argument}` takes a value; see --help"))?;
+        match argument.as_str() {
+            "--vocab" => {
+                let file = fs::canonicalize(value).map_err(|error| format!("--vocab {value}: {error}"))?;
+                vocab = Some(file);
+            }
+            "--encodings" => encodings = Some(if value == "none" { String::new() } else { value.clone() }),
+            other => return Err(format!("`build` does not know `{other}`; see --help")),
+        }
     }
+    build_with(root, vocab.as_deref(), encodings.as_deref())
 }
 
 /// Compiles all plugins and prints how large they became.
 pub fn build(root: &Path) -> Outcome {
+    build_with(root, None, None)
+}
+
+fn build_with(root: &Path, vocab: Option<&Path>, encodings: Option<&str>) -> Outcome {
     let packages = PLUGINS.iter().flat_map(|plugin| ["--package", plugin]);
-    cargo(root).args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(packages).go()?;
+    let mut run = cargo(root).args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(packages);
+    if let Some(encodings) = encodings {
+        run = run.args(["--no-default-features", "--features", encodings]);
+    }
+    if let Some(vocab) = vocab {
+        run = run.env("PENSTOCK_VOCAB", vocab);
+    }
+    run.go()?;
     let dist = root.join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("dist: {error}"))?;
     for plugin in PLUGINS {

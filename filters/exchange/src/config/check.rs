@@ -76,7 +76,8 @@ impl Check {
         self.count("models", raw.models.len(), MODELS_MAX);
         self.count("limits", raw.limits.len(), LIMITS_MAX);
         let tenants: Vec<Tenant> = raw.tenants.into_iter().map(|(name, tenant)| self.tenant(name, tenant)).collect();
-        let models: Vec<Model> = raw.models.into_iter().enumerate().map(|(i, model)| self.model(i, model)).collect();
+        let models: Vec<Model> =
+            raw.models.into_iter().enumerate().filter_map(|(i, model)| self.model(i, model)).collect();
         for (i, model) in models.iter().enumerate() {
             if models.iter().take(i).any(|other| other.name == model.name) {
                 self.problem(
@@ -202,26 +203,12 @@ impl Check {
         Tenant { name, class: raw.class, weight, suspended: raw.suspended }
     }
 
-    fn model(&mut self, i: usize, raw: raw::Model) -> Model {
+    fn model(&mut self, i: usize, raw: raw::Model) -> Option<Model> {
         let path = format!("models[{i}]");
         if raw.name != "*" {
             self.name(format!("{path}.name"), &raw.name);
         }
-        let (encoding, approximate) = match raw.tokenizer {
-            None => (Encoding::O200kBase, false),
-            Some(raw::Tokenizer::O200kBase) => (Encoding::O200kBase, false),
-            Some(raw::Tokenizer::O200kHarmony) => (Encoding::O200kHarmony, false),
-            Some(raw::Tokenizer::Cl100kBase) => (Encoding::Cl100kBase, false),
-            Some(raw::Tokenizer::Like(name)) => {
-                let encoding = Encoding::named(&name);
-                if encoding.is_none() {
-                    let known = Encoding::ALL.map(|(name, _)| name).join(", ");
-                    let what = format!("{name:?} is not a built-in encoding; write one of {known}");
-                    self.problem(format!("{path}.tokenizer.like"), what);
-                }
-                (encoding.unwrap_or(Encoding::O200kBase), true)
-            }
-        };
+        let (encoding, approximate) = self.encoding(&path, raw.tokenizer.as_ref());
         if raw.output.max == Some(0) {
             self.problem(format!("{path}.output.max"), "0 leaves no output; write 1 or more, or leave it out");
         }
@@ -253,8 +240,8 @@ impl Check {
         if !versions.is_empty() && split.is_none() {
             self.problem(format!("{path}.versions"), "all weights are 0; give one version a weight");
         }
-        Model {
-            encoding,
+        Some(Model {
+            encoding: encoding?,
             approximate,
             output_expect: raw.output.expect.unwrap_or(256),
             output_max: raw.output.max,
@@ -264,7 +251,20 @@ impl Check {
             sticky: self.sources(&format!("{path}.sticky"), raw.sticky, true),
             suspended: raw.suspended,
             name: raw.name,
+        })
+    }
+
+    /// The model's encoding, the module's first one by default, and whether counts with it are estimates.
+    fn encoding(&mut self, path: &str, raw: Option<&raw::Tokenizer>) -> (Option<Encoding>, bool) {
+        let first = Encoding::ALL.first().map(|(_, encoding)| *encoding);
+        let Some((name, approximate)) = raw.map(raw::Tokenizer::name) else { return (first, false) };
+        let encoding = Encoding::named(name);
+        if encoding.is_none() {
+            let known = Encoding::ALL.map(|(name, _)| name).join(", ");
+            let path = if approximate { format!("{path}.tokenizer.like") } else { format!("{path}.tokenizer") };
+            self.problem(path, format!("{name:?} is not built into this module; write one of {known}"));
         }
+        (encoding.or(first), approximate)
     }
 
     /// US dollars per million tokens to billionths of a dollar per token.

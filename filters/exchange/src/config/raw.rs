@@ -137,7 +137,21 @@ pub enum Tokenizer {
     O200kHarmony,
     #[serde(rename = "cl100k_base")]
     Cl100kBase,
+    Custom,
     Like(String),
+}
+
+impl Tokenizer {
+    /// The encoding's name, and whether the model's own is only like it.
+    pub fn name(&self) -> (&str, bool) {
+        match self {
+            Self::O200kBase => ("o200k_base", false),
+            Self::O200kHarmony => ("o200k_harmony", false),
+            Self::Cl100kBase => ("cl100k_base", false),
+            Self::Custom => ("custom", false),
+            Self::Like(name) => (name, true),
+        }
+    }
 }
 
 /// `models[].output`

@@ -21,7 +21,7 @@ pub const TOKEN_MASK: u32 = (1 << TOKEN_BITS) - 1;
 
 /// What the bytes after the header are, in this order.
 ///
-/// The four perfect hashes consist of displacements (`u16` per bucket) and slots; see [`bucket`] and [`slot`].
+/// The perfect hashes consist of displacements (`u16` per bucket) and slots; see [`bucket`] and [`slot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     /// Displacements of the tokens of 2 to 7 bytes.
@@ -42,9 +42,11 @@ pub enum Section {
     TrieUnits,
     /// The low 16 bits of the number of the token that ends at a unit.
     TrieTokens,
-    /// How each token comes about: 5 bytes with the left part in the low 18 bits and the right part in the next 18. A token of
-    /// one byte consists of itself.
+    /// How each token comes about: 5 bytes with the left part in the low 18 bits, the right part in the next 18, and above that
+    /// the [`follower`] bits of the right part. A token of one byte consists of itself.
     Splits,
+    /// A bit for each pair that merges, at [`filter_bit`]: most pairs do not, and most of these are seen not to here.
+    PairFilter,
     /// Displacements of the pairs that merge.
     PairDisplacements,
     /// Pairs that merge: `u32` number of the token they become; [`u32::MAX`] is empty. The pair itself is that token's split.
@@ -53,7 +55,7 @@ pub enum Section {
 
 impl Section {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 }
 
 /// How a text is cut into pieces before the merging, as the bits of a word in the header.
@@ -111,6 +113,40 @@ pub mod unit {
     pub const BASE_SHIFT: u32 = 12;
     /// Bases (and units) are below this.
     pub const BASES: u32 = 1 << 20;
+}
+
+/// Four kinds of bytes that a text can go on with, as a bit each.
+///
+/// The bits of a token say of which kinds the first byte is of those tokens that it, or what is at its right end, merges with on the
+/// right. Where a text goes on with another kind, nothing merges across the border.
+pub mod follower {
+    /// No byte at all.
+    pub const NONE: u64 = 0;
+    /// ASCII letters.
+    pub const LETTER: u64 = 1;
+    /// The rest of ASCII.
+    pub const ASCII: u64 = 2;
+    /// UTF-8's continuation bytes.
+    pub const CONTINUATION: u64 = 4;
+    /// UTF-8's first bytes.
+    pub const LEAD: u64 = 8;
+
+    /// The kind of a byte.
+    #[inline]
+    pub const fn kind(byte: u8) -> u64 {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
+            0..0x80 => ASCII,
+            0x80..0xc0 => CONTINUATION,
+            _ => LEAD,
+        }
+    }
+}
+
+/// Which bit of a filter of so many bytes, a power of two, stands for a mixed key: the byte, and the bit in it.
+#[inline]
+pub const fn filter_bit(h: u64, bytes: usize) -> (usize, u32) {
+    ((h >> 3) as usize & bytes.wrapping_sub(1), (h & 7) as u32)
 }
 
 /// Mixes a key of at most 8 bytes.

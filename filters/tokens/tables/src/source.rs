@@ -70,13 +70,14 @@ impl Vocabulary {
     /// # Errors
     /// As [`Vocabulary::read`]; other kinds of model are refused with the reason.
     pub fn from_tokenizer_json(bytes: &[u8]) -> Result<Self, String> {
-        let file: TokenizerJson = serde_json::from_slice(bytes).map_err(|error| format!("tokenizer.json: {error}"))?;
-        if file.model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
-            return Err(format!(
-                "model.type: {:?} is not supported; byte-level BPE is",
-                file.model.kind.unwrap_or_default()
-            ));
+        // Other kinds of model have other fields, so the kind is looked at before they are.
+        let said = |error| format!("tokenizer.json: {error}");
+        match serde_json::from_slice::<Outline>(bytes).map_err(said)?.model.kind.as_deref() {
+            None | Some("BPE") => {}
+            Some("Unigram") => return Err(SENTENCEPIECE.to_owned()),
+            Some(kind) => return Err(format!("model.type: {kind:?} is not supported; byte-level BPE is")),
         }
+        let file: TokenizerJson = serde_json::from_slice(bytes).map_err(said)?;
         if file.model.byte_fallback || file.model.vocab.contains_key("<0x0A>") {
             return Err(SENTENCEPIECE.to_owned());
         }
@@ -135,6 +136,17 @@ const SENTENCEPIECE: &str = "this is a SentencePiece vocabulary (Llama 2, Gemma,
     learns the ratio";
 
 #[derive(Deserialize)]
+struct Outline {
+    model: Kind,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct TokenizerJson {
     model: Model,
     #[serde(default)]
@@ -147,8 +159,6 @@ struct TokenizerJson {
 
 #[derive(Deserialize)]
 struct Model {
-    #[serde(rename = "type")]
-    kind: Option<String>,
     vocab: std::collections::BTreeMap<String, u32>,
     #[serde(default)]
     merges: Vec<Merge>,

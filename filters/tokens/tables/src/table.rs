@@ -25,7 +25,7 @@ pub fn generate(vocabulary: &Vocabulary) -> Result<Vec<u8>, String> {
     write_medium(&mut writer, &whole)?;
     write_long(&mut writer, &whole)?;
     write_trie(&mut writer, tokens, &merges)?;
-    write_merges(&mut writer, &merges)?;
+    write_merges(&mut writer, tokens, &merges)?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
     Ok(writer.finish(&[MAGIC, VERSION, vocabulary.pattern.0, tokens.len() as u32, longest as u32]))
 }
@@ -82,12 +82,15 @@ fn write_trie(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Resul
     Ok(())
 }
 
-fn write_merges(writer: &mut Writer, merges: &Merges) -> Result<(), String> {
+fn write_merges(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
+    let followers = followers(tokens, merges);
     let splits = merges.splits.iter().map(|split| split.unwrap_or_default());
     writer.section(
         Section::Splits,
         splits.flat_map(|(left, right)| {
-            (u64::from(left) | u64::from(right) << TOKEN_BITS).to_le_bytes().into_iter().take(5)
+            let entry =
+                u64::from(left) | u64::from(right) << TOKEN_BITS | followers[right as usize] << (2 * TOKEN_BITS);
+            entry.to_le_bytes().into_iter().take(5)
         }),
     );
     let (numbers, keys): (Vec<u32>, Vec<u64>) = merges
@@ -101,11 +104,37 @@ fn write_merges(writer: &mut Writer, merges: &Merges) -> Result<(), String> {
                 .map(|(left, right)| (number, layout::mix(layout::pair_key(left, right))))
         })
         .unzip();
+    // At 8 to 16 bits a pair, more than nine of ten pairs that do not merge are told at once.
+    let mut filter = vec![0u8; keys.len().max(1).next_power_of_two()];
+    for key in &keys {
+        let (byte, bit) = layout::filter_bit(*key, filter.len());
+        filter[byte] |= 1 << bit;
+    }
+    writer.section(Section::PairFilter, filter);
     let perfect = perfect::place(&keys)?;
     writer.displacements(Section::PairDisplacements, &perfect);
     let slots = filled(&perfect, &numbers, u32::MAX);
     writer.section(Section::PairSlots, slots.iter().flat_map(|slot| slot.to_le_bytes()));
     Ok(())
+}
+
+/// The [`layout::follower`] bits of each token.
+fn followers(tokens: &[Vec<u8>], merges: &Merges) -> Vec<u64> {
+    let mut bits = vec![layout::follower::NONE; tokens.len()];
+    for (number, split) in merges.splits.iter().enumerate() {
+        if let Some((left, right)) = split
+            && *left as usize != number
+        {
+            bits[*left as usize] |= layout::follower::kind(tokens[*right as usize][0]);
+        }
+    }
+    // Parts come before what is made of them.
+    for (number, split) in merges.splits.iter().enumerate() {
+        if let Some((_, right)) = split {
+            bits[number] |= bits[*right as usize];
+        }
+    }
+    bits
 }
 
 /// A token's bytes from the low end.
