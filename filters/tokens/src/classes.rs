@@ -42,51 +42,63 @@ impl Set {
     }
 }
 
-/// Made by the build script: a block number for each 64 characters, then the blocks.
-static TABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/classes.bin"));
-const BLOCKS: usize = 0x11_0000 / 64;
+/// What stands for a class where a first byte does not tell it.
+const MIXED: u8 = 15;
 
-/// The class of the character at `at`, and its length in bytes; [`END`] and 0 at the end.
+/// A character: its class, and its length in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Char(u8);
+
+impl Char {
+    #[inline(always)]
+    pub(crate) fn class(self) -> u8 {
+        self.0 & 15
+    }
+
+    #[inline(always)]
+    pub(crate) fn length(self) -> usize {
+        usize::from(self.0 >> 4)
+    }
+}
+
+/// Made by the build script, see `penstock_token_tables::class_table`.
+const TABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/classes.bin"));
+const BLOCKS_AT: usize = 256 + 0x11_0000 / 64 * 2;
+static FIRST_BYTES: [u8; 256] = head(TABLE);
+static BLOCK_NUMBERS: [[u8; 2]; 0x11_0000 / 64] = head(TABLE.split_at(256).1.as_chunks().0);
+static BLOCKS: [[u8; 64]; (TABLE.len() - BLOCKS_AT) / 64] = head(TABLE.split_at(BLOCKS_AT).1.as_chunks().0);
+
+/// The character at `at`; [`END`], with the length 0, at the end of the text.
 #[inline(always)]
-pub(crate) fn class_at(text: &[u8], at: usize) -> (u8, usize) {
-    let Some(first) = text.get(at) else { return (END, 0) };
-    if *first < 0x80 {
-        return (ASCII.get(usize::from(*first)).copied().unwrap_or(OTHER), 1);
-    }
-    wide_class_at(text, at, *first)
+pub(crate) fn char_at(text: &[u8], at: usize) -> Char {
+    let Some(first) = text.get(at) else { return Char(END) };
+    #[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
+    let known = Char(FIRST_BYTES[usize::from(*first)]);
+    if known.class() != MIXED { known } else { mixed_char_at(text, at, known) }
 }
 
-#[inline]
-fn wide_class_at(text: &[u8], at: usize, first: u8) -> (u8, usize) {
-    let continuation = |offset: usize| text.get(at.wrapping_add(offset)).map_or(0, |byte| usize::from(*byte & 0x3f));
-    let first = usize::from(first);
+/// A character whose first byte does not tell its class.
+#[inline(always)]
+fn mixed_char_at(text: &[u8], at: usize, known: Char) -> Char {
+    let byte = |offset: usize| text.get(at.wrapping_add(offset)).map_or(0, |byte| usize::from(*byte));
+    let continuation = |offset: usize| byte(offset) & 0x3f;
     // The last byte of a character holds six bits, as many as a block has characters.
-    let (block, last, length) = match first {
-        0..0xe0 => (first & 0x1f, continuation(1), 2),
-        0xe0..0xf0 => ((first & 0xf) << 6 | continuation(1), continuation(2), 3),
-        _ => ((first & 7) << 12 | continuation(1) << 6 | continuation(2), continuation(3), 4),
+    let (block, last) = if known.length() == 2 {
+        (byte(0) & 0x1f, continuation(1))
+    } else if known.length() == 3 {
+        ((byte(0) & 0xf) << 6 | continuation(1), continuation(2))
+    } else {
+        ((byte(0) & 7) << 12 | continuation(1) << 6 | continuation(2), continuation(3))
     };
-    let (numbers, blocks) = TABLE.split_at_checked(BLOCKS.wrapping_mul(2)).unwrap_or((&[], &[]));
-    let number = numbers.as_chunks::<2>().0.get(block).map_or(0, |number| u16::from_le_bytes(*number));
-    let class = blocks.get(usize::from(number) << 6 | last).copied().unwrap_or(OTHER);
-    (class, length)
+    let number = BLOCK_NUMBERS.get(block).map_or(0, |number| u16::from_le_bytes(*number));
+    let class = BLOCKS.get(usize::from(number)).and_then(|block| block.get(last));
+    Char(class.copied().unwrap_or(OTHER) | known.0 & 0xf0)
 }
 
-static ASCII: [u8; 128] = {
-    let mut table = [OTHER; 128];
-    let mut byte = 0u8;
-    let mut rest: &mut [u8] = &mut table;
-    while let Some((class, following)) = rest.split_first_mut() {
-        *class = match byte {
-            b'\r' | b'\n' => NEWLINE,
-            b'\t' | 0x0b | 0x0c | b' ' => SPACE,
-            b'0'..=b'9' => NUMBER,
-            b'A'..=b'Z' => UPPER,
-            b'a'..=b'z' => LOWER,
-            _ => OTHER,
-        };
-        rest = following;
-        byte = byte.wrapping_add(1);
+const fn head<T: Copy, const N: usize>(table: &[T]) -> [T; N] {
+    match table.first_chunk() {
+        Some(head) => *head,
+        #[expect(clippy::panic, reason = "in a constant, so a failure of the build")]
+        None => panic!("the build script made a table of classes that is too short"),
     }
-    table
-};
+}

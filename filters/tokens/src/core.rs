@@ -5,12 +5,13 @@ use alloc::boxed::Box;
 
 use penstock_token_tables::layout::Pattern;
 
+use crate::block::Starts;
 use crate::merge::Merger;
-use crate::pieces::{Scan, quick_word, word_at};
+use crate::pieces::piece;
 use crate::vocabulary::{Vocabulary, medium_key, mix_medium, mix_short, short_key};
 
 /// How many pieces that are no tokens are remembered, as a power of two.
-const CACHE_BITS: u32 = 9;
+const CACHE_BITS: u32 = 7;
 
 /// Counts pieces with a vocabulary, and remembers what it has learnt on the way.
 pub(crate) struct Core {
@@ -36,17 +37,27 @@ impl Core {
     }
 
     fn count_pieces<const CASED: bool>(&mut self, text: &[u8], last: bool, most: u64) -> (u64, usize) {
-        let scan = Scan { text, last };
         let vocabulary = *self.vocabulary;
+        let pattern = vocabulary.pattern;
         let (mut tokens, mut at) = (0, 0);
         while at < text.len() && tokens <= most {
-            let end = match quick_word::<CASED>(text, at) {
-                Some((_, end)) => end,
-                None => match scan.piece(at, vocabulary.pattern) {
-                    Some(end) => end,
-                    None => break,
-                },
-            };
+            let block = at;
+            // What is not ASCII, if need be after a space, is known to be in doubt.
+            if !(is_wide(text, at) || is_wide(text, at + 1)) {
+                let mut starts = Starts::at::<CASED>(text, block, pattern);
+                while let Some(end) = starts.end() {
+                    let end = block + end;
+                    tokens += self.piece(&vocabulary, text, at, end);
+                    at = end;
+                    if tokens > most {
+                        return (tokens, at);
+                    }
+                }
+                if at > block && starts.is_used_up() {
+                    continue;
+                }
+            }
+            let Some(end) = piece(text, at, pattern, last) else { break };
             tokens += self.piece(&vocabulary, text, at, end);
             at = end;
         }
@@ -101,4 +112,25 @@ impl Core {
     fn long_piece(&mut self, piece: &[u8]) -> u64 {
         if self.vocabulary.has_long(piece) { 1 } else { self.merger.count(self.vocabulary, piece) }
     }
+}
+
+/// Eight bytes of `text` from `at`, with zeros for what is beyond the end.
+#[inline(always)]
+fn word_at(text: &[u8], at: usize) -> u64 {
+    match text.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => word_at_end(text, at),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn word_at_end(text: &[u8], at: usize) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+#[inline(always)]
+fn is_wide(text: &[u8], at: usize) -> bool {
+    text.get(at).is_some_and(|byte| *byte >= 0x80)
 }

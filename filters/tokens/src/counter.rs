@@ -12,7 +12,7 @@ use crate::vocabulary::Vocabulary;
 /// Text is collected to this many bytes before it is counted.
 const BATCH: usize = 4096;
 /// What is undecided is one piece when it has grown to this, and is treated as a long one.
-const HELD_MAX: usize = 2 * WINDOW;
+const HELD_MAX: usize = WINDOW;
 /// What a text is taken to cost when nothing of it has been counted.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -93,7 +93,7 @@ impl Counter {
             rest = after;
             if self.held.len() >= self.look_at {
                 self.look(false);
-                self.look_at = (self.held.len() * 2).max(BATCH);
+                self.look_at = (self.held.len() * 2).clamp(BATCH, self.held.len() + HELD_MAX);
             }
         }
     }

@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod framing;
 pub mod ratio;
 
+mod block;
 mod classes;
 mod core;
 mod counter;

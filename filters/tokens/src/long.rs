@@ -8,10 +8,10 @@
 
 use penstock_token_tables::layout::Pattern;
 
-use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, class_at};
+use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, char_at};
 use crate::core::Core;
-use crate::pieces::Scan;
-use crate::vocabulary::Token;
+use crate::merge::Left;
+use crate::pieces::contraction;
 
 /// What kind of piece it is, as far as it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Run {
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     tokens: u64,
-    last: Option<Token>,
+    last: Option<Left>,
     at: usize,
 }
 
@@ -62,8 +62,8 @@ pub(crate) struct Ended {
 impl Long {
     /// The piece that `held` is the beginning of; `None` if it is not one that can be long.
     pub(crate) fn begin(held: &[u8], pattern: Pattern) -> Option<Self> {
-        let (first, length) = class_at(held, 0);
-        let (second, _) = class_at(held, length);
+        let length = char_at(held, 0).length();
+        let (first, second) = (char_at(held, 0).class(), char_at(held, length).class());
         let cased = pattern.has(Pattern::CASED);
         let wordlike = |class| matches!(class, UPPER | LOWER | LETTER) || (cased && class == MARK);
         let word = if cased { Run::Cased } else { Run::Letters };
@@ -82,7 +82,8 @@ impl Long {
     /// Goes on through `held`. Returns the end of the piece if it is there.
     pub(crate) fn advance(&mut self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
         loop {
-            let (class, length) = class_at(held, self.next);
+            let c = char_at(held, self.next);
+            let class = c.class();
             if class == END && !last {
                 return None;
             }
@@ -99,7 +100,7 @@ impl Long {
             };
             self.run = run;
             self.last = self.next;
-            self.next += length;
+            self.next += c.length();
             match (run, class) {
                 (Run::Cased, LETTER | MARK) | (Run::White, NEWLINE) => {
                     (self.split, self.anchor) = (None, Some(self.next))
@@ -142,7 +143,7 @@ impl Long {
         let at_end = self.next == held.len();
         let word = matches!(self.run, Run::Cased | Run::Lower);
         // A contraction belongs to the word before it.
-        let run_end = if word { Scan { text: held, last }.contraction(self.next)? } else { self.next };
+        let run_end = if word { contraction(held, self.next, last)? } else { self.next };
         let run_end = match self.run {
             Run::White if !at_end => self.last,
             _ => run_end,

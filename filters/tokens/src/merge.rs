@@ -11,32 +11,38 @@
 //! position twice. Pieces of any length are searched in windows: [`Merger::settled`].
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a piece, and numbers of tokens in it")]
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use penstock_token_tables::layout::{TOKEN_BYTES_MAX, follower, mix, pair_key};
+use penstock_token_tables::layout::{TOKEN_BYTES_MAX, border};
 
 use crate::vocabulary::{Token, Vocabulary};
 
 /// Bytes that are searched at once. It bounds the memory, and is long enough for [`Merger::settled`] not to matter.
 pub(crate) const WINDOW: usize = 1 << 15;
 
-/// How many answers of [`compatible`] are remembered, as a power of two.
-const MEMO_BITS: u32 = 9;
+/// How many hints are kept, as a power of two.
+const HINT_BITS: u32 = 6;
+/// How many lists of candidates are kept, and how long one can be.
+const LISTS: usize = 2;
+const LIST: usize = TOKEN_BYTES_MAX + 1;
+/// Lists of this length are worth keeping: making one takes as many steps as its longest token has bytes.
+const LONG_LIST: usize = 8;
 
 /// Room for the search, used again and again.
 #[derive(Default)]
 pub(crate) struct Merger {
     /// The tokens so far.
     found: Vec<Step>,
-    dead: Dead,
-    /// Tokens that begin at the position, by length.
-    here: Vec<Step>,
+    /// Positions after the first 64, as bits, from which nothing leads on.
+    dead: Vec<u64>,
+    /// Tokens that begin at a position, the shortest first, with their places in the trie.
+    lists: Vec<Step>,
+    /// Which position each list is of, and how long it is.
+    listed: [(usize, usize); LISTS],
+    /// What worked where the longest token did not.
+    hints: Vec<Hint>,
     /// For each position of a window's end, the first and the last token of its sequence.
-    ends: Vec<Option<(Token, Token)>>,
-    /// What is compatible: one more than the pair's key, above a bit that is the answer. Runs of one character ask the same again and
-    /// again, and are what a search has most trouble with.
-    memo: Option<Box<[u64; 1 << MEMO_BITS]>>,
+    ends: Vec<Option<(Token, Left)>>,
 }
 
 /// A token in the low bits and its length above; for a token that is only looked up when it is needed, its place in the trie.
@@ -62,43 +68,36 @@ impl Step {
     }
 }
 
-/// Positions, as bits, from which nothing leads on. Most pieces are short and most searches never go back.
-#[derive(Default)]
-struct Dead {
-    first: u64,
-    rest: Vec<u64>,
+/// After the token `left`, where the longest token was `longest` (as in [`Merger::lists`]), the one in the place `index` led on.
+///
+/// In runs of one character the longest token may lead nowhere again and again, which is only found out far ahead.
+#[derive(Clone, Copy, Default)]
+struct Hint {
+    left: Token,
+    longest: u32,
+    index: u32,
 }
 
-impl Dead {
-    fn clear(&mut self, positions: usize) {
-        self.first = 0;
-        if positions > 64 {
-            self.rest.clear();
-            self.rest.resize(positions / 64, 0);
-        }
-    }
-
-    #[inline(always)]
-    fn has(&self, position: usize) -> bool {
-        let bits =
-            if position < 64 { self.first } else { self.rest.get((position >> 6) - 1).copied().unwrap_or_default() };
-        (bits >> (position & 63)) & 1 != 0
-    }
-
-    fn insert(&mut self, position: usize) {
-        let bits = if position < 64 { Some(&mut self.first) } else { self.rest.get_mut((position >> 6) - 1) };
-        if let Some(bits) = bits {
-            *bits |= 1 << (position & 63);
-        }
-    }
+/// The token before a border, and its last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    token: Token,
+    byte: u8,
 }
 
-/// The part of a piece that is final whatever follows.
+/// The token after a border, and its first byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Right {
+    token: Token,
+    byte: u8,
+}
+
+/// The part of a piece that is final whatever follows, and the last token of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settled {
     pub(crate) bytes: usize,
     pub(crate) tokens: u64,
-    pub(crate) last: Option<Token>,
+    pub(crate) last: Option<Left>,
 }
 
 impl Merger {
@@ -108,7 +107,7 @@ impl Merger {
     }
 
     /// The number of tokens of the rest of a piece whose settled part ends with the token `before`.
-    pub(crate) fn count_after(&mut self, vocabulary: &Vocabulary, mut piece: &[u8], mut before: Option<Token>) -> u64 {
+    pub(crate) fn count_after(&mut self, vocabulary: &Vocabulary, mut piece: &[u8], mut before: Option<Left>) -> u64 {
         let mut tokens = 0;
         let mut window = WINDOW;
         while piece.len() > window {
@@ -122,8 +121,7 @@ impl Merger {
             piece = piece.get(settled.bytes..).unwrap_or_default();
             window = WINDOW;
         }
-        self.search(vocabulary, piece, before);
-        tokens + self.found.len() as u64
+        tokens + self.search(vocabulary, piece, before) as u64
     }
 
     /// How much of the beginning of a piece is final, given a window of it that more follows.
@@ -133,37 +131,34 @@ impl Merger {
     /// through one border, so does the sequence of the piece. To see it, they are worked out from that border on alone, and are the
     /// right ones if each first token is compatible with the token before the border. If no border among some near the end serves,
     /// nothing is settled, and the caller tries a longer window; with the vocabularies shipped this has not been seen.
-    pub(crate) fn settled(&mut self, vocabulary: &Vocabulary, window: &[u8], before: Option<Token>) -> Settled {
+    pub(crate) fn settled(&mut self, vocabulary: &Vocabulary, window: &[u8], before: Option<Left>) -> Settled {
         const ATTEMPTS: usize = 8;
         let longest = vocabulary.longest;
-        self.search(vocabulary, window, before);
-        let mut settled = Settled {
-            bytes: window.len(),
-            tokens: self.found.len() as u64,
-            last: self.found.last().map(|step| step.token()),
-        };
-        let mut attempts = 0;
+        let mut tokens = self.search(vocabulary, window, before);
+        let mut border = window.len();
         let mut beyond = window.len().saturating_sub(2 * longest);
-        while let Some(step) = self.found.pop() {
-            if settled.bytes <= beyond {
-                if self.all_run_through(vocabulary, window.get(settled.bytes..).unwrap_or_default(), step.token()) {
-                    return settled;
+        let mut attempts = 0;
+        while let Some(step) = tokens.checked_sub(1).and_then(|last| self.found.get(last)).copied() {
+            let (settled, tail) = window.split_at_checked(border).unwrap_or_default();
+            if border <= beyond {
+                let last = Left { token: step.token(), byte: last_byte(settled) };
+                if self.all_run_through(vocabulary, tail, last) {
+                    return Settled { bytes: border, tokens: tokens as u64, last: Some(last) };
                 }
                 attempts += 1;
-                beyond = settled.bytes.saturating_sub(longest);
                 if attempts == ATTEMPTS {
                     break;
                 }
+                beyond = border.saturating_sub(longest);
             }
-            settled.bytes -= step.length();
-            settled.tokens -= 1;
-            settled.last = self.found.last().map(|step| step.token());
+            border -= step.length();
+            tokens -= 1;
         }
         Settled::default()
     }
 
     /// Whether the sequences of the last positions of `tail` can all follow the token `before`.
-    fn all_run_through(&mut self, vocabulary: &Vocabulary, tail: &[u8], before: Token) -> bool {
+    fn all_run_through(&mut self, vocabulary: &Vocabulary, tail: &[u8], before: Left) -> bool {
         self.ends.clear();
         self.ends.resize(tail.len() + 1, None);
         for from in 0..tail.len() {
@@ -172,164 +167,254 @@ impl Merger {
             if from > 0 && start.is_none() {
                 return false;
             }
-            let first_byte = tail.get(from).copied().unwrap_or_default();
+            let rest = tail.get(from..).unwrap_or_default();
+            let first_byte = first_byte(rest);
             let mut unit = vocabulary.root();
-            for (offset, byte) in tail.iter().enumerate().skip(from) {
+            for (offset, byte) in rest.iter().enumerate() {
                 let Some(next) = vocabulary.step(unit, *byte) else { break };
                 unit = next;
-                let Some(end) = self.ends.get_mut(offset + 1) else { break };
-                if !unit.ends_token() || end.is_some() {
+                let end = from + offset + 1;
+                if !unit.ends_token() || self.ends.get(end).is_none_or(Option::is_some) {
                     continue;
                 }
-                let token = vocabulary.token_at(unit.place);
-                match start {
-                    None => *end = Some((token, token)),
-                    Some((first, last)) if remembered(&mut self.memo, vocabulary, last, token, first_byte) => {
-                        *end = Some((first, token))
-                    }
-                    Some(_) => {}
+                let right = Right { token: vocabulary.token_at(unit.place), byte: first_byte };
+                let fits = start.is_none_or(|(_, left)| compatible(vocabulary, left, right));
+                if let Some(end) = self.ends.get_mut(end).filter(|_| fits) {
+                    let first = start.map_or(right.token, |(first, _)| first);
+                    *end = Some((first, Left { token: right.token, byte: *byte }));
                 }
             }
         }
         let mut lately = None;
-        let first_byte = tail.first().copied().unwrap_or_default();
-        self.ends.iter().rev().take(vocabulary.longest).all(|end| match end {
-            Some((first, _)) if lately == Some(*first) => true,
-            Some((first, _)) => {
-                lately = Some(*first);
-                compatible(vocabulary, before, *first, first_byte)
-            }
-            None => false,
+        self.ends.iter().rev().take(vocabulary.longest).all(|end| {
+            let Some((first, _)) = end else { return false };
+            let first = Right { token: *first, byte: first_byte(tail) };
+            lately.replace(first) == Some(first) || compatible(vocabulary, before, first)
         })
     }
 
-    /// Finds the tokens of `piece`, which follow the token `before`.
-    fn search(&mut self, vocabulary: &Vocabulary, piece: &[u8], before: Option<Token>) {
-        self.found.clear();
-        self.dead.clear(piece.len() + 1);
-        let mut at = 0;
-        let mut last = before;
-        // When going back, only what is shorter than the token taken back.
-        let mut shorter_than = usize::MAX;
+    /// Finds the tokens of `piece`, which follow `before`. Returns how many there are; they are at the beginning of `found`.
+    fn search(&mut self, vocabulary: &Vocabulary, piece: &[u8], before: Option<Left>) -> usize {
+        // A token cannot be shorter than a byte.
+        if self.found.len() < piece.len() {
+            self.found.resize(piece.len(), Step(0));
+        }
+        if self.lists.is_empty() {
+            self.lists.resize(LISTS * LIST, Step(0));
+        }
+        if piece.len() >= 64 {
+            self.dead.clear();
+            self.dead.resize(piece.len() / 64, 0);
+        }
+        let mut dead = 0;
+        let (mut tokens, mut at, mut last) = (0, 0, before);
+        // The list to use next.
+        let mut slot = 0;
+        // Whether a token had to be taken back, ever and just now.
+        let (mut troubled, mut back) = (false, false);
         while let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.lead_on(vocabulary, rest, at, last, shorter_than) {
-                Some(step) => {
-                    self.found.push(step);
-                    at += step.length();
-                    last = Some(step.token());
-                    shorter_than = usize::MAX;
-                }
-                None => {
-                    self.dead.insert(at);
-                    // There always is a sequence. Only a damaged table leads back to the start; then a byte counts as a token.
-                    let Some(back) = self.found.pop() else {
-                        self.found.push(Step::new(0, 1));
-                        (at, last, shorter_than) = (1, Some(0), usize::MAX);
-                        continue;
+            let kept = if back { self.listed.iter().position(|(of, count)| *of == at && *count > 0) } else { None };
+            let (list, count) = match kept {
+                Some(list) => (list, self.listed.get(list).map_or(0, |(_, count)| *count)),
+                None => (slot, self.list(vocabulary, rest, slot)),
+            };
+            let longest = self.candidate(list, count.wrapping_sub(1));
+            let mut hint = if troubled && !back { self.hint(last, longest) } else { 0 };
+            let mut next = if hint > 0 { hint } else { count };
+            let mut chosen = None;
+            let mut culprit = None;
+            while next > 0 {
+                next -= 1;
+                let candidate = self.candidate(list, next);
+                if !self.is_dead(dead, at + candidate.length()) {
+                    let token = vocabulary.token_at(candidate.token());
+                    let Some(last) = last else {
+                        chosen = Some(Step::new(token, candidate.length()));
+                        break;
                     };
-                    at -= back.length();
-                    last = self.found.last().map(|step| step.token()).or(before);
-                    shorter_than = back.length();
+                    if !vocabulary.starts_with(token, culprit) {
+                        match meet(vocabulary, last, Right { token, byte: first_byte(rest) }) {
+                            Met::Stay => {
+                                chosen = Some(Step::new(token, candidate.length()));
+                                break;
+                            }
+                            Met::Merge { after } => culprit = after,
+                        }
+                    }
+                }
+                if next + 1 == hint {
+                    // The hint was wrong here, so everything is tried.
+                    (next, hint) = (count, 0);
                 }
             }
+            let Some(step) = chosen else {
+                if at < 64 {
+                    dead |= 1 << at;
+                } else if let Some(bits) = self.dead.get_mut((at >> 6) - 1) {
+                    *bits |= 1 << (at & 63);
+                }
+                if !troubled {
+                    self.trouble();
+                }
+                (troubled, back) = (true, true);
+                // There always is a sequence. Only a damaged table leads back to the start; then a byte counts as a token.
+                let Some(before_last) = usize::checked_sub(tokens, 1) else {
+                    (tokens, at, last) = (1, 1, None);
+                    continue;
+                };
+                tokens = before_last;
+                at -= self.found.get(tokens).map_or(at, |step| step.length());
+                let byte = last_byte(piece.get(..at).unwrap_or_default());
+                let step = tokens.checked_sub(1).and_then(|last| self.found.get(last));
+                last = step.map(|step| Left { token: step.token(), byte }).or(before);
+                continue;
+            };
+            if back {
+                self.take_hint(last, longest, next);
+                back = false;
+            }
+            if kept.is_none() && count >= LONG_LIST {
+                if let Some(listed) = self.listed.get_mut(slot) {
+                    *listed = (at, count);
+                }
+                slot = (slot + 1) % LISTS;
+                // What the next list is written over is not kept any more.
+                if let Some(listed) = self.listed.get_mut(slot) {
+                    *listed = (0, 0);
+                }
+            }
+            if let Some(found) = self.found.get_mut(tokens) {
+                *found = step;
+            }
+            tokens += 1;
+            at += step.length();
+            last = Some(Left { token: step.token(), byte: last_byte(rest.get(..step.length()).unwrap_or_default()) });
         }
+        self.listed = [(0, 0); LISTS];
+        tokens
     }
 
-    /// The longest token at the beginning of `rest` that can follow the token `last` and leads to a position that is not dead.
+    /// Lists the tokens that `rest` starts with. Returns how many there are.
     #[inline(always)]
-    fn lead_on(
-        &mut self,
-        vocabulary: &Vocabulary,
-        rest: &[u8],
-        at: usize,
-        last: Option<Token>,
-        shorter_than: usize,
-    ) -> Option<Step> {
-        self.here.clear();
-        let mut unit = vocabulary.root();
-        let mut longest = None;
-        for (offset, byte) in rest.iter().enumerate().take(shorter_than - 1) {
+    fn list(&mut self, vocabulary: &Vocabulary, rest: &[u8], list: usize) -> usize {
+        let Some((first, rest)) = rest.split_first() else { return 0 };
+        let Some(candidates) = self.lists.get_mut(list * LIST..).and_then(<[Step]>::first_chunk_mut::<LIST>) else {
+            return 0;
+        };
+        let mut unit = vocabulary.first_step(*first);
+        candidates[0] = Step::new(unit.place, 1);
+        let mut count = 1;
+        let mut length = 1;
+        for byte in rest {
             let Some(next) = vocabulary.step(unit, *byte) else { break };
             unit = next;
-            if unit.ends_token()
-                && let Some(shorter) = longest.replace(Step::new(unit.place, offset + 1))
-            {
-                self.here.push(shorter);
-            }
-        }
-        let first_byte = rest.first().copied().unwrap_or_default();
-        while let Some(candidate) = longest {
-            if !self.dead.has(at + candidate.length()) {
-                let token = vocabulary.token_at(candidate.token());
-                if last.is_none_or(|last| remembered(&mut self.memo, vocabulary, last, token, first_byte)) {
-                    return Some(Step::new(token, candidate.length()));
+            length += 1;
+            if unit.ends_token() {
+                #[expect(clippy::indexing_slicing, reason = "an index below 256 of 256 entries")]
+                {
+                    candidates[count & TOKEN_BYTES_MAX] = Step::new(unit.place, length);
                 }
+                count += 1;
             }
-            longest = self.here.pop();
         }
-        None
+        count
+    }
+
+    #[inline(always)]
+    fn candidate(&self, list: usize, index: usize) -> Step {
+        self.lists.get(list * LIST + (index & TOKEN_BYTES_MAX)).copied().unwrap_or(Step(1 << Step::LENGTH_SHIFT))
+    }
+
+    #[inline(always)]
+    fn is_dead(&self, first: u64, position: usize) -> bool {
+        let bits = if position < 64 { first } else { self.dead.get((position >> 6) - 1).copied().unwrap_or_default() };
+        (bits >> (position & 63)) & 1 != 0
+    }
+
+    #[cold]
+    fn trouble(&mut self) {
+        if self.hints.is_empty() {
+            self.hints.resize(1 << HINT_BITS, Hint::default());
+        }
+    }
+
+    /// One more than the index of the candidate to try first; 0 if there is no hint.
+    fn hint(&self, last: Option<Left>, longest: Step) -> usize {
+        let left = last.map_or(Token::MAX, |last| last.token);
+        let hint =
+            self.hints.get(hint_index(left, longest.0)).filter(|hint| hint.left == left && hint.longest == longest.0);
+        hint.map_or(0, |hint| hint.index as usize + 1)
+    }
+
+    fn take_hint(&mut self, last: Option<Left>, longest: Step, index: usize) {
+        let left = last.map_or(Token::MAX, |last| last.token);
+        if let Some(hint) = self.hints.get_mut(hint_index(left, longest.0)) {
+            *hint = Hint { left, longest: longest.0, index: index as u32 };
+        }
     }
 }
 
-/// As [`compatible`], asked before or not.
-#[inline(always)]
-fn remembered(
-    memo: &mut Option<Box<[u64; 1 << MEMO_BITS]>>,
-    vocabulary: &Vocabulary,
-    left: Token,
-    right: Token,
-    first_byte: u8,
-) -> bool {
-    let key = pair_key(left, right);
-    let memo = memo.get_or_insert_with(|| Box::new([0; 1 << MEMO_BITS]));
-    let Some(entry) = memo.get_mut((mix(key) >> 8) as usize & ((1 << MEMO_BITS) - 1)) else { return false };
-    if *entry >> 1 == key + 1 {
-        return *entry & 1 != 0;
-    }
-    let answer = compatible(vocabulary, left, right, first_byte);
-    *entry = (key + 1) << 1 | u64::from(answer);
-    answer
+fn hint_index(left: Token, longest: u32) -> usize {
+    (left.wrapping_mul(31) ^ longest.wrapping_mul(0x9e37_79b1) >> (32 - HINT_BITS)) as usize & ((1 << HINT_BITS) - 1)
 }
 
-/// Whether merging leaves of the bytes of `left` and `right` just these two. `first_byte` is the first byte of `right`.
-///
-/// Undoes the merges of both in reverse order. At each point the two tokens that met at the border are known, and so whether they would
+/// What becomes of two tokens that meet at a border.
+enum Met {
+    /// Merging leaves of their bytes just these two.
+    Stay,
+    /// Parts of them would have merged across the border: when of the right one, `after` had just been taken apart. If it was none, the
+    /// right one itself would.
+    ///
+    /// What happens below `after` is the same for every token that starts with it by merging: none of these can follow the same token.
+    Merge { after: Option<Token> },
+}
+
+/// Whether merging leaves of the bytes of two tokens just these two.
+fn compatible(vocabulary: &Vocabulary, left: Left, right: Right) -> bool {
+    matches!(meet(vocabulary, left, right), Met::Stay)
+}
+
+/// Undoes the merges of both in reverse order. At each point the two tokens that meet at the border are known, and so whether they would
 /// have merged with each other before what really happened next.
-fn compatible(vocabulary: &Vocabulary, mut left: Token, mut right: Token, first_byte: u8) -> bool {
-    let kind = follower::kind(first_byte);
+fn meet(vocabulary: &Vocabulary, left: Left, right: Right) -> Met {
+    let (first, last) = (border::first(right.byte), border::last(left.byte));
+    let (mut left, mut right) = (left.token, right.token);
+    let (mut of_left, mut of_right) = (vocabulary.split(left), vocabulary.split(right));
     let mut limit = Token::MAX;
+    let mut after = None;
     // Each round goes from a token to a part of it, so that the lengths of the two bound the rounds.
     for _ in 0..2 * TOKEN_BYTES_MAX {
-        if vocabulary.merged(left, right).is_some_and(|merged| merged < limit) {
-            return false;
+        if !of_left.has(first) || !of_right.has(last) {
+            return Met::Stay;
         }
-        // The token that was made last is taken apart first; when that is a byte already, the other one.
-        let whole = (left, right);
-        if left > right {
-            limit = left;
-            let split = vocabulary.split(left);
-            left = split.right();
-            if left == whole.0 {
-                limit = right + 1;
-                right = vocabulary.split(right).left();
-            } else if !split.right_merges_with(kind) {
-                return true;
+        if vocabulary.merged(left, right).is_some_and(|merged| merged < limit) {
+            return Met::Merge { after };
+        }
+        // The token that was made last is taken apart first; if that is a byte already, the other one.
+        let (end, beginning) = (vocabulary.right_of(left, of_left), of_right.left());
+        if (left > right && end != left) || beginning == right {
+            if end == left {
+                return Met::Stay;
             }
+            limit = left;
+            left = end;
+            of_left = vocabulary.split(left);
         } else {
             limit = right + 1;
-            right = vocabulary.split(right).left();
-            if right == whole.1 {
-                limit = left;
-                let split = vocabulary.split(left);
-                left = split.right();
-                if left != whole.0 && !split.right_merges_with(kind) {
-                    return true;
-                }
-            }
-        }
-        if whole == (left, right) {
-            return true;
+            after = Some(right);
+            right = beginning;
+            of_right = vocabulary.split(right);
         }
     }
-    true
+    Met::Stay
+}
+
+#[inline(always)]
+fn first_byte(bytes: &[u8]) -> u8 {
+    bytes.first().copied().unwrap_or_default()
+}
+
+#[inline(always)]
+fn last_byte(bytes: &[u8]) -> u8 {
+    bytes.last().copied().unwrap_or_default()
 }

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use penstock_token_tables::layout::{
-    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BITS, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket,
-    filter_bit, mix, mix_bytes, pair_key, slot, unit,
+    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket, filter_bit, mix,
+    mix_bytes, pair_key, slot, unit,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
@@ -22,9 +22,13 @@ pub struct Vocabulary {
     long: Perfect<4>,
     long_bytes: &'static [u8],
     trie_units: &'static [[u8; 4]],
+    /// The base of the first unit.
+    first_base: u32,
     trie_tokens: &'static [[u8; 2]],
-    splits: &'static [[u8; 5]],
+    splits: &'static [[u8; 4]],
+    split_rights: &'static [[u8; 2]],
     filter: &'static [u8],
+    filter_shift: u32,
     pairs: Perfect<4>,
 }
 
@@ -86,7 +90,8 @@ impl Vocabulary {
         if !body.is_empty() {
             return Err(Malformed::WrongLength);
         }
-        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, filter, p_disp, p] = sections;
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, split_rights, filter, p_disp, p] =
+            sections;
         Ok(Self {
             pattern,
             longest,
@@ -96,9 +101,12 @@ impl Vocabulary {
             long: Perfect::new(l_disp, l),
             long_bytes,
             trie_units: units.as_chunks().0,
+            first_base: word(units.as_chunks().0, 0) >> unit::BASE_SHIFT,
             trie_tokens: trie_tokens.as_chunks().0,
             splits: splits.as_chunks().0,
+            split_rights: split_rights.as_chunks().0,
             filter,
+            filter_shift: 32_u32.saturating_sub(filter.len().trailing_zeros()) & 31,
             pairs: Perfect::new(p_disp, p),
         })
     }
@@ -138,6 +146,13 @@ impl Vocabulary {
         (bits & unit::LABEL_MASK == u32::from(byte) | unit::USED).then_some(Unit { bits, place })
     }
 
+    /// The unit after the first byte of a token: there always is one, because every byte is a token.
+    #[inline(always)]
+    pub(crate) fn first_step(&self, byte: u8) -> Unit {
+        let place = self.first_base ^ u32::from(byte);
+        Unit { bits: self.trie_units.get(place as usize).map_or(0, |unit| u32::from_le_bytes(*unit)), place }
+    }
+
     /// Where every walk through the trie starts.
     #[inline(always)]
     pub(crate) fn root(&self) -> Unit {
@@ -155,43 +170,64 @@ impl Vocabulary {
     /// What `token` is made of.
     #[inline(always)]
     pub(crate) fn split(&self, token: Token) -> Split {
-        let [a, b, c, d, e] = self.splits.get(token as usize).copied().unwrap_or_default();
-        Split(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
+        Split(self.splits.get(token as usize).map_or(0, |split| u32::from_le_bytes(*split)))
+    }
+
+    /// The right part of `token`, whose split this is.
+    #[inline(always)]
+    pub(crate) fn right_of(&self, token: Token, split: Split) -> Token {
+        let low = self.split_rights.get(token as usize).map_or(0, |right| u16::from_le_bytes(*right));
+        u32::from(low) | (split.0 >> 2) & (3 << 16)
+    }
+
+    /// Whether `token` is `part` or came about from it by merging things to its right.
+    #[inline(always)]
+    pub(crate) fn starts_with(&self, mut token: Token, part: Option<Token>) -> bool {
+        let Some(part) = part else { return false };
+        // Parts have lower numbers than what they are parts of.
+        while token > part {
+            let left = self.split(token).left();
+            if left >= token {
+                return false;
+            }
+            token = left;
+        }
+        token == part
     }
 
     /// What `left` and `right` merge into.
     #[inline(always)]
     pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
-        let mixed = mix(pair_key(left, right));
-        let (byte, bit) = filter_bit(mixed, self.filter.len());
+        let (byte, bit) = filter_bit(left, right, self.filter_shift);
         if self.filter.get(byte).is_none_or(|bits| (bits >> bit) & 1 == 0) {
             return None;
         }
+        self.merged_surely(left, right)
+    }
+
+    #[inline(never)]
+    fn merged_surely(&self, left: Token, right: Token) -> Option<Token> {
+        let mixed = mix(pair_key(left, right));
         let token = self.pairs.probe(mixed).map_or(u32::MAX, u32::from_le_bytes);
         let split = self.split(token);
-        (split.left() == left && split.right() == right).then_some(token)
+        (split.left() == left && self.right_of(token, split) == right).then_some(token)
     }
 }
 
-/// The two tokens that a token is made of; itself twice for a byte.
+/// The two tokens that a token is made of, itself twice for a byte; and what it can merge with.
 #[derive(Clone, Copy)]
-pub(crate) struct Split(u64);
+pub(crate) struct Split(u32);
 
 impl Split {
     #[inline(always)]
     pub(crate) fn left(self) -> Token {
-        self.0 as u32 & TOKEN_MASK
+        self.0 & TOKEN_MASK
     }
 
+    /// Whether any of these [`border`](penstock_token_tables::layout::border) bits is set.
     #[inline(always)]
-    pub(crate) fn right(self) -> Token {
-        (self.0 >> TOKEN_BITS) as u32 & TOKEN_MASK
-    }
-
-    /// Whether the right part, or what is at its right end, merges with anything that starts with a byte of this [`follower`] kind.
-    #[inline(always)]
-    pub(crate) fn right_merges_with(self, kind: u64) -> bool {
-        (self.0 >> (2 * TOKEN_BITS)) & kind != 0
+    pub(crate) fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
     }
 }
 

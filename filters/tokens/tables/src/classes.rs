@@ -26,8 +26,13 @@ pub mod class {
 /// Characters per block.
 pub const BLOCK: usize = 64;
 
-/// The class of every character in two levels: the number of a block for each 64 characters, then the blocks. The first
-/// `0x110000 / 64` pairs of bytes are the block numbers (`u16`, little-endian).
+/// What stands for a class where a first byte does not tell it.
+pub const MIXED: u8 = 15;
+
+/// The class of every character, in three parts.
+///
+/// 256 bytes tell for a first byte the class of the characters that start with it in the low four bits, or [`MIXED`], and their
+/// length in the high four. Then follow the number of a block for each 64 characters (`u16`, little-endian), and the blocks.
 ///
 /// # Errors
 /// When `regex-syntax` does not know a class by this name.
@@ -51,7 +56,7 @@ pub fn table() -> Result<Vec<u8>, String> {
         }
     }
     let mut blocks: Vec<&[u8]> = Vec::new();
-    let mut table = Vec::new();
+    let mut table: Vec<u8> = (0..=u8::MAX).map(|first| first_byte(first, &classes)).collect();
     for block in classes.chunks(BLOCK) {
         let number = blocks.iter().position(|known| *known == block).unwrap_or_else(|| {
             blocks.push(block);
@@ -61,4 +66,22 @@ pub fn table() -> Result<Vec<u8>, String> {
     }
     table.extend(blocks.concat());
     Ok(table)
+}
+
+fn first_byte(first: u8, classes: &[u8]) -> u8 {
+    let first = usize::from(first);
+    // Encodings that are longer than necessary, and characters beyond the last one, do not occur.
+    let (length, range) = match first {
+        0..0x80 => (1, first..first + 1),
+        0x80..0xe0 => (2, (first & 0x1f) << 6..((first & 0x1f) + 1) << 6),
+        0xe0 => (3, 0x800..0x1000),
+        0xe1..0xf0 => (3, (first & 0xf) << 12..((first & 0xf) + 1) << 12),
+        0xf0 => (4, 0x1_0000..0x4_0000),
+        _ => (4, (first & 7).min(4) << 18..(((first & 7) + 1) << 18).min(classes.len())),
+    };
+    let class = match classes.get(range) {
+        Some([class, rest @ ..]) if rest.iter().all(|other| other == class) => *class,
+        _ => MIXED,
+    };
+    class | length << 4
 }

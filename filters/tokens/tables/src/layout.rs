@@ -42,9 +42,12 @@ pub enum Section {
     TrieUnits,
     /// The low 16 bits of the number of the token that ends at a unit.
     TrieTokens,
-    /// How each token comes about: 5 bytes with the left part in the low 18 bits, the right part in the next 18, and above that
-    /// the [`follower`] bits of the right part. A token of one byte consists of itself.
+    /// How each token comes about: `u32` with the left part in the low 18 bits, the two high bits of the right part in the next
+    /// 2, and the token's [`border`] bits: in the next 6 those of its end, in the highest 6 those of its beginning. A token of one byte
+    /// consists of itself.
     Splits,
+    /// The low 16 bits of the right part.
+    SplitRights,
     /// A bit for each pair that merges, at [`filter_bit`]: most pairs do not, and most of these are seen not to here.
     PairFilter,
     /// Displacements of the pairs that merge.
@@ -55,7 +58,7 @@ pub enum Section {
 
 impl Section {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 }
 
 /// How a text is cut into pieces before the merging, as the bits of a word in the header.
@@ -115,38 +118,62 @@ pub mod unit {
     pub const BASES: u32 = 1 << 20;
 }
 
-/// Four kinds of bytes that a text can go on with, as a bit each.
+/// What can merge across a border between tokens, by the byte on the other side.
 ///
-/// The bits of a token say of which kinds the first byte is of those tokens that it, or what is at its right end, merges with on the
-/// right. Where a text goes on with another kind, nothing merges across the border.
-pub mod follower {
-    /// No byte at all.
-    pub const NONE: u64 = 0;
-    /// ASCII letters.
-    pub const LETTER: u64 = 1;
-    /// The rest of ASCII.
-    pub const ASCII: u64 = 2;
-    /// UTF-8's continuation bytes.
-    pub const CONTINUATION: u64 = 4;
-    /// UTF-8's first bytes.
-    pub const LEAD: u64 = 8;
+/// Undoing the merges to the left of a border leads from a token to what it ends with; the *end bits* of a token say with which
+/// first bytes tokens start that it, or anything that it ends with, merges with. If the text goes on with another byte, nothing merges
+/// across the border any more. The *beginning bits* are the same for the other side. Bytes are told apart as one of six kinds.
+pub mod border {
+    /// How many kinds there are.
+    pub const BITS: u32 = 6;
 
-    /// The kind of a byte.
-    #[inline]
-    pub const fn kind(byte: u8) -> u64 {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
-            0..0x80 => ASCII,
-            0x80..0xc0 => CONTINUATION,
-            _ => LEAD,
+    /// Where the end's bits start in a split.
+    pub const END_SHIFT: u32 = 20;
+    /// Where the beginning's bits start.
+    pub const BEGINNING_SHIFT: u32 = END_SHIFT + BITS;
+
+    /// The kind, as an end's bit, of the first byte after a border.
+    #[inline(always)]
+    pub fn first(byte: u8) -> u32 {
+        u32::from(FIRST[usize::from(byte)]) << END_SHIFT
+    }
+
+    /// The kind, as a beginning's bit, of the last byte before a border.
+    #[inline(always)]
+    pub fn last(byte: u8) -> u32 {
+        u32::from(LAST[usize::from(byte)]) << BEGINNING_SHIFT
+    }
+
+    static FIRST: [u8; 256] = kinds(false);
+    static LAST: [u8; 256] = kinds(true);
+
+    const fn kinds(last: bool) -> [u8; 256] {
+        let mut kinds = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            kinds[byte] = match byte as u8 {
+                b'a'..=b'z' | b'A'..=b'Z' => 1,
+                b' ' if !last => 2,
+                0..0x80 => 4,
+                0x80..0x90 if last => 2,
+                0x80..0xa0 if last => 8,
+                0xa0..0xb0 if last => 16,
+                _ if last => 32,
+                0x80..0xc0 => 8,
+                0xc0..0xe0 => 16,
+                _ => 32,
+            };
+            byte += 1;
         }
+        kinds
     }
 }
 
-/// Which bit of a filter of so many bytes, a power of two, stands for a mixed key: the byte, and the bit in it.
+/// Where a pair's bit is in a filter of `2^(32 - shift)` bytes: the byte, and the bit in it.
 #[inline]
-pub const fn filter_bit(h: u64, bytes: usize) -> (usize, u32) {
-    ((h >> 3) as usize & bytes.wrapping_sub(1), (h & 7) as u32)
+pub const fn filter_bit(left: u32, right: u32, shift: u32) -> (usize, u32) {
+    let h = left.wrapping_mul(0x9e37_79b1) ^ right.wrapping_mul(0x85eb_ca6b);
+    ((h >> shift) as usize, h & 7)
 }
 
 /// Mixes a key of at most 8 bytes.

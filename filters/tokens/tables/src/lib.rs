@@ -27,7 +27,7 @@ mod table;
 mod trie;
 
 #[cfg(feature = "generate")]
-pub use classes::{BLOCK, class, table as class_table};
+pub use classes::table as class_table;
 #[cfg(feature = "generate")]
 pub use source::Vocabulary;
 #[cfg(feature = "generate")]

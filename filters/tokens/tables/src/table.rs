@@ -1,6 +1,6 @@
 //! Putting a table together.
 
-use crate::layout::{self, HEADER_BYTES, MAGIC, Section, TOKEN_BITS, VERSION};
+use crate::layout::{self, HEADER_BYTES, MAGIC, Section, TOKEN_BITS, VERSION, border};
 use crate::merges::{self, Merges};
 use crate::perfect::{self, Perfect};
 use crate::source::Vocabulary;
@@ -83,34 +83,22 @@ fn write_trie(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Resul
 }
 
 fn write_merges(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
-    let followers = followers(tokens, merges);
-    let splits = merges.splits.iter().map(|split| split.unwrap_or_default());
-    writer.section(
-        Section::Splits,
-        splits.flat_map(|(left, right)| {
-            let entry =
-                u64::from(left) | u64::from(right) << TOKEN_BITS | followers[right as usize] << (2 * TOKEN_BITS);
-            entry.to_le_bytes().into_iter().take(5)
-        }),
-    );
-    let (numbers, keys): (Vec<u32>, Vec<u64>) = merges
-        .splits
-        .iter()
-        .enumerate()
-        .filter_map(|(number, split)| {
-            let number = number as u32;
-            split
-                .filter(|(left, _)| *left != number)
-                .map(|(left, right)| (number, layout::mix(layout::pair_key(left, right))))
-        })
-        .unzip();
-    // At 8 to 16 bits a pair, more than nine of ten pairs that do not merge are told at once.
-    let mut filter = vec![0u8; keys.len().max(1).next_power_of_two()];
-    for key in &keys {
-        let (byte, bit) = layout::filter_bit(*key, filter.len());
+    let borders = borders(tokens, merges);
+    let splits: Vec<(u32, u32)> = merges.splits.iter().map(|split| split.unwrap_or_default()).collect();
+    let entries = splits.iter().zip(borders).map(|((left, right), bits)| left | (right >> 16) << TOKEN_BITS | bits);
+    writer.section(Section::Splits, entries.flat_map(u32::to_le_bytes));
+    writer.section(Section::SplitRights, splits.iter().flat_map(|(_, right)| (*right as u16).to_le_bytes()));
+    let pairs: Vec<(u32, u32, u32)> = made(merges).collect();
+    // At 8 to 16 bits a pair, about nine of ten pairs that do not merge are told at once.
+    let bytes = pairs.len().max(2).next_power_of_two();
+    let mut filter = vec![0u8; bytes];
+    for (_, left, right) in &pairs {
+        let (byte, bit) = layout::filter_bit(*left, *right, 32 - bytes.trailing_zeros());
         filter[byte] |= 1 << bit;
     }
     writer.section(Section::PairFilter, filter);
+    let numbers: Vec<u32> = pairs.iter().map(|(number, ..)| *number).collect();
+    let keys: Vec<u64> = pairs.iter().map(|(_, left, right)| layout::mix(layout::pair_key(*left, *right))).collect();
     let perfect = perfect::place(&keys)?;
     writer.displacements(Section::PairDisplacements, &perfect);
     let slots = filled(&perfect, &numbers, u32::MAX);
@@ -118,21 +106,26 @@ fn write_merges(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Res
     Ok(())
 }
 
-/// The [`layout::follower`] bits of each token.
-fn followers(tokens: &[Vec<u8>], merges: &Merges) -> Vec<u64> {
-    let mut bits = vec![layout::follower::NONE; tokens.len()];
-    for (number, split) in merges.splits.iter().enumerate() {
-        if let Some((left, right)) = split
-            && *left as usize != number
-        {
-            bits[*left as usize] |= layout::follower::kind(tokens[*right as usize][0]);
-        }
+/// The tokens that merging makes, each with its two parts.
+fn made(merges: &Merges) -> impl Iterator<Item = (u32, u32, u32)> {
+    merges.splits.iter().enumerate().filter_map(|(number, split)| {
+        let number = number as u32;
+        split.filter(|(left, _)| *left != number).map(|(left, right)| (number, left, right))
+    })
+}
+
+/// The [`border`] bits of each token.
+fn borders(tokens: &[Vec<u8>], merges: &Merges) -> Vec<u32> {
+    let ends: u32 = ((1 << border::BITS) - 1) << border::END_SHIFT;
+    let beginnings = ends << border::BITS;
+    let mut bits = vec![0; tokens.len()];
+    for (_, left, right) in made(merges) {
+        bits[left as usize] |= tokens[right as usize].first().map_or(0, |byte| border::first(*byte));
+        bits[right as usize] |= tokens[left as usize].last().map_or(0, |byte| border::last(*byte));
     }
     // Parts come before what is made of them.
-    for (number, split) in merges.splits.iter().enumerate() {
-        if let Some((_, right)) = split {
-            bits[number] |= bits[*right as usize];
-        }
+    for (number, left, right) in made(merges) {
+        bits[number as usize] |= bits[right as usize] & ends | bits[left as usize] & beginnings;
     }
     bits
 }
