@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use penstock_token_tables::layout::Pattern;
 
 use crate::block::Starts;
-use crate::merge::Merger;
+use crate::merge;
 use crate::pieces::piece;
 use crate::vocabulary::{Vocabulary, medium_key, mix_medium, mix_short, short_key};
 
@@ -16,14 +16,13 @@ const CACHE_BITS: u32 = 7;
 /// Counts pieces with a vocabulary, and remembers what it has learnt on the way.
 pub(crate) struct Core {
     pub(crate) vocabulary: &'static Vocabulary,
-    pub(crate) merger: Merger,
     /// Pieces of up to 15 bytes that are no token: the bytes, in the top byte the length below the number of tokens.
     cache: Option<Box<[u128; 1 << CACHE_BITS]>>,
 }
 
 impl Core {
     pub(crate) fn new(vocabulary: &'static Vocabulary) -> Self {
-        Self { vocabulary, merger: Merger::default(), cache: None }
+        Self { vocabulary, cache: None }
     }
 
     /// Counts the pieces of `text` until it ends or there are more than `most` tokens. Returns the tokens and the bytes that were
@@ -102,7 +101,7 @@ impl Core {
         if known & ((1 << COUNT_SHIFT) - 1) == key {
             return (known >> COUNT_SHIFT) as u64;
         }
-        let tokens = self.merger.count(self.vocabulary, text.get(at..end).unwrap_or_default());
+        let tokens = merge::count(self.vocabulary, text.get(at..end).unwrap_or_default());
         if let Some(entry) = cache.get_mut(index) {
             *entry = key | u128::from(tokens) << COUNT_SHIFT;
         }
@@ -110,7 +109,7 @@ impl Core {
     }
 
     fn long_piece(&mut self, piece: &[u8]) -> u64 {
-        if self.vocabulary.has_long(piece) { 1 } else { self.merger.count(self.vocabulary, piece) }
+        if self.vocabulary.has_long(piece) { 1 } else { merge::count(self.vocabulary, piece) }
     }
 }
 

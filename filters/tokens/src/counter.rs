@@ -6,13 +6,12 @@ use alloc::vec::Vec;
 use crate::Encoding;
 use crate::core::Core;
 use crate::long::{Ended, Long};
-use crate::merge::WINDOW;
 use crate::vocabulary::Vocabulary;
 
 /// Text is collected to this many bytes before it is counted.
 const BATCH: usize = 4096;
 /// What is undecided is one piece when it has grown to this, and is treated as a long one.
-const HELD_MAX: usize = WINDOW;
+const HELD_MAX: usize = 1 << 14;
 /// What a text is taken to cost when nothing of it has been counted.
 const BYTES_PER_TOKEN: u64 = 4;
 

@@ -3,14 +3,14 @@
 //! While such a piece comes in, it is not known where it will end. But it can end in two places only: after all of the run that it
 //! consists of, or at the last *anchor* in it: the last line end in white space, the last character that is both upper and lower case
 //! among upper case. So two counts are kept: of the whole run, and of what comes after the last anchor taken by itself, with the
-//! count of the whole up to there. Of both only the end is held that [`Merger::settled`](crate::merge::Merger::settled) leaves open.
+//! count of the whole up to there. Of both only the end is held that [`merge::settle`] leaves open.
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
 
 use penstock_token_tables::layout::Pattern;
 
 use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, char_at};
 use crate::core::Core;
-use crate::merge::Left;
+use crate::merge;
 use crate::pieces::contraction;
 
 /// What kind of piece it is, as far as it has been seen.
@@ -34,7 +34,6 @@ enum Run {
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     tokens: u64,
-    last: Option<Left>,
     at: usize,
 }
 
@@ -167,13 +166,11 @@ impl Long {
 
 /// The tokens of a piece that ends at `end`.
 fn count(core: &mut Core, held: &[u8], part: Part, end: usize) -> u64 {
-    part.tokens + core.merger.count_after(core.vocabulary, held.get(part.at..end).unwrap_or_default(), part.last)
+    part.tokens + merge::count(core.vocabulary, held.get(part.at..end).unwrap_or_default())
 }
 
 /// Settles what can be of a piece that goes on at least to `end`.
 fn settle(core: &mut Core, held: &[u8], part: &mut Part, end: usize) {
-    let settled = core.merger.settled(core.vocabulary, held.get(part.at..end).unwrap_or_default(), part.last);
-    if settled.bytes > 0 {
-        *part = Part { tokens: part.tokens + settled.tokens, last: settled.last, at: part.at + settled.bytes };
-    }
+    let settled = merge::settle(core.vocabulary, held.get(part.at..end).unwrap_or_default());
+    *part = Part { tokens: part.tokens + settled.tokens, at: part.at + settled.bytes };
 }

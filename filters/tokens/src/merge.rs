@@ -1,420 +1,282 @@
 //! How many tokens merging leaves of a piece that is no token itself.
 //!
-//! Merging is never done. What is used instead (van Antwerpen and Neubeck, "So many tokens, so little time", GitHub, 2024):
+//! Byte-pair encoding by its definition: of all neighbours that merge, those of the lowest rank do, the leftmost first. Each pair of
+//! neighbours has its *order*, the rank with the position below it, so that the pair that is next is the one with the least. The orders
+//! lie in rows of 16 with the least of each row above them, these again in rows of 16, so that a merge costs the same few steps
+//! wherever it happens; what a byte costs is bounded, whatever the bytes are.
 //!
-//! * A sequence of tokens is what merging leaves of their bytes exactly if each two neighbours are what it leaves of theirs
-//!   ([`Merger::compatible`]). For a merge across a border depends only on the tokens that meet there.
-//! * So a beginning of the sequence is the sequence of that beginning of the bytes. Each position has one: if a token was found not to
-//!   lead on from a position reached, that position need never be tried again.
-//!
-//! The search therefore takes the longest token that is compatible with the one before, goes back where there is none, and visits no
-//! position twice. Pieces of any length are searched in windows: [`Merger::settled`].
-#![allow(clippy::arithmetic_side_effects, reason = "positions in a piece, and numbers of tokens in it")]
+//! Of a long piece a window is merged at a time, as if nothing followed. What does follow can change the merging, but not far before
+//! the window's end: the first merge that differs takes in the last part; the next one its left neighbour, and only later, with a higher
+//! rank; and so on. So a vocabulary has a *reach*, the length of the longest chain of tokens in which such merges can follow each other
+//! (719 bytes in `o200k`, 566 in `cl100k`), and what a window says before that is final. And as no merge crosses a border that is left
+//! when all are done, the rest of the piece can be merged by itself.
+#![allow(clippy::arithmetic_side_effects, reason = "positions in a window, and numbers of tokens in it")]
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
-use penstock_token_tables::layout::{TOKEN_BYTES_MAX, border};
+use crate::vocabulary::{Starts, Token, Vocabulary};
 
-use crate::vocabulary::{Token, Vocabulary};
+/// Parts of a window.
+const WINDOW: usize = 4096;
+/// Orders of a row.
+const ROW: usize = 16;
 
-/// Bytes that are searched at once. It bounds the memory, and is long enough for [`Merger::settled`] not to matter.
-pub(crate) const WINDOW: usize = 1 << 15;
+/// Bits of a position in an order, below the 18 of the rank.
+const POSITION_BITS: u32 = 12;
+const POSITION_MASK: u32 = (1 << POSITION_BITS) - 1;
+const _: () = assert!(WINDOW <= 1 << POSITION_BITS, "every position of a window fits into an order");
+/// The order of two that do not merge.
+const NEVER: u32 = u32::MAX;
 
-/// How many hints are kept, as a power of two.
-const HINT_BITS: u32 = 6;
-/// How many lists of candidates are kept, and how long one can be.
-const LISTS: usize = 2;
-const LIST: usize = TOKEN_BYTES_MAX + 1;
-/// Lists of this length are worth keeping: making one takes as many steps as its longest token has bytes.
-const LONG_LIST: usize = 8;
-
-/// Room for the search, used again and again.
-#[derive(Default)]
-pub(crate) struct Merger {
-    /// The tokens so far.
-    found: Vec<Step>,
-    /// Positions after the first 64, as bits, from which nothing leads on.
-    dead: Vec<u64>,
-    /// Tokens that begin at a position, the shortest first, with their places in the trie.
-    lists: Vec<Step>,
-    /// Which position each list is of, and how long it is.
-    listed: [(usize, usize); LISTS],
-    /// What worked where the longest token did not.
-    hints: Vec<Hint>,
-    /// For each position of a window's end, the first and the last token of its sequence.
-    ends: Vec<Option<(Token, Left)>>,
-}
-
-/// A token in the low bits and its length above; for a token that is only looked up when it is needed, its place in the trie.
-#[derive(Clone, Copy)]
-struct Step(u32);
-
-impl Step {
-    const LENGTH_SHIFT: u32 = 24;
-
-    #[inline(always)]
-    fn new(token: Token, length: usize) -> Self {
-        Self(token | (length as u32) << Self::LENGTH_SHIFT)
+/// The number of tokens of a piece.
+pub(crate) fn count(vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
+    if piece.len() <= ROW {
+        return Parts::<ROW, 1, 1>::new().count(vocabulary, piece);
     }
-
-    #[inline(always)]
-    fn token(self) -> Token {
-        self.0 & ((1 << Self::LENGTH_SHIFT) - 1)
+    if piece.len() <= ROW * ROW {
+        return Parts::<256, ROW, 1>::new().count(vocabulary, piece);
     }
-
-    #[inline(always)]
-    fn length(self) -> usize {
-        (self.0 >> Self::LENGTH_SHIFT) as usize
+    let mut window = Window::boxed();
+    let mut rest = piece;
+    let mut tokens = 0;
+    loop {
+        let filled = window.fill(vocabulary, rest);
+        if filled.bytes == rest.len() {
+            return tokens + window.merge(vocabulary, filled.parts);
+        }
+        let settled = window.settle(vocabulary, rest, filled);
+        tokens += settled.tokens;
+        rest = rest.get(settled.bytes..).unwrap_or_default();
     }
 }
 
-/// After the token `left`, where the longest token was `longest` (as in [`Merger::lists`]), the one in the place `index` led on.
-///
-/// In runs of one character the longest token may lead nowhere again and again, which is only found out far ahead.
-#[derive(Clone, Copy, Default)]
-struct Hint {
-    left: Token,
-    longest: u32,
-    index: u32,
-}
-
-/// The token before a border, and its last byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
-    token: Token,
-    byte: u8,
-}
-
-/// The token after a border, and its first byte.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Right {
-    token: Token,
-    byte: u8,
-}
-
-/// The part of a piece that is final whatever follows, and the last token of it.
+/// What is final of the beginning of a piece.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settled {
     pub(crate) bytes: usize,
     pub(crate) tokens: u64,
-    pub(crate) last: Option<Left>,
 }
 
-impl Merger {
-    /// The number of tokens of a piece.
-    pub(crate) fn count(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
-        self.count_after(vocabulary, piece, None)
+/// Merges the beginning of a piece of which more follows, all but what that can change.
+pub(crate) fn settle(vocabulary: &Vocabulary, piece: &[u8]) -> Settled {
+    let mut window = Window::boxed();
+    let mut all = Settled::default();
+    while let Some(rest) = piece.get(all.bytes..).filter(|rest| rest.len() > 2 * vocabulary.reach) {
+        let filled = window.fill(vocabulary, rest);
+        let settled = window.settle(vocabulary, rest, filled);
+        all.bytes += settled.bytes;
+        all.tokens += settled.tokens;
+    }
+    all
+}
+
+type Window = Parts<WINDOW, { WINDOW / ROW }, { WINDOW / ROW / ROW }>;
+
+/// The parts of a window, by the position at which they start: at most `N`, in `R` rows, these in `S` rows.
+struct Parts<const N: usize, const R: usize, const S: usize> {
+    parts: [Part; N],
+    /// The order of each part and the next.
+    orders: [[u32; ROW]; R],
+    /// The least of each row.
+    rows: [[u32; ROW]; S],
+    /// The least of each row of these.
+    tops: [u32; ROW],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Part {
+    token: Token,
+    next: u16,
+    previous: u16,
+}
+
+/// How much of a piece a window holds.
+#[derive(Clone, Copy)]
+struct Filled {
+    parts: usize,
+    bytes: usize,
+}
+
+impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
+    fn new() -> Self {
+        Self { parts: [Part::default(); N], orders: [[NEVER; ROW]; R], rows: [[NEVER; ROW]; S], tops: [NEVER; ROW] }
     }
 
-    /// The number of tokens of the rest of a piece whose settled part ends with the token `before`.
-    pub(crate) fn count_after(&mut self, vocabulary: &Vocabulary, mut piece: &[u8], mut before: Option<Left>) -> u64 {
-        let mut tokens = 0;
-        let mut window = WINDOW;
-        while piece.len() > window {
-            let settled = self.settled(vocabulary, piece.get(..window).unwrap_or_default(), before);
-            if settled.bytes == 0 {
-                window *= 2;
-                continue;
+    fn boxed() -> Box<Self> {
+        Box::new(Self::new())
+    }
+
+    /// The tokens of a piece for which there is room.
+    fn count(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
+        let filled = self.fill(vocabulary, piece);
+        self.merge(vocabulary, filled.parts)
+    }
+
+    /// Takes as much from the beginning of `piece` as there is room for.
+    fn fill(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> Filled {
+        self.orders = [[NEVER; ROW]; R];
+        let mut filled = Filled { parts: 0, bytes: 0 };
+        let mut before = None;
+        for (token, length) in Starts::new(vocabulary, piece).take(N) {
+            let at = filled.parts;
+            *self.part(at) = Part { token, next: (at + 1) as u16, previous: at.wrapping_sub(1) as u16 };
+            if let Some(before) = before.replace(token) {
+                *self.order(at - 1) = order(vocabulary.merged(before, token), at - 1);
             }
-            tokens += settled.tokens;
-            before = settled.last;
-            piece = piece.get(settled.bytes..).unwrap_or_default();
-            window = WINDOW;
+            filled.parts += 1;
+            filled.bytes += length;
         }
-        tokens + self.search(vocabulary, piece, before) as u64
+        for row in 0..if R > 1 { R } else { 0 } {
+            self.lower(row);
+        }
+        for top in 0..if S > 1 { S } else { 0 } {
+            self.lower_top(top);
+        }
+        filled
     }
 
-    /// How much of the beginning of a piece is final, given a window of it that more follows.
-    ///
-    /// No token is longer than `longest`. So wherever the piece ends, one of the last `longest` positions of the window is a border
-    /// between tokens, and up to there the sequence is the one of that position. All of these sequences are looked at: if they all run
-    /// through one border, so does the sequence of the piece. To see it, they are worked out from that border on alone, and are the
-    /// right ones if each first token is compatible with the token before the border. If no border among some near the end serves,
-    /// nothing is settled, and the caller tries a longer window; with the vocabularies shipped this has not been seen.
-    pub(crate) fn settled(&mut self, vocabulary: &Vocabulary, window: &[u8], before: Option<Left>) -> Settled {
-        const ATTEMPTS: usize = 8;
-        let longest = vocabulary.longest;
-        let mut tokens = self.search(vocabulary, window, before);
-        let mut border = window.len();
-        let mut beyond = window.len().saturating_sub(2 * longest);
-        let mut attempts = 0;
-        while let Some(step) = tokens.checked_sub(1).and_then(|last| self.found.get(last)).copied() {
-            let (settled, tail) = window.split_at_checked(border).unwrap_or_default();
-            if border <= beyond {
-                let last = Left { token: step.token(), byte: last_byte(settled) };
-                if self.all_run_through(vocabulary, tail, last) {
-                    return Settled { bytes: border, tokens: tokens as u64, last: Some(last) };
-                }
-                attempts += 1;
-                if attempts == ATTEMPTS {
+    /// What is final of a window that `filled` describes, at the beginning of `piece`.
+    fn settle(&mut self, vocabulary: &Vocabulary, piece: &[u8], filled: Filled) -> Settled {
+        self.merge(vocabulary, filled.parts);
+        let most = filled.bytes.saturating_sub(vocabulary.reach);
+        let mut settled = Settled::default();
+        let (mut bytes, mut tokens, mut next) = (0, 0, 0);
+        for (at, (_, length)) in Starts::new(vocabulary, piece).take(filled.parts).enumerate() {
+            if at == next {
+                if bytes > most {
                     break;
                 }
-                beyond = border.saturating_sub(longest);
+                settled = Settled { bytes, tokens };
+                tokens += 1;
+                next = usize::from(self.part(at).next);
             }
-            border -= step.length();
+            bytes += length;
+        }
+        // Only a damaged table has a token as long as a window.
+        if settled.bytes > 0 { settled } else { Settled { bytes: filled.bytes, tokens: 1 } }
+    }
+
+    /// Merges until nothing merges any more. Returns how many tokens are left.
+    fn merge(&mut self, vocabulary: &Vocabulary, parts: usize) -> u64 {
+        let mut tokens = parts as u64;
+        loop {
+            let least = self.least();
+            if least == NEVER {
+                return tokens;
+            }
+            let (at, token) = ((least & POSITION_MASK) as usize, least >> POSITION_BITS);
+            let Part { next, previous, .. } = *self.part(at);
+            let (next, previous) = (usize::from(next), usize::from(previous));
+            let after = usize::from(self.part(next).next);
+            *self.part(at) = Part { token, next: after as u16, previous: previous as u16 };
+            *self.order(next) = NEVER;
+            *self.order(at) = if after < parts {
+                self.part(after).previous = at as u16;
+                order(vocabulary.merged(token, self.part(after).token), at)
+            } else {
+                NEVER
+            };
+            if at == 0 {
+                self.lowered(at, next, at);
+            } else {
+                *self.order(previous) = order(vocabulary.merged(self.part(previous).token, token), previous);
+                self.lowered(at, next, previous);
+            }
             tokens -= 1;
         }
-        Settled::default()
-    }
-
-    /// Whether the sequences of the last positions of `tail` can all follow the token `before`.
-    fn all_run_through(&mut self, vocabulary: &Vocabulary, tail: &[u8], before: Left) -> bool {
-        self.ends.clear();
-        self.ends.resize(tail.len() + 1, None);
-        for from in 0..tail.len() {
-            // Every position has a sequence by the time it is its turn: what leads to it began earlier.
-            let start = self.ends.get(from).copied().flatten();
-            if from > 0 && start.is_none() {
-                return false;
-            }
-            let rest = tail.get(from..).unwrap_or_default();
-            let first_byte = first_byte(rest);
-            let mut unit = vocabulary.root();
-            for (offset, byte) in rest.iter().enumerate() {
-                let Some(next) = vocabulary.step(unit, *byte) else { break };
-                unit = next;
-                let end = from + offset + 1;
-                if !unit.ends_token() || self.ends.get(end).is_none_or(Option::is_some) {
-                    continue;
-                }
-                let right = Right { token: vocabulary.token_at(unit.place), byte: first_byte };
-                let fits = start.is_none_or(|(_, left)| compatible(vocabulary, left, right));
-                if let Some(end) = self.ends.get_mut(end).filter(|_| fits) {
-                    let first = start.map_or(right.token, |(first, _)| first);
-                    *end = Some((first, Left { token: right.token, byte: *byte }));
-                }
-            }
-        }
-        let mut lately = None;
-        self.ends.iter().rev().take(vocabulary.longest).all(|end| {
-            let Some((first, _)) = end else { return false };
-            let first = Right { token: *first, byte: first_byte(tail) };
-            lately.replace(first) == Some(first) || compatible(vocabulary, before, first)
-        })
-    }
-
-    /// Finds the tokens of `piece`, which follow `before`. Returns how many there are; they are at the beginning of `found`.
-    fn search(&mut self, vocabulary: &Vocabulary, piece: &[u8], before: Option<Left>) -> usize {
-        // A token cannot be shorter than a byte.
-        if self.found.len() < piece.len() {
-            self.found.resize(piece.len(), Step(0));
-        }
-        if self.lists.is_empty() {
-            self.lists.resize(LISTS * LIST, Step(0));
-        }
-        if piece.len() >= 64 {
-            self.dead.clear();
-            self.dead.resize(piece.len() / 64, 0);
-        }
-        let mut dead = 0;
-        let (mut tokens, mut at, mut last) = (0, 0, before);
-        // The list to use next.
-        let mut slot = 0;
-        // Whether a token had to be taken back, ever and just now.
-        let (mut troubled, mut back) = (false, false);
-        while let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) {
-            let kept = if back { self.listed.iter().position(|(of, count)| *of == at && *count > 0) } else { None };
-            let (list, count) = match kept {
-                Some(list) => (list, self.listed.get(list).map_or(0, |(_, count)| *count)),
-                None => (slot, self.list(vocabulary, rest, slot)),
-            };
-            let longest = self.candidate(list, count.wrapping_sub(1));
-            let mut hint = if troubled && !back { self.hint(last, longest) } else { 0 };
-            let mut next = if hint > 0 { hint } else { count };
-            let mut chosen = None;
-            let mut culprit = None;
-            while next > 0 {
-                next -= 1;
-                let candidate = self.candidate(list, next);
-                if !self.is_dead(dead, at + candidate.length()) {
-                    let token = vocabulary.token_at(candidate.token());
-                    let Some(last) = last else {
-                        chosen = Some(Step::new(token, candidate.length()));
-                        break;
-                    };
-                    if !vocabulary.starts_with(token, culprit) {
-                        match meet(vocabulary, last, Right { token, byte: first_byte(rest) }) {
-                            Met::Stay => {
-                                chosen = Some(Step::new(token, candidate.length()));
-                                break;
-                            }
-                            Met::Merge { after } => culprit = after,
-                        }
-                    }
-                }
-                if next + 1 == hint {
-                    // The hint was wrong here, so everything is tried.
-                    (next, hint) = (count, 0);
-                }
-            }
-            let Some(step) = chosen else {
-                if at < 64 {
-                    dead |= 1 << at;
-                } else if let Some(bits) = self.dead.get_mut((at >> 6) - 1) {
-                    *bits |= 1 << (at & 63);
-                }
-                if !troubled {
-                    self.trouble();
-                }
-                (troubled, back) = (true, true);
-                // There always is a sequence. Only a damaged table leads back to the start; then a byte counts as a token.
-                let Some(before_last) = usize::checked_sub(tokens, 1) else {
-                    (tokens, at, last) = (1, 1, None);
-                    continue;
-                };
-                tokens = before_last;
-                at -= self.found.get(tokens).map_or(at, |step| step.length());
-                let byte = last_byte(piece.get(..at).unwrap_or_default());
-                let step = tokens.checked_sub(1).and_then(|last| self.found.get(last));
-                last = step.map(|step| Left { token: step.token(), byte }).or(before);
-                continue;
-            };
-            if back {
-                self.take_hint(last, longest, next);
-                back = false;
-            }
-            if kept.is_none() && count >= LONG_LIST {
-                if let Some(listed) = self.listed.get_mut(slot) {
-                    *listed = (at, count);
-                }
-                slot = (slot + 1) % LISTS;
-                // What the next list is written over is not kept any more.
-                if let Some(listed) = self.listed.get_mut(slot) {
-                    *listed = (0, 0);
-                }
-            }
-            if let Some(found) = self.found.get_mut(tokens) {
-                *found = step;
-            }
-            tokens += 1;
-            at += step.length();
-            last = Some(Left { token: step.token(), byte: last_byte(rest.get(..step.length()).unwrap_or_default()) });
-        }
-        self.listed = [(0, 0); LISTS];
-        tokens
-    }
-
-    /// Lists the tokens that `rest` starts with. Returns how many there are.
-    #[inline(always)]
-    fn list(&mut self, vocabulary: &Vocabulary, rest: &[u8], list: usize) -> usize {
-        let Some((first, rest)) = rest.split_first() else { return 0 };
-        let Some(candidates) = self.lists.get_mut(list * LIST..).and_then(<[Step]>::first_chunk_mut::<LIST>) else {
-            return 0;
-        };
-        let mut unit = vocabulary.first_step(*first);
-        candidates[0] = Step::new(unit.place, 1);
-        let mut count = 1;
-        let mut length = 1;
-        for byte in rest {
-            let Some(next) = vocabulary.step(unit, *byte) else { break };
-            unit = next;
-            length += 1;
-            if unit.ends_token() {
-                #[expect(clippy::indexing_slicing, reason = "an index below 256 of 256 entries")]
-                {
-                    candidates[count & TOKEN_BYTES_MAX] = Step::new(unit.place, length);
-                }
-                count += 1;
-            }
-        }
-        count
     }
 
     #[inline(always)]
-    fn candidate(&self, list: usize, index: usize) -> Step {
-        self.lists.get(list * LIST + (index & TOKEN_BYTES_MAX)).copied().unwrap_or(Step(1 << Step::LENGTH_SHIFT))
+    #[expect(clippy::indexing_slicing, reason = "an index below N, which is a power of two")]
+    fn part(&mut self, at: usize) -> &mut Part {
+        &mut self.parts[at % N]
     }
 
     #[inline(always)]
-    fn is_dead(&self, first: u64, position: usize) -> bool {
-        let bits = if position < 64 { first } else { self.dead.get((position >> 6) - 1).copied().unwrap_or_default() };
-        (bits >> (position & 63)) & 1 != 0
+    #[expect(clippy::indexing_slicing, reason = "indices below R and ROW")]
+    fn order(&mut self, at: usize) -> &mut u32 {
+        &mut self.orders[at / ROW % R][at % ROW]
     }
 
-    #[cold]
-    fn trouble(&mut self) {
-        if self.hints.is_empty() {
-            self.hints.resize(1 << HINT_BITS, Hint::default());
+    /// The least of all orders.
+    #[inline(always)]
+    fn least(&self) -> u32 {
+        if S > 1 {
+            return least(Some(&self.tops));
         }
+        least(if R > 1 { self.rows.first() } else { self.orders.first() })
     }
 
-    /// One more than the index of the candidate to try first; 0 if there is no hint.
-    fn hint(&self, last: Option<Left>, longest: Step) -> usize {
-        let left = last.map_or(Token::MAX, |last| last.token);
-        let hint =
-            self.hints.get(hint_index(left, longest.0)).filter(|hint| hint.left == left && hint.longest == longest.0);
-        hint.map_or(0, |hint| hint.index as usize + 1)
-    }
-
-    fn take_hint(&mut self, last: Option<Left>, longest: Step, index: usize) {
-        let left = last.map_or(Token::MAX, |last| last.token);
-        if let Some(hint) = self.hints.get_mut(hint_index(left, longest.0)) {
-            *hint = Hint { left, longest: longest.0, index: index as u32 };
+    /// Orders at these positions have changed.
+    #[inline(always)]
+    fn lowered(&mut self, at: usize, next: usize, previous: usize) {
+        if R == 1 {
+            return;
         }
-    }
-}
-
-fn hint_index(left: Token, longest: u32) -> usize {
-    (left.wrapping_mul(31) ^ longest.wrapping_mul(0x9e37_79b1) >> (32 - HINT_BITS)) as usize & ((1 << HINT_BITS) - 1)
-}
-
-/// What becomes of two tokens that meet at a border.
-enum Met {
-    /// Merging leaves of their bytes just these two.
-    Stay,
-    /// Parts of them would have merged across the border: when of the right one, `after` had just been taken apart. If it was none, the
-    /// right one itself would.
-    ///
-    /// What happens below `after` is the same for every token that starts with it by merging: none of these can follow the same token.
-    Merge { after: Option<Token> },
-}
-
-/// Whether merging leaves of the bytes of two tokens just these two.
-fn compatible(vocabulary: &Vocabulary, left: Left, right: Right) -> bool {
-    matches!(meet(vocabulary, left, right), Met::Stay)
-}
-
-/// Undoes the merges of both in reverse order. At each point the two tokens that meet at the border are known, and so whether they would
-/// have merged with each other before what really happened next.
-fn meet(vocabulary: &Vocabulary, left: Left, right: Right) -> Met {
-    let (first, last) = (border::first(right.byte), border::last(left.byte));
-    let (mut left, mut right) = (left.token, right.token);
-    let (mut of_left, mut of_right) = (vocabulary.split(left), vocabulary.split(right));
-    let mut limit = Token::MAX;
-    let mut after = None;
-    // Each round goes from a token to a part of it, so that the lengths of the two bound the rounds.
-    for _ in 0..2 * TOKEN_BYTES_MAX {
-        if !of_left.has(first) || !of_right.has(last) {
-            return Met::Stay;
+        let (row, next, previous) = (at / ROW, next / ROW, previous / ROW);
+        self.lower(row);
+        if next != row {
+            self.lower(next);
         }
-        if vocabulary.merged(left, right).is_some_and(|merged| merged < limit) {
-            return Met::Merge { after };
+        if previous != row {
+            self.lower(previous);
         }
-        // The token that was made last is taken apart first; if that is a byte already, the other one.
-        let (end, beginning) = (vocabulary.right_of(left, of_left), of_right.left());
-        if (left > right && end != left) || beginning == right {
-            if end == left {
-                return Met::Stay;
+        if S > 1 {
+            let (top, next, previous) = (row / ROW, next / ROW, previous / ROW);
+            self.lower_top(top);
+            if next != top {
+                self.lower_top(next);
             }
-            limit = left;
-            left = end;
-            of_left = vocabulary.split(left);
-        } else {
-            limit = right + 1;
-            after = Some(right);
-            right = beginning;
-            of_right = vocabulary.split(right);
+            if previous != top {
+                self.lower_top(previous);
+            }
         }
     }
-    Met::Stay
+
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "indices below S and ROW")]
+    fn lower(&mut self, row: usize) {
+        self.rows[row / ROW % S][row % ROW] = least(self.orders.get(row));
+    }
+
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "an index below ROW")]
+    fn lower_top(&mut self, top: usize) {
+        self.tops[top % ROW] = least(self.rows.get(top));
+    }
+}
+
+/// The order of a pair at a position, given what it merges into.
+#[inline(always)]
+fn order(merged: Option<Token>, at: usize) -> u32 {
+    merged.map_or(NEVER, |rank| rank << POSITION_BITS | at as u32)
 }
 
 #[inline(always)]
-fn first_byte(bytes: &[u8]) -> u8 {
-    bytes.first().copied().unwrap_or_default()
+fn least(row: Option<&[u32; ROW]>) -> u32 {
+    row.map_or(NEVER, lanes::least)
 }
 
-#[inline(always)]
-fn last_byte(bytes: &[u8]) -> u8 {
-    bytes.last().copied().unwrap_or_default()
+/// With vectors of four.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod lanes {
+    use core::arch::wasm32::{i32x4_shuffle, u32x4, u32x4_extract_lane, u32x4_min};
+
+    #[inline(always)]
+    pub(super) fn least(row: &[u32; super::ROW]) -> u32 {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *row;
+        let least =
+            u32x4_min(u32x4_min(u32x4(a, b, c, d), u32x4(e, f, g, h)), u32x4_min(u32x4(i, j, k, l), u32x4(m, n, o, p)));
+        let least = u32x4_min(least, i32x4_shuffle::<2, 3, 0, 1>(least, least));
+        let least = u32x4_min(least, i32x4_shuffle::<1, 0, 3, 2>(least, least));
+        u32x4_extract_lane::<0>(least)
+    }
+}
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod lanes {
+    #[inline(always)]
+    pub(super) fn least(row: &[u32; super::ROW]) -> u32 {
+        row.iter().fold(super::NEVER, |least, order| least.min(*order))
+    }
 }

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use penstock_token_tables::layout::{
-    FIXED_WORDS, HEADER_BYTES, MAGIC, Pattern, Section, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket, filter_bit, mix,
-    mix_bytes, pair_key, slot, unit,
+    FIXED_WORDS, HEADER_BYTES, MAGIC, PAIR_BITS, Pattern, REACH_MAX, Section, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION,
+    bucket, char_slot, mix, mix_bytes, pair_key, slot,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
@@ -15,21 +15,17 @@ pub(crate) type Token = u32;
 pub struct Vocabulary {
     pub(crate) pattern: Pattern,
     /// Bytes of the longest token.
-    pub(crate) longest: usize,
+    longest: usize,
+    /// How far what follows can change merging, in bytes.
+    pub(crate) reach: usize,
     tokens: u32,
     short: Perfect<8>,
     medium: Perfect<16>,
     long: Perfect<4>,
     long_bytes: &'static [u8],
-    trie_units: &'static [[u8; 4]],
-    /// The base of the first unit.
-    first_base: u32,
-    trie_tokens: &'static [[u8; 2]],
-    splits: &'static [[u8; 4]],
-    split_rights: &'static [[u8; 2]],
-    filter: &'static [u8],
-    filter_shift: u32,
-    pairs: Perfect<4>,
+    bytes: &'static [[u8; 4]],
+    chars: Perfect<8>,
+    pairs: Perfect<8>,
 }
 
 /// Why bytes are no table.
@@ -72,7 +68,8 @@ impl Vocabulary {
         }
         let tokens = word(words, 3);
         let longest = word(words, 4) as usize;
-        if tokens > TOKEN_MASK || longest == 0 || longest > TOKEN_BYTES_MAX {
+        let reach = word(words, 5) as usize;
+        if tokens > TOKEN_MASK || longest == 0 || longest > TOKEN_BYTES_MAX || reach > REACH_MAX {
             return Err(Malformed::WrongLength);
         }
         let mut sections: [&[u8]; Section::COUNT] = [&[]; Section::COUNT];
@@ -90,23 +87,18 @@ impl Vocabulary {
         if !body.is_empty() {
             return Err(Malformed::WrongLength);
         }
-        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, units, trie_tokens, splits, split_rights, filter, p_disp, p] =
-            sections;
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, c_disp, c, p_disp, p] = sections;
         Ok(Self {
             pattern,
             longest,
+            reach,
             tokens,
             short: Perfect::new(s_disp, s),
             medium: Perfect::new(m_disp, m),
             long: Perfect::new(l_disp, l),
             long_bytes,
-            trie_units: units.as_chunks().0,
-            first_base: word(units.as_chunks().0, 0) >> unit::BASE_SHIFT,
-            trie_tokens: trie_tokens.as_chunks().0,
-            splits: splits.as_chunks().0,
-            split_rights: split_rights.as_chunks().0,
-            filter,
-            filter_shift: 32_u32.saturating_sub(filter.len().trailing_zeros()) & 31,
+            bytes: bytes.as_chunks().0,
+            chars: Perfect::new(c_disp, c),
             pairs: Perfect::new(p_disp, p),
         })
     }
@@ -138,96 +130,58 @@ impl Vocabulary {
         token.is_some_and(|(length, bytes)| usize::from(*length) == piece.len() && bytes.starts_with(piece))
     }
 
-    /// The unit of the trie after `byte`, coming from `from`; `None` when no token goes on so.
-    #[inline(always)]
-    pub(crate) fn step(&self, from: Unit, byte: u8) -> Option<Unit> {
-        let place = (from.bits >> unit::BASE_SHIFT) ^ u32::from(byte);
-        let bits = u32::from_le_bytes(*self.trie_units.get(place as usize)?);
-        (bits & unit::LABEL_MASK == u32::from(byte) | unit::USED).then_some(Unit { bits, place })
-    }
-
-    /// The unit after the first byte of a token: there always is one, because every byte is a token.
-    #[inline(always)]
-    pub(crate) fn first_step(&self, byte: u8) -> Unit {
-        let place = self.first_base ^ u32::from(byte);
-        Unit { bits: self.trie_units.get(place as usize).map_or(0, |unit| u32::from_le_bytes(*unit)), place }
-    }
-
-    /// Where every walk through the trie starts.
-    #[inline(always)]
-    pub(crate) fn root(&self) -> Unit {
-        Unit { bits: self.trie_units.first().map_or(0, |unit| u32::from_le_bytes(*unit)), place: 0 }
-    }
-
-    /// The token that ends at the unit with this place.
-    #[inline(always)]
-    pub(crate) fn token_at(&self, place: u32) -> Token {
-        let bits = self.trie_units.get(place as usize).map_or(0, |unit| u32::from_le_bytes(*unit));
-        let low = self.trie_tokens.get(place as usize).map_or(0, |token| u16::from_le_bytes(*token));
-        ((bits >> unit::TOKEN_HIGH_SHIFT) & 3) << 16 | u32::from(low)
-    }
-
-    /// What `token` is made of.
-    #[inline(always)]
-    pub(crate) fn split(&self, token: Token) -> Split {
-        Split(self.splits.get(token as usize).map_or(0, |split| u32::from_le_bytes(*split)))
-    }
-
-    /// The right part of `token`, whose split this is.
-    #[inline(always)]
-    pub(crate) fn right_of(&self, token: Token, split: Split) -> Token {
-        let low = self.split_rights.get(token as usize).map_or(0, |right| u16::from_le_bytes(*right));
-        u32::from(low) | (split.0 >> 2) & (3 << 16)
-    }
-
-    /// Whether `token` is `part` or came about from it by merging things to its right.
-    #[inline(always)]
-    pub(crate) fn starts_with(&self, mut token: Token, part: Option<Token>) -> bool {
-        let Some(part) = part else { return false };
-        // Parts have lower numbers than what they are parts of.
-        while token > part {
-            let left = self.split(token).left();
-            if left >= token {
-                return false;
-            }
-            token = left;
-        }
-        token == part
-    }
-
     /// What `left` and `right` merge into.
     #[inline(always)]
     pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
-        let (byte, bit) = filter_bit(left, right, self.filter_shift);
-        if self.filter.get(byte).is_none_or(|bits| (bits >> bit) & 1 == 0) {
-            return None;
-        }
-        self.merged_surely(left, right)
-    }
-
-    #[inline(never)]
-    fn merged_surely(&self, left: Token, right: Token) -> Option<Token> {
-        let mixed = mix(pair_key(left, right));
-        let token = self.pairs.probe(mixed).map_or(u32::MAX, u32::from_le_bytes);
-        let split = self.split(token);
-        (split.left() == left && self.right_of(token, split) == right).then_some(token)
+        let key = pair_key(left, right);
+        let entry = u64::from_le_bytes(self.pairs.probe(mix(key))?);
+        (entry & !(u64::MAX << PAIR_BITS) == key).then_some((entry >> PAIR_BITS) as Token)
     }
 }
 
-/// The two tokens that a token is made of, itself twice for a byte; and what it can merge with.
-#[derive(Clone, Copy)]
-pub(crate) struct Split(u32);
+/// The tokens that merging starts with, each with its length in bytes.
+pub(crate) struct Starts<'a> {
+    vocabulary: &'a Vocabulary,
+    rest: &'a [u8],
+    after_ascii: bool,
+}
 
-impl Split {
-    #[inline(always)]
-    pub(crate) fn left(self) -> Token {
-        self.0 & TOKEN_MASK
+impl<'a> Starts<'a> {
+    /// Those of a piece, or of the rest of one after a border between tokens.
+    pub(crate) fn new(vocabulary: &'a Vocabulary, piece: &'a [u8]) -> Self {
+        Self { vocabulary, rest: piece, after_ascii: false }
     }
 
-    /// Whether any of these [`border`](penstock_token_tables::layout::border) bits is set.
+    /// The character of several bytes at the beginning of the rest, if merging can start with it as a whole.
     #[inline(always)]
-    pub(crate) fn has(self, bits: u32) -> bool {
-        self.0 & bits != 0
+    fn whole(&self, first: u8) -> Option<(Token, usize)> {
+        let length = first.leading_ones() as usize;
+        let word = match self.rest.first_chunk() {
+            Some(chunk) => u32::from_le_bytes(*chunk),
+            None => self.rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
+        };
+        let bytes = u64::from(word & (u32::MAX >> (32_u32.saturating_sub(length as u32 * 8) & 31)));
+        let entry = u64::from_le_bytes(self.vocabulary.chars.probe(mix(bytes))?);
+        let allowed = if self.after_ascii { char_slot::AFTER_ASCII } else { char_slot::AFTER_OTHER };
+        (entry & (char_slot::BYTES_MASK | allowed) == bytes | allowed)
+            .then_some(((entry >> char_slot::TOKEN_SHIFT) as Token & TOKEN_MASK, length))
+    }
+}
+
+impl Iterator for Starts<'_> {
+    type Item = (Token, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = *self.rest.first()?;
+        let whole = if first < 0xc2 { None } else { self.whole(first) };
+        let (token, length) = whole.unwrap_or_else(|| {
+            let token = self.vocabulary.bytes.get(usize::from(first));
+            (token.map_or(0, |token| u32::from_le_bytes(*token)), 1)
+        });
+        self.after_ascii = first.is_ascii();
+        self.rest = self.rest.get(length..).unwrap_or_default();
+        Some((token, length))
     }
 }
 
@@ -237,21 +191,6 @@ impl fmt::Debug for Vocabulary {
             .field("tokens", &self.tokens)
             .field("pattern", &self.pattern)
             .finish_non_exhaustive()
-    }
-}
-
-/// A place in the trie.
-#[derive(Clone, Copy)]
-pub(crate) struct Unit {
-    bits: u32,
-    pub(crate) place: u32,
-}
-
-impl Unit {
-    /// Whether a token ends here.
-    #[inline(always)]
-    pub(crate) fn ends_token(self) -> bool {
-        self.bits & unit::TOKEN != 0
     }
 }
 

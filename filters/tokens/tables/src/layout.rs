@@ -1,19 +1,21 @@
 //! The layout of a table: what the generator writes and the counter reads. Everything is little-endian.
 //!
 //! A table is a header of `u32`s and then sections without gaps. The header is [`MAGIC`], [`VERSION`], the [`Pattern`],
-//! the number of tokens, the length of the longest token in bytes, and the length in bytes of each section in the order of [`Section`].
+//! the number of tokens, the length of the longest token and the reach of merging in bytes, and the length in bytes of each section in the order of [`Section`].
 
 /// The first word of every table.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"PSTK");
 /// Changes whenever an older reader would misread a newer table.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Words before the section lengths.
-pub const FIXED_WORDS: usize = 5;
+pub const FIXED_WORDS: usize = 6;
 /// Bytes of the whole header.
 pub const HEADER_BYTES: usize = (FIXED_WORDS + Section::COUNT) * 4;
 
 /// The longest token that a table can hold, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 255;
+/// How far what follows can change how bytes merge, in bytes, for a vocabulary to be accepted.
+pub const REACH_MAX: usize = 1024;
 /// Bits of a token's number.
 pub const TOKEN_BITS: u32 = 18;
 /// All bits of a token's number set; also how many tokens a table can hold.
@@ -38,27 +40,21 @@ pub enum Section {
     LongSlots,
     /// Longer tokens: a byte with the length, then the token's bytes.
     LongBytes,
-    /// The double-array trie over the tokens that merging can produce: `u32` per unit, see [`unit`].
-    TrieUnits,
-    /// The low 16 bits of the number of the token that ends at a unit.
-    TrieTokens,
-    /// How each token comes about: `u32` with the left part in the low 18 bits, the two high bits of the right part in the next
-    /// 2, and the token's [`border`] bits: in the next 6 those of its end, in the highest 6 those of its beginning. A token of one byte
-    /// consists of itself.
-    Splits,
-    /// The low 16 bits of the right part.
-    SplitRights,
-    /// A bit for each pair that merges, at [`filter_bit`]: most pairs do not, and most of these are seen not to here.
-    PairFilter,
+    /// The token of each byte: 256 `u32`.
+    Bytes,
+    /// Displacements of the characters that merging can start with as a whole.
+    CharDisplacements,
+    /// These characters, see [`char_slot`]: `u64`; 0 is empty.
+    CharSlots,
     /// Displacements of the pairs that merge.
     PairDisplacements,
-    /// Pairs that merge: `u32` number of the token they become; [`u32::MAX`] is empty. The pair itself is that token's split.
+    /// Pairs that merge: `u64` with the [`pair_key`], and above it the number of the token that they become; all bits set is empty.
     PairSlots,
 }
 
 impl Section {
     /// How many there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 12;
 }
 
 /// How a text is cut into pieces before the merging, as the bits of a word in the header.
@@ -99,81 +95,16 @@ impl Pattern {
     }
 }
 
-/// The bits of a unit of the double-array trie.
-///
-/// The child of a unit along byte `b` is the unit at `base ^ b`, if that is in use and bears the label `b`. No two units have the
-/// same base, so that the label alone proves whose child it is. A unit without children has base 0, which nothing else has.
-pub mod unit {
-    /// In use; together with the label what a step along a byte expects.
-    pub const USED: u32 = 1 << 8;
-    /// The label and [`USED`].
-    pub const LABEL_MASK: u32 = 0x1ff;
-    /// A token ends here.
-    pub const TOKEN: u32 = 1 << 9;
-    /// Where the two high bits of the token's number start.
-    pub const TOKEN_HIGH_SHIFT: u32 = 10;
-    /// Where the base starts; it has the 20 bits from here.
-    pub const BASE_SHIFT: u32 = 12;
-    /// Bases (and units) are below this.
-    pub const BASES: u32 = 1 << 20;
-}
-
-/// What can merge across a border between tokens, by the byte on the other side.
-///
-/// Undoing the merges to the left of a border leads from a token to what it ends with; the *end bits* of a token say with which
-/// first bytes tokens start that it, or anything that it ends with, merges with. If the text goes on with another byte, nothing merges
-/// across the border any more. The *beginning bits* are the same for the other side. Bytes are told apart as one of six kinds.
-pub mod border {
-    /// How many kinds there are.
-    pub const BITS: u32 = 6;
-
-    /// Where the end's bits start in a split.
-    pub const END_SHIFT: u32 = 20;
-    /// Where the beginning's bits start.
-    pub const BEGINNING_SHIFT: u32 = END_SHIFT + BITS;
-
-    /// The kind, as an end's bit, of the first byte after a border.
-    #[inline(always)]
-    pub fn first(byte: u8) -> u32 {
-        u32::from(FIRST[usize::from(byte)]) << END_SHIFT
-    }
-
-    /// The kind, as a beginning's bit, of the last byte before a border.
-    #[inline(always)]
-    pub fn last(byte: u8) -> u32 {
-        u32::from(LAST[usize::from(byte)]) << BEGINNING_SHIFT
-    }
-
-    static FIRST: [u8; 256] = kinds(false);
-    static LAST: [u8; 256] = kinds(true);
-
-    const fn kinds(last: bool) -> [u8; 256] {
-        let mut kinds = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            kinds[byte] = match byte as u8 {
-                b'a'..=b'z' | b'A'..=b'Z' => 1,
-                b' ' if !last => 2,
-                0..0x80 => 4,
-                0x80..0x90 if last => 2,
-                0x80..0xa0 if last => 8,
-                0xa0..0xb0 if last => 16,
-                _ if last => 32,
-                0x80..0xc0 => 8,
-                0xc0..0xe0 => 16,
-                _ => 32,
-            };
-            byte += 1;
-        }
-        kinds
-    }
-}
-
-/// Where a pair's bit is in a filter of `2^(32 - shift)` bytes: the byte, and the bit in it.
-#[inline]
-pub const fn filter_bit(left: u32, right: u32, shift: u32) -> (usize, u32) {
-    let h = left.wrapping_mul(0x9e37_79b1) ^ right.wrapping_mul(0x85eb_ca6b);
-    ((h >> shift) as usize, h & 7)
+/// What a slot of [`Section::CharSlots`] consists of.
+pub mod char_slot {
+    /// The character's bytes, the first lowest.
+    pub const BYTES_MASK: u64 = 0xffff_ffff;
+    /// Where the token starts.
+    pub const TOKEN_SHIFT: u32 = 32;
+    /// After an ASCII character, merging can start with it as a whole.
+    pub const AFTER_ASCII: u64 = 1 << 62;
+    /// At the beginning of a piece and after any other character likewise.
+    pub const AFTER_OTHER: u64 = 1 << 63;
 }
 
 /// Mixes a key of at most 8 bytes.
@@ -206,6 +137,9 @@ pub fn mix_bytes(bytes: &[u8]) -> u64 {
 pub const fn pair_key(left: u32, right: u32) -> u64 {
     ((left as u64) << TOKEN_BITS) | right as u64
 }
+
+/// Bits of a [`pair_key`].
+pub const PAIR_BITS: u32 = 2 * TOKEN_BITS;
 
 /// Which bucket a mixed key belongs to, among `2^n` with `shift = 64 - n`.
 #[inline]

@@ -5,14 +5,18 @@
 //!
 //! 1. **Whole pieces.** Most pieces of a text are a token. Three perfect hashes (by length, so that a slot is as wide as it must be)
 //!    hold the tokens themselves, so that one probe and one comparison decide.
-//! 2. **Splits and pairs.** Merging the bytes of each token shows from which two tokens it comes about. Tokens that merging never
-//!    produces stay out of what follows: an encoder emits them for whole pieces only.
-//! 3. **Trie.** All tokens that begin at a place in a piece, byte by byte.
+//! 2. **Pairs.** Merging the bytes of each token shows from which two tokens it comes about; a perfect hash leads from the two to the
+//!    one. No other two ever merge: wherever the bytes of a token stand, they merge in the order in which they do alone, unless something
+//!    merges across their border first. Tokens that merging never produces stay out: an encoder emits them for whole pieces only.
+//! 3. **Characters.** The tokens that merging starts with: one for each byte, and the characters of several bytes for which it makes no
+//!    difference to start with them as a whole.
 //!
 //! Nothing here is used at run time but [`layout`].
 
 pub mod layout;
 
+#[cfg(feature = "generate")]
+mod chars;
 #[cfg(feature = "generate")]
 mod classes;
 #[cfg(feature = "generate")]
@@ -23,8 +27,6 @@ mod perfect;
 mod source;
 #[cfg(feature = "generate")]
 mod table;
-#[cfg(feature = "generate")]
-mod trie;
 
 #[cfg(feature = "generate")]
 pub use classes::table as class_table;

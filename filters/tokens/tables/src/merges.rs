@@ -8,13 +8,45 @@ pub struct Merges {
     pub splits: Vec<Option<(u32, u32)>>,
 }
 
+impl Merges {
+    /// How many bytes back what follows can change the merging.
+    ///
+    /// Where the same bytes are merged with something else after them, the first merge that differs is of the last token with what
+    /// follows. After that, what starts where this token does may differ, and the next merge that does is of the token before it with such
+    /// a one; it has a higher rank. And so on: so the longest chain of tokens counts in which each merges, with rising ranks, with
+    /// something that starts with the one after it.
+    pub fn reach(&self, tokens: &[Vec<u8>]) -> usize {
+        // The bytes of the longest chain by the token that it starts with, grown in the order of the ranks.
+        let mut chains = vec![0; tokens.len()];
+        for (rank, split) in self.splits.iter().enumerate() {
+            let Some((left, right)) = split.filter(|(left, _)| *left as usize != rank) else { continue };
+            let mut start = right as usize;
+            let mut longest = chains[start];
+            while let Some((part, _)) = self.splits[start].filter(|(part, _)| *part as usize != start) {
+                start = part as usize;
+                longest = longest.max(chains[start]);
+            }
+            let chain = &mut chains[left as usize];
+            *chain = (*chain).max(longest + tokens[left as usize].len());
+        }
+        chains.into_iter().max().unwrap_or_default()
+    }
+}
+
+/// The rank of each token.
+pub type Ranks<'a> = HashMap<&'a [u8], u32>;
+
+/// The rank of each of `tokens`.
+pub fn ranks(tokens: &[Vec<u8>]) -> Ranks<'_> {
+    tokens.iter().enumerate().map(|(rank, token)| (token.as_slice(), rank as u32)).collect()
+}
+
 /// Merges the bytes of every token as the encoder does, and notes the last merge.
 ///
 /// # Errors
 /// When the vocabulary has no token for some byte, or is not ordered as merging needs it: a token may only be made of earlier ones.
 pub fn analyse(tokens: &[Vec<u8>]) -> Result<Merges, String> {
-    let ranks: HashMap<&[u8], u32> =
-        tokens.iter().enumerate().map(|(rank, token)| (token.as_slice(), rank as u32)).collect();
+    let ranks = ranks(tokens);
     if ranks.len() != tokens.len() {
         return Err("a token occurs twice".to_owned());
     }
@@ -41,13 +73,26 @@ pub fn analyse(tokens: &[Vec<u8>]) -> Result<Merges, String> {
 }
 
 /// The two parts whose merge completes `token`, if merging its bytes ends in the one token.
-fn last_merge(token: &[u8], ranks: &HashMap<&[u8], u32>) -> Option<(u32, u32)> {
-    let mut ends: Vec<usize> = (0..=token.len()).collect();
-    let rank = |ends: &[usize], at: usize, parts: usize| ranks.get(&token[ends[at]..ends[at + parts]]).copied();
-    while ends.len() > 3 {
-        let (_, at) = (0..ends.len() - 2).filter_map(|at| Some((rank(&ends, at, 2)?, at))).min()?;
+fn last_merge(token: &[u8], ranks: &Ranks<'_>) -> Option<(u32, u32)> {
+    let mut parts = None;
+    let rest = merge(token, ranks, |_, ends, _| {
+        if let [0, middle, _] = *ends {
+            parts = ranks.get(&token[..middle]).copied().zip(ranks.get(&token[middle..]).copied());
+        }
+    });
+    if rest == 1 { parts } else { None }
+}
+
+/// Merges bytes as the encoder does: of all neighbours that form a token those of the lowest rank, the leftmost first. `see` gets for each
+/// merge, before it happens, its rank, the ends of the parts with a 0 before them, and which part merges with the next. Returns how many
+/// parts are left.
+pub fn merge(bytes: &[u8], ranks: &Ranks<'_>, mut see: impl FnMut(u32, &[usize], usize)) -> usize {
+    let mut ends: Vec<usize> = (0..=bytes.len()).collect();
+    loop {
+        let rank = |at: usize| ranks.get(&bytes[ends[at]..ends[at + 2]]).copied();
+        let lowest = (0..ends.len().saturating_sub(2)).filter_map(|at| Some((rank(at)?, at))).min();
+        let Some((rank, at)) = lowest else { return ends.len() - 1 };
+        see(rank, &ends, at);
         ends.remove(at + 1);
     }
-    rank(&ends, 0, 2)?;
-    Some((rank(&ends, 0, 1)?, rank(&ends, 1, 1)?))
 }

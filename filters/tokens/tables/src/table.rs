@@ -1,10 +1,10 @@
 //! Putting a table together.
 
-use crate::layout::{self, HEADER_BYTES, MAGIC, Section, TOKEN_BITS, VERSION, border};
+use crate::chars;
+use crate::layout::{self, HEADER_BYTES, MAGIC, PAIR_BITS, Section, VERSION, char_slot};
 use crate::merges::{self, Merges};
 use crate::perfect::{self, Perfect};
 use crate::source::Vocabulary;
-use crate::trie;
 
 /// The table of a vocabulary, as [`layout`] describes it.
 ///
@@ -13,6 +13,13 @@ use crate::trie;
 pub fn generate(vocabulary: &Vocabulary) -> Result<Vec<u8>, String> {
     let tokens = &vocabulary.tokens;
     let merges = merges::analyse(tokens)?;
+    let reach = merges.reach(tokens);
+    if reach > layout::REACH_MAX {
+        return Err(format!(
+            "what follows can change merges {reach} bytes before it; {} are possible",
+            layout::REACH_MAX
+        ));
+    }
     let whole: Vec<&[u8]> = tokens
         .iter()
         .zip(&merges.splits)
@@ -24,10 +31,10 @@ pub fn generate(vocabulary: &Vocabulary) -> Result<Vec<u8>, String> {
     write_short(&mut writer, &whole)?;
     write_medium(&mut writer, &whole)?;
     write_long(&mut writer, &whole)?;
-    write_trie(&mut writer, tokens, &merges)?;
-    write_merges(&mut writer, tokens, &merges)?;
+    write_chars(&mut writer, tokens, &merges)?;
+    write_pairs(&mut writer, &merges)?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
-    Ok(writer.finish(&[MAGIC, VERSION, vocabulary.pattern.0, tokens.len() as u32, longest as u32]))
+    Ok(writer.finish(&[MAGIC, VERSION, vocabulary.pattern.0, tokens.len() as u32, longest as u32, reach as u32]))
 }
 
 fn write_short(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
@@ -74,60 +81,42 @@ fn write_long(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
     Ok(())
 }
 
-fn write_trie(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
-    let made = tokens.iter().zip(&merges.splits).enumerate().filter(|(_, (_, split))| split.is_some());
-    let trie = trie::build(made.map(|(number, (token, _))| (token.as_slice(), number as u32)))?;
-    writer.section(Section::TrieUnits, trie.units.iter().flat_map(|unit| unit.to_le_bytes()));
-    writer.section(Section::TrieTokens, trie.tokens.iter().flat_map(|token| token.to_le_bytes()));
+fn write_chars(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
+    let mut bytes = [0u32; 256];
+    for (number, token) in tokens.iter().enumerate() {
+        if let [byte] = token.as_slice() {
+            bytes[usize::from(*byte)] = number as u32;
+        }
+    }
+    writer.section(Section::Bytes, bytes.iter().flat_map(|token| token.to_le_bytes()));
+    let wholes = chars::wholes(tokens, merges);
+    let perfect = perfect::place(&wholes.iter().map(|whole| layout::mix(u64::from(whole.bytes))).collect::<Vec<_>>())?;
+    writer.displacements(Section::CharDisplacements, &perfect);
+    let entries: Vec<u64> = wholes
+        .iter()
+        .map(|whole| {
+            let after_ascii = if whole.after_ascii { char_slot::AFTER_ASCII } else { 0 };
+            let after_other = if whole.after_other { char_slot::AFTER_OTHER } else { 0 };
+            u64::from(whole.bytes) | u64::from(whole.token) << char_slot::TOKEN_SHIFT | after_ascii | after_other
+        })
+        .collect();
+    let slots = filled(&perfect, &entries, 0);
+    writer.section(Section::CharSlots, slots.iter().flat_map(|slot| slot.to_le_bytes()));
     Ok(())
 }
 
-fn write_merges(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
-    let borders = borders(tokens, merges);
-    let splits: Vec<(u32, u32)> = merges.splits.iter().map(|split| split.unwrap_or_default()).collect();
-    let entries = splits.iter().zip(borders).map(|((left, right), bits)| left | (right >> 16) << TOKEN_BITS | bits);
-    writer.section(Section::Splits, entries.flat_map(u32::to_le_bytes));
-    writer.section(Section::SplitRights, splits.iter().flat_map(|(_, right)| (*right as u16).to_le_bytes()));
-    let pairs: Vec<(u32, u32, u32)> = made(merges).collect();
-    // At 8 to 16 bits a pair, about nine of ten pairs that do not merge are told at once.
-    let bytes = pairs.len().max(2).next_power_of_two();
-    let mut filter = vec![0u8; bytes];
-    for (_, left, right) in &pairs {
-        let (byte, bit) = layout::filter_bit(*left, *right, 32 - bytes.trailing_zeros());
-        filter[byte] |= 1 << bit;
-    }
-    writer.section(Section::PairFilter, filter);
-    let numbers: Vec<u32> = pairs.iter().map(|(number, ..)| *number).collect();
-    let keys: Vec<u64> = pairs.iter().map(|(_, left, right)| layout::mix(layout::pair_key(*left, *right))).collect();
+fn write_pairs(writer: &mut Writer, merges: &Merges) -> Result<(), String> {
+    let made = merges.splits.iter().enumerate().filter_map(|(number, split)| {
+        let (left, right) = split.filter(|(left, _)| *left as usize != number)?;
+        Some((layout::pair_key(left, right), number as u64))
+    });
+    let (keys, entries): (Vec<u64>, Vec<u64>) =
+        made.map(|(key, number)| (layout::mix(key), key | number << PAIR_BITS)).unzip();
     let perfect = perfect::place(&keys)?;
     writer.displacements(Section::PairDisplacements, &perfect);
-    let slots = filled(&perfect, &numbers, u32::MAX);
+    let slots = filled(&perfect, &entries, u64::MAX);
     writer.section(Section::PairSlots, slots.iter().flat_map(|slot| slot.to_le_bytes()));
     Ok(())
-}
-
-/// The tokens that merging makes, each with its two parts.
-fn made(merges: &Merges) -> impl Iterator<Item = (u32, u32, u32)> {
-    merges.splits.iter().enumerate().filter_map(|(number, split)| {
-        let number = number as u32;
-        split.filter(|(left, _)| *left != number).map(|(left, right)| (number, left, right))
-    })
-}
-
-/// The [`border`] bits of each token.
-fn borders(tokens: &[Vec<u8>], merges: &Merges) -> Vec<u32> {
-    let ends: u32 = ((1 << border::BITS) - 1) << border::END_SHIFT;
-    let beginnings = ends << border::BITS;
-    let mut bits = vec![0; tokens.len()];
-    for (_, left, right) in made(merges) {
-        bits[left as usize] |= tokens[right as usize].first().map_or(0, |byte| border::first(*byte));
-        bits[right as usize] |= tokens[left as usize].last().map_or(0, |byte| border::last(*byte));
-    }
-    // Parts come before what is made of them.
-    for (number, left, right) in made(merges) {
-        bits[number as usize] |= bits[right as usize] & ends | bits[left as usize] & beginnings;
-    }
-    bits
 }
 
 /// A token's bytes from the low end.
