@@ -3,7 +3,8 @@
 //! Byte-pair encoding by its definition: of all neighbours that merge, those of the lowest rank do, the leftmost first. Each pair of
 //! neighbours has its *order*, the rank with the position below it, so that the pair that is next is the one with the least. The orders
 //! lie in rows of 16 with the least of each row above them, these again in rows of 16, so that a merge costs the same few steps
-//! wherever it happens; what a byte costs is bounded, whatever the bytes are.
+//! wherever it happens; what a byte costs is bounded, whatever the bytes are. Pairs of the same rank in one row are merged one after the
+//! other before anything above is looked at, and when half of the parts are gone the others move together: both for runs of one character.
 //!
 //! Of a long piece a window is merged at a time, as if nothing followed. What does follow can change the merging, but not far before
 //! the window's end: the first merge that differs takes in the last part; the next one its left neighbour, and only later, with a higher
@@ -17,12 +18,16 @@ use alloc::boxed::Box;
 use crate::vocabulary::{Starts, Token, Vocabulary};
 
 /// Parts of a window.
-const WINDOW: usize = 4096;
+const WINDOW: usize = 8192;
 /// Orders of a row.
 const ROW: usize = 16;
+/// Rows of rows of a window.
+const TOPS: usize = WINDOW / ROW / ROW;
+/// Fewer parts are not worth moving together.
+const COMPACT_MIN: usize = 128;
 
 /// Bits of a position in an order, below the 18 of the rank.
-const POSITION_BITS: u32 = 12;
+const POSITION_BITS: u32 = 13;
 const POSITION_MASK: u32 = (1 << POSITION_BITS) - 1;
 const _: () = assert!(WINDOW <= 1 << POSITION_BITS, "every position of a window fits into an order");
 /// The order of two that do not merge.
@@ -42,9 +47,9 @@ pub(crate) fn count(vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
     loop {
         let filled = window.fill(vocabulary, rest);
         if filled.bytes == rest.len() {
-            return tokens + window.merge(vocabulary, filled.parts);
+            return tokens + window.merge(vocabulary, filled.parts) as u64;
         }
-        let settled = window.settle(vocabulary, rest, filled);
+        let settled = window.settle(vocabulary, filled);
         tokens += settled.tokens;
         rest = rest.get(settled.bytes..).unwrap_or_default();
     }
@@ -63,14 +68,14 @@ pub(crate) fn settle(vocabulary: &Vocabulary, piece: &[u8]) -> Settled {
     let mut all = Settled::default();
     while let Some(rest) = piece.get(all.bytes..).filter(|rest| rest.len() > 2 * vocabulary.reach) {
         let filled = window.fill(vocabulary, rest);
-        let settled = window.settle(vocabulary, rest, filled);
+        let settled = window.settle(vocabulary, filled);
         all.bytes += settled.bytes;
         all.tokens += settled.tokens;
     }
     all
 }
 
-type Window = Parts<WINDOW, { WINDOW / ROW }, { WINDOW / ROW / ROW }>;
+type Window = Parts<WINDOW, { WINDOW / ROW }, TOPS>;
 
 /// The parts of a window, by the position at which they start: at most `N`, in `R` rows, these in `S` rows.
 struct Parts<const N: usize, const R: usize, const S: usize> {
@@ -80,7 +85,7 @@ struct Parts<const N: usize, const R: usize, const S: usize> {
     /// The least of each row.
     rows: [[u32; ROW]; S],
     /// The least of each row of these.
-    tops: [u32; ROW],
+    tops: [u32; TOPS],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -88,6 +93,7 @@ struct Part {
     token: Token,
     next: u16,
     previous: u16,
+    bytes: u32,
 }
 
 /// How much of a piece a window holds.
@@ -98,8 +104,12 @@ struct Filled {
 }
 
 impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
+    /// Whether there is something above the orders, and above that.
+    const HAS_ROWS: bool = R > 1;
+    const HAS_TOPS: bool = S > 1;
+
     fn new() -> Self {
-        Self { parts: [Part::default(); N], orders: [[NEVER; ROW]; R], rows: [[NEVER; ROW]; S], tops: [NEVER; ROW] }
+        Self { parts: [Part::default(); N], orders: [[NEVER; ROW]; R], rows: [[NEVER; ROW]; S], tops: [NEVER; TOPS] }
     }
 
     fn boxed() -> Box<Self> {
@@ -109,7 +119,7 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     /// The tokens of a piece for which there is room.
     fn count(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
         let filled = self.fill(vocabulary, piece);
-        self.merge(vocabulary, filled.parts)
+        self.merge(vocabulary, filled.parts) as u64
     }
 
     /// Takes as much from the beginning of `piece` as there is room for.
@@ -117,73 +127,105 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
         self.orders = [[NEVER; ROW]; R];
         let mut filled = Filled { parts: 0, bytes: 0 };
         let mut before = None;
-        for (token, length) in Starts::new(vocabulary, piece).take(N) {
+        for start in Starts::new(vocabulary, piece).take(N) {
             let at = filled.parts;
-            *self.part(at) = Part { token, next: (at + 1) as u16, previous: at.wrapping_sub(1) as u16 };
-            if let Some(before) = before.replace(token) {
-                *self.order(at - 1) = order(vocabulary.merged(before, token), at - 1);
+            *self.part(at) = Part::new(start.token, at, start.length as u32);
+            if let Some(before) = before.replace(start.token) {
+                *self.order(at - 1) = order(vocabulary.merged(before, start.token), at - 1);
             }
             filled.parts += 1;
-            filled.bytes += length;
+            filled.bytes += start.length;
         }
-        for row in 0..if R > 1 { R } else { 0 } {
-            self.lower(row);
-        }
-        for top in 0..if S > 1 { S } else { 0 } {
-            self.lower_top(top);
-        }
+        self.lower_all();
         filled
     }
 
-    /// What is final of a window that `filled` describes, at the beginning of `piece`.
-    fn settle(&mut self, vocabulary: &Vocabulary, piece: &[u8], filled: Filled) -> Settled {
-        self.merge(vocabulary, filled.parts);
-        let most = filled.bytes.saturating_sub(vocabulary.reach);
+    /// What is final of a window that `filled` describes.
+    fn settle(&mut self, vocabulary: &Vocabulary, filled: Filled) -> Settled {
+        let tokens = self.merge(vocabulary, filled.parts);
+        // The last character was taken as a whole without a look at what follows.
+        let most = filled.bytes.saturating_sub(vocabulary.reach + 4);
         let mut settled = Settled::default();
-        let (mut bytes, mut tokens, mut next) = (0, 0, 0);
-        for (at, (_, length)) in Starts::new(vocabulary, piece).take(filled.parts).enumerate() {
-            if at == next {
-                if bytes > most {
-                    break;
-                }
-                settled = Settled { bytes, tokens };
-                tokens += 1;
-                next = usize::from(self.part(at).next);
+        let (mut at, mut bytes) = (0, 0);
+        for _ in 0..tokens {
+            let part = *self.part(at);
+            at = usize::from(part.next);
+            bytes += part.bytes as usize;
+            if bytes > most {
+                break;
             }
-            bytes += length;
+            settled = Settled { bytes, tokens: settled.tokens + 1 };
         }
         // Only a damaged table has a token as long as a window.
         if settled.bytes > 0 { settled } else { Settled { bytes: filled.bytes, tokens: 1 } }
     }
 
-    /// Merges until nothing merges any more. Returns how many tokens are left.
-    fn merge(&mut self, vocabulary: &Vocabulary, parts: usize) -> u64 {
-        let mut tokens = parts as u64;
+    /// Merges until nothing merges any more. Returns how many parts are left.
+    fn merge(&mut self, vocabulary: &Vocabulary, mut end: usize) -> usize {
+        let mut left = end;
         loop {
-            let least = self.least();
+            let mut least = self.least();
             if least == NEVER {
-                return tokens;
+                return left;
             }
-            let (at, token) = ((least & POSITION_MASK) as usize, least >> POSITION_BITS);
-            let Part { next, previous, .. } = *self.part(at);
-            let (next, previous) = (usize::from(next), usize::from(previous));
-            let after = usize::from(self.part(next).next);
-            *self.part(at) = Part { token, next: after as u16, previous: previous as u16 };
-            *self.order(next) = NEVER;
-            *self.order(at) = if after < parts {
-                self.part(after).previous = at as u16;
-                order(vocabulary.merged(token, self.part(after).token), at)
-            } else {
-                NEVER
-            };
-            if at == 0 {
-                self.lowered(at, next, at);
-            } else {
-                *self.order(previous) = order(vocabulary.merged(self.part(previous).token, token), previous);
-                self.lowered(at, next, previous);
+            let rank = least >> POSITION_BITS;
+            let row = (least & POSITION_MASK) as usize / ROW;
+            while least >> POSITION_BITS == rank {
+                self.merge_at((least & POSITION_MASK) as usize, rank, end, vocabulary);
+                left -= 1;
+                least = lowest(self.orders.get(row));
             }
-            tokens -= 1;
+            if Self::HAS_ROWS {
+                self.set_row(row, least);
+                if left * 2 < end && end > COMPACT_MIN {
+                    self.compact(left);
+                    end = left;
+                }
+            }
         }
+    }
+
+    /// Merges the part at `at` with the next one into `token`. What is above the row of `at` is left to be updated.
+    #[inline(always)]
+    fn merge_at(&mut self, at: usize, token: Token, end: usize, vocabulary: &Vocabulary) {
+        let Part { next, previous, bytes, .. } = *self.part(at);
+        let (next, previous) = (usize::from(next), usize::from(previous));
+        let gone = *self.part(next);
+        let after = usize::from(gone.next);
+        *self.part(at) = Part { token, next: gone.next, previous: previous as u16, bytes: bytes + gone.bytes };
+        *self.order(next) = NEVER;
+        *self.order(at) = if after < end {
+            self.part(after).previous = at as u16;
+            order(vocabulary.merged(token, self.part(after).token), at)
+        } else {
+            NEVER
+        };
+        if at > 0 {
+            *self.order(previous) = order(vocabulary.merged(self.part(previous).token, token), previous);
+            if Self::HAS_ROWS && previous / ROW != at / ROW {
+                self.lower(previous / ROW);
+            }
+        }
+        if Self::HAS_ROWS && next / ROW != at / ROW {
+            self.lower(next / ROW);
+        }
+    }
+
+    /// Moves the parts that are left to the beginning.
+    #[cold]
+    fn compact(&mut self, left: usize) {
+        let mut at = 0;
+        for to in 0..left {
+            let part = *self.part(at);
+            let rank = *self.order(at);
+            *self.part(to) = Part::new(part.token, to, part.bytes);
+            *self.order(to) = if rank == NEVER { NEVER } else { rank & !POSITION_MASK | to as u32 };
+            at = usize::from(part.next);
+        }
+        for row in self.orders.as_flattened_mut().iter_mut().skip(left) {
+            *row = NEVER;
+        }
+        self.lower_all();
     }
 
     #[inline(always)]
@@ -201,48 +243,54 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     /// The least of all orders.
     #[inline(always)]
     fn least(&self) -> u32 {
-        if S > 1 {
-            return least(Some(&self.tops));
+        if Self::HAS_TOPS {
+            let (rows, _) = self.tops.as_chunks();
+            return rows.iter().fold(NEVER, |least, row| least.min(lowest(Some(row))));
         }
-        least(if R > 1 { self.rows.first() } else { self.orders.first() })
+        lowest(if Self::HAS_ROWS { self.rows.first() } else { self.orders.first() })
     }
 
-    /// Orders at these positions have changed.
-    #[inline(always)]
-    fn lowered(&mut self, at: usize, next: usize, previous: usize) {
-        if R == 1 {
-            return;
+    /// Works out what is above the orders.
+    fn lower_all(&mut self) {
+        for row in 0..if Self::HAS_ROWS { R } else { 0 } {
+            #[expect(clippy::indexing_slicing, reason = "indices below S and ROW")]
+            {
+                self.rows[row / ROW % S][row % ROW] = lowest(self.orders.get(row));
+            }
         }
-        let (row, next, previous) = (at / ROW, next / ROW, previous / ROW);
-        self.lower(row);
-        if next != row {
-            self.lower(next);
-        }
-        if previous != row {
-            self.lower(previous);
-        }
-        if S > 1 {
-            let (top, next, previous) = (row / ROW, next / ROW, previous / ROW);
+        for top in 0..if Self::HAS_TOPS { S } else { 0 } {
             self.lower_top(top);
-            if next != top {
-                self.lower_top(next);
-            }
-            if previous != top {
-                self.lower_top(previous);
-            }
         }
     }
 
+    /// Some order of a row has changed.
+    #[inline(always)]
+    fn lower(&mut self, row: usize) {
+        self.set_row(row, lowest(self.orders.get(row)));
+    }
+
+    /// The least order of a row has changed.
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "indices below S and ROW")]
-    fn lower(&mut self, row: usize) {
-        self.rows[row / ROW % S][row % ROW] = least(self.orders.get(row));
+    fn set_row(&mut self, row: usize, least: u32) {
+        self.rows[row / ROW % S][row % ROW] = least;
+        if Self::HAS_TOPS {
+            self.lower_top(row / ROW);
+        }
     }
 
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "an index below ROW")]
+    #[expect(clippy::indexing_slicing, reason = "an index below TOPS")]
     fn lower_top(&mut self, top: usize) {
-        self.tops[top % ROW] = least(self.rows.get(top));
+        self.tops[top % TOPS] = lowest(self.rows.get(top));
+    }
+}
+
+impl Part {
+    /// One that stands between its neighbours.
+    #[inline(always)]
+    fn new(token: Token, at: usize, bytes: u32) -> Self {
+        Self { token, next: (at + 1) as u16, previous: at.wrapping_sub(1) as u16, bytes }
     }
 }
 
@@ -253,7 +301,7 @@ fn order(merged: Option<Token>, at: usize) -> u32 {
 }
 
 #[inline(always)]
-fn least(row: Option<&[u32; ROW]>) -> u32 {
+fn lowest(row: Option<&[u32; ROW]>) -> u32 {
     row.map_or(NEVER, lanes::least)
 }
 

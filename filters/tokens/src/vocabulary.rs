@@ -4,7 +4,7 @@ use core::fmt;
 
 use penstock_token_tables::layout::{
     FIXED_WORDS, HEADER_BYTES, MAGIC, PAIR_BITS, Pattern, REACH_MAX, Section, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION,
-    bucket, char_slot, mix, mix_bytes, pair_key, slot,
+    bucket, mix, mix_bytes, pair_key, slot,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
@@ -23,8 +23,9 @@ pub struct Vocabulary {
     medium: Perfect<16>,
     long: Perfect<4>,
     long_bytes: &'static [u8],
-    bytes: &'static [[u8; 4]],
-    chars: Perfect<8>,
+    bytes: &'static [[u8; 12]],
+    chars: Perfect<16>,
+    ascii_pairs: &'static [[u8; 4]],
     pairs: Perfect<8>,
 }
 
@@ -87,7 +88,7 @@ impl Vocabulary {
         if !body.is_empty() {
             return Err(Malformed::WrongLength);
         }
-        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, c_disp, c, p_disp, p] = sections;
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, c_disp, c, ascii, p_disp, p] = sections;
         Ok(Self {
             pattern,
             longest,
@@ -99,6 +100,7 @@ impl Vocabulary {
             long_bytes,
             bytes: bytes.as_chunks().0,
             chars: Perfect::new(c_disp, c),
+            ascii_pairs: ascii.as_chunks().0,
             pairs: Perfect::new(p_disp, p),
         })
     }
@@ -139,50 +141,112 @@ impl Vocabulary {
     }
 }
 
-/// The tokens that merging starts with, each with its length in bytes.
+/// What merging starts with: a byte or a character.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) token: Token,
+    /// In bytes.
+    pub(crate) length: usize,
+    /// The groups of merges that may take a part of it across its beginning, and across its end.
+    entries: u32,
+    exits: u32,
+}
+
+/// What merging of a piece starts with.
+///
+/// A character of several bytes is taken as a whole if nothing that is next to it may merge with a part of it.
 pub(crate) struct Starts<'a> {
     vocabulary: &'a Vocabulary,
-    rest: &'a [u8],
-    after_ascii: bool,
+    piece: &'a [u8],
+    at: usize,
+    /// The next one, and the groups of merges across the end of the one before it.
+    next: Option<Start>,
+    exits: u32,
+    /// Up to here it is single bytes.
+    bytes_to: usize,
 }
 
 impl<'a> Starts<'a> {
-    /// Those of a piece, or of the rest of one after a border between tokens.
+    /// For a piece, or the rest of one after a border between tokens.
     pub(crate) fn new(vocabulary: &'a Vocabulary, piece: &'a [u8]) -> Self {
-        Self { vocabulary, rest: piece, after_ascii: false }
-    }
-
-    /// The character of several bytes at the beginning of the rest, if merging can start with it as a whole.
-    #[inline(always)]
-    fn whole(&self, first: u8) -> Option<(Token, usize)> {
-        let length = first.leading_ones() as usize;
-        let word = match self.rest.first_chunk() {
-            Some(chunk) => u32::from_le_bytes(*chunk),
-            None => self.rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
-        };
-        let bytes = u64::from(word & (u32::MAX >> (32_u32.saturating_sub(length as u32 * 8) & 31)));
-        let entry = u64::from_le_bytes(self.vocabulary.chars.probe(mix(bytes))?);
-        let allowed = if self.after_ascii { char_slot::AFTER_ASCII } else { char_slot::AFTER_OTHER };
-        (entry & (char_slot::BYTES_MASK | allowed) == bytes | allowed)
-            .then_some(((entry >> char_slot::TOKEN_SHIFT) as Token & TOKEN_MASK, length))
+        Self { vocabulary, piece, at: 0, next: vocabulary.start_at(piece, 0), exits: 0, bytes_to: 0 }
     }
 }
 
 impl Iterator for Starts<'_> {
-    type Item = (Token, usize);
+    type Item = Start;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        let first = *self.rest.first()?;
-        let whole = if first < 0xc2 { None } else { self.whole(first) };
-        let (token, length) = whole.unwrap_or_else(|| {
-            let token = self.vocabulary.bytes.get(usize::from(first));
-            (token.map_or(0, |token| u32::from_le_bytes(*token)), 1)
-        });
-        self.after_ascii = first.is_ascii();
-        self.rest = self.rest.get(length..).unwrap_or_default();
-        Some((token, length))
+    fn next(&mut self) -> Option<Start> {
+        if self.at < self.bytes_to {
+            let byte = self.vocabulary.byte_at(self.piece, self.at);
+            self.at = self.at.wrapping_add(1);
+            return byte;
+        }
+        let start = self.next?;
+        let end = self.at.wrapping_add(start.length);
+        self.next = self.vocabulary.start_at(self.piece, end);
+        let entries = self.next.map_or(0, |next| next.entries);
+        let is_open = self.exits & start.entries | start.exits & entries != 0;
+        self.exits = start.exits;
+        if start.length > 1 && is_open {
+            self.bytes_to = end;
+            let byte = self.vocabulary.byte_at(self.piece, self.at);
+            self.at = self.at.wrapping_add(1);
+            return byte;
+        }
+        self.at = end;
+        Some(start)
     }
+}
+
+impl Vocabulary {
+    /// The character at `at` if it is a token, or else the byte.
+    #[inline(always)]
+    fn start_at(&self, piece: &[u8], at: usize) -> Option<Start> {
+        if *piece.get(at)? < 0xc2 { self.byte_at(piece, at) } else { self.char_at(piece, at) }
+    }
+
+    #[inline(always)]
+    fn byte_at(&self, piece: &[u8], at: usize) -> Option<Start> {
+        let byte = self.bytes.get(usize::from(*piece.get(at)?)).copied().unwrap_or_default();
+        let [token, entries, exits] = words(&byte);
+        Some(Start { token, length: 1, entries, exits })
+    }
+
+    fn char_at(&self, piece: &[u8], at: usize) -> Option<Start> {
+        let rest = piece.get(at..)?;
+        let length = rest.first()?.leading_ones();
+        let word = match rest.first_chunk() {
+            Some(chunk) => u32::from_le_bytes(*chunk),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
+        };
+        let word = word & (u32::MAX >> (32_u32.wrapping_sub(length.wrapping_mul(8)) & 31));
+        let slot = self.chars.probe(mix(u64::from(word))).unwrap_or_default();
+        let [bytes, token, entries, exits] = words(&slot);
+        if bytes != word {
+            return self.byte_at(piece, at);
+        }
+        Some(Start { token, length: length as usize, entries, exits })
+    }
+
+    /// What two ASCII characters merge into; [`u32::MAX`] if they do not.
+    #[inline(always)]
+    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> u32 {
+        let index = usize::from(first).wrapping_mul(128).wrapping_add(usize::from(second));
+        self.ascii_pairs.get(index).map_or(u32::MAX, |token| u32::from_le_bytes(*token))
+    }
+}
+
+/// Little-endian words.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let (words, _) = bytes.as_chunks::<4>();
+    let mut all = [0; N];
+    for (to, from) in all.iter_mut().zip(words) {
+        *to = u32::from_le_bytes(*from);
+    }
+    all
 }
 
 impl fmt::Debug for Vocabulary {

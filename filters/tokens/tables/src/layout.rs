@@ -40,12 +40,15 @@ pub enum Section {
     LongSlots,
     /// Longer tokens: a byte with the length, then the token's bytes.
     LongBytes,
-    /// The token of each byte: 256 `u32`.
+    /// What merging starts with for each byte: 256 times three `u32`, as in [`Section::CharSlots`] without the character.
     Bytes,
-    /// Displacements of the characters that merging can start with as a whole.
+    /// Displacements of the characters of several bytes that are tokens.
     CharDisplacements,
-    /// These characters, see [`char_slot`]: `u64`; 0 is empty.
+    /// These characters: four `u32`, the bytes of the character from the low end, the token, the groups of merges that may take a part
+    /// of it across its beginning, and of those across its end. All 0 is empty.
     CharSlots,
+    /// What each two ASCII characters merge into: 128 rows of 128 `u32` for the second one; [`u32::MAX`] if they do not.
+    AsciiPairs,
     /// Displacements of the pairs that merge.
     PairDisplacements,
     /// Pairs that merge: `u64` with the [`pair_key`], and above it the number of the token that they become; all bits set is empty.
@@ -54,7 +57,7 @@ pub enum Section {
 
 impl Section {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 }
 
 /// How a text is cut into pieces before the merging, as the bits of a word in the header.
@@ -93,18 +96,6 @@ impl Pattern {
     pub const fn is_known(self) -> bool {
         self.0 < 16
     }
-}
-
-/// What a slot of [`Section::CharSlots`] consists of.
-pub mod char_slot {
-    /// The character's bytes, the first lowest.
-    pub const BYTES_MASK: u64 = 0xffff_ffff;
-    /// Where the token starts.
-    pub const TOKEN_SHIFT: u32 = 32;
-    /// After an ASCII character, merging can start with it as a whole.
-    pub const AFTER_ASCII: u64 = 1 << 62;
-    /// At the beginning of a piece and after any other character likewise.
-    pub const AFTER_OTHER: u64 = 1 << 63;
 }
 
 /// Mixes a key of at most 8 bytes.

@@ -1,7 +1,7 @@
 //! Putting a table together.
 
-use crate::chars;
-use crate::layout::{self, HEADER_BYTES, MAGIC, PAIR_BITS, Section, VERSION, char_slot};
+use crate::chars::{self, Borders};
+use crate::layout::{self, HEADER_BYTES, MAGIC, PAIR_BITS, Section, VERSION};
 use crate::merges::{self, Merges};
 use crate::perfect::{self, Perfect};
 use crate::source::Vocabulary;
@@ -32,6 +32,7 @@ pub fn generate(vocabulary: &Vocabulary) -> Result<Vec<u8>, String> {
     write_medium(&mut writer, &whole)?;
     write_long(&mut writer, &whole)?;
     write_chars(&mut writer, tokens, &merges)?;
+    write_ascii_pairs(&mut writer, tokens, &merges);
     write_pairs(&mut writer, &merges)?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
     Ok(writer.finish(&[MAGIC, VERSION, vocabulary.pattern.0, tokens.len() as u32, longest as u32, reach as u32]))
@@ -82,27 +83,37 @@ fn write_long(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
 }
 
 fn write_chars(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
-    let mut bytes = [0u32; 256];
+    let borders = chars::borders(tokens, merges);
+    let mut bytes = [[0; 3]; 256];
     for (number, token) in tokens.iter().enumerate() {
         if let [byte] = token.as_slice() {
-            bytes[usize::from(*byte)] = number as u32;
+            let Borders { entries, exits } = borders.get(&(number as u32)).copied().unwrap_or(Borders::UNKNOWN);
+            bytes[usize::from(*byte)] = [number as u32, entries, exits];
         }
     }
-    writer.section(Section::Bytes, bytes.iter().flat_map(|token| token.to_le_bytes()));
-    let wholes = chars::wholes(tokens, merges);
-    let perfect = perfect::place(&wholes.iter().map(|whole| layout::mix(u64::from(whole.bytes))).collect::<Vec<_>>())?;
-    writer.displacements(Section::CharDisplacements, &perfect);
-    let entries: Vec<u64> = wholes
+    writer.section(Section::Bytes, bytes.iter().flatten().flat_map(|word| word.to_le_bytes()));
+    let mut entries: Vec<[u32; 4]> = borders
         .iter()
-        .map(|whole| {
-            let after_ascii = if whole.after_ascii { char_slot::AFTER_ASCII } else { 0 };
-            let after_other = if whole.after_other { char_slot::AFTER_OTHER } else { 0 };
-            u64::from(whole.bytes) | u64::from(whole.token) << char_slot::TOKEN_SHIFT | after_ascii | after_other
-        })
+        .map(|(number, borders)| [padded(&tokens[*number as usize]) as u32, *number, borders.entries, borders.exits])
+        .filter(|[bytes, ..]| *bytes >= 0x80)
         .collect();
-    let slots = filled(&perfect, &entries, 0);
-    writer.section(Section::CharSlots, slots.iter().flat_map(|slot| slot.to_le_bytes()));
+    entries.sort_unstable();
+    let keys: Vec<u64> = entries.iter().map(|[bytes, ..]| layout::mix(u64::from(*bytes))).collect();
+    let perfect = perfect::place(&keys)?;
+    writer.displacements(Section::CharDisplacements, &perfect);
+    let slots = filled(&perfect, &entries, [0; 4]);
+    writer.section(Section::CharSlots, slots.iter().flatten().flat_map(|word| word.to_le_bytes()));
     Ok(())
+}
+
+fn write_ascii_pairs(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) {
+    let mut pairs = vec![u32::MAX; 128 * 128];
+    for (number, (token, split)) in tokens.iter().zip(&merges.splits).enumerate() {
+        if let ([first @ ..0x80, second @ ..0x80], Some(_)) = (token.as_slice(), split) {
+            pairs[usize::from(*first) * 128 + usize::from(*second)] = number as u32;
+        }
+    }
+    writer.section(Section::AsciiPairs, pairs.iter().flat_map(|token| token.to_le_bytes()));
 }
 
 fn write_pairs(writer: &mut Writer, merges: &Merges) -> Result<(), String> {
