@@ -2,59 +2,16 @@
 use penstock_benches::sandbox::Sandbox;
 fn main() {
     let mut s = Sandbox::new(Some("o200k")).unwrap();
-    for t in [
-        " the",
-        ", ",
-        " the,",
-        "\n",
-        " a",
-        " function",
-        "The",
-        " Internationalization",
-        "12",
-        " 1",
-        "中",
-        "的",
-        "我们",
-        "привет",
-        " привет",
-        "  x",
-        "qz ",
-        "x1",
-        "{}",
-        "}\n",
-    ] {
-        let text = t.repeat(1000);
-        let c = s.count(&text, None).unwrap();
-        println!(
-            "{:30} {:7.1} fuel per repeat, {:.2} tokens",
-            format!("{t:?}"),
-            c.fuel as f64 / 1000.0,
-            c.tokens as f64 / 1000.0
-        );
+    let base = |s: &mut Sandbox, t: &str| { let a = s.count(t, None).unwrap(); a };
+    for t in ["qzxjqzxj", "qzxjqzxjqzxjqzxj", "qzxjqzxjqzxjqzxjq", "qzxjqzxjqzxjqzxjqzxjqzxjqzxjqzxj", " Internationalization", " разобрать", " громкоговорителя", "请您在收到本通知之日起十五个工作日内"] {
+        let one = base(&mut s, t);
+        println!("{:30} {} bytes {} fuel {} tokens", t, t.len(), one.fuel, one.tokens);
     }
-    for t in [
-        "我们 ",
-        "我们的事业，",
-        "新鲜的青菜，",
-        "请您在收到本通知之日起十五个工作日内，",
-        " кивала",
-        " громкоговорителя",
-        " разобрать удалось",
-        "qzwxjk,",
-        "qzwxjkvbpm,",
-        "qzwxjkvbpmzqqx,",
-    ] {
-        let mut s = Sandbox::new(Some("o200k")).unwrap();
-        let c = s.count(t, None).unwrap();
-        let c2 = s.count(&format!("{t}{t}"), None).unwrap();
-        println!(
-            "{:30} {:7} fuel; second {:7}, {} tokens {} bytes",
-            format!("{t:?}"),
-            c.fuel,
-            c2.fuel - c.fuel,
-            c.tokens,
-            t.len()
-        );
+    for n in [64usize, 128, 255, 256, 257, 1000, 4000, 8000, 8193, 16000, 100000] {
+        for c in ["-", "q", "zq"] {
+            let t = c.repeat(n / c.len());
+            let one = base(&mut s, &t);
+            println!("{c} x {n}: {:.1} fuel/byte, {} tokens", one.fuel as f64 / t.len() as f64, one.tokens);
+        }
     }
 }

@@ -15,7 +15,7 @@
 
 use alloc::boxed::Box;
 
-use crate::vocabulary::{Starts, Token, Vocabulary};
+use crate::vocabulary::{Token, Vocabulary, WideStarts};
 
 /// Parts of a window.
 const WINDOW: usize = 8192;
@@ -35,11 +35,14 @@ const NEVER: u32 = u32::MAX;
 
 /// The number of tokens of a piece.
 pub(crate) fn count(vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
-    if piece.len() <= ROW {
-        return Parts::<ROW, 1, 1>::new().count(vocabulary, piece);
-    }
-    if piece.len() <= ROW * ROW {
-        return Parts::<256, ROW, 1>::new().count(vocabulary, piece);
+    // The smaller the room the less there is to clear.
+    match piece.len() {
+        0..=16 => return Parts::<16, 1, 1, 0>::new().count(vocabulary, piece),
+        17..=64 => return Parts::<64, 4, 1, 0>::new().count(vocabulary, piece),
+        65..=256 => return Parts::<256, 16, 1, 0>::new().count(vocabulary, piece),
+        257..=1024 => return Parts::<1024, 64, 4, 16>::boxed().count(vocabulary, piece),
+        1025..=4096 => return Parts::<4096, 256, 16, 16>::boxed().count(vocabulary, piece),
+        _ => {}
     }
     let mut window = Window::boxed();
     let mut rest = piece;
@@ -75,25 +78,76 @@ pub(crate) fn settle(vocabulary: &Vocabulary, piece: &[u8]) -> Settled {
     all
 }
 
-type Window = Parts<WINDOW, { WINDOW / ROW }, TOPS>;
+type Window = Parts<WINDOW, { WINDOW / ROW }, TOPS, TOPS>;
 
-/// The parts of a window, by the position at which they start: at most `N`, in `R` rows, these in `S` rows.
-struct Parts<const N: usize, const R: usize, const S: usize> {
+/// The parts of a window, by the position at which they start: at most `N`, in `R` rows, these in
+/// `S` rows, for which there are `T` places.
+struct Parts<const N: usize, const R: usize, const S: usize, const T: usize> {
     parts: [Part; N],
     /// The order of each part and the next.
-    orders: [[u32; ROW]; R],
+    orders: [u32; N],
     /// The least of each row.
     rows: [[u32; ROW]; S],
     /// The least of each row of these.
-    tops: [u32; TOPS],
+    tops: [u32; T],
 }
 
-#[derive(Clone, Copy, Default)]
-struct Part {
-    token: Token,
-    next: u16,
-    previous: u16,
-    bytes: u32,
+/// A part, as one word: the token, the positions of the parts before and after, and the length in bytes.
+#[derive(Clone, Copy)]
+struct Part(u64);
+
+impl Part {
+    const TOKEN_SHIFT: u32 = 46;
+    const PREVIOUS_SHIFT: u32 = 27;
+    const NEXT_SHIFT: u32 = 8;
+    const POSITION: u64 = (1 << 19) - 1;
+    const BYTES: u64 = 0xff;
+
+    /// One that stands between its neighbours.
+    #[inline(always)]
+    fn new(token: Token, at: usize, bytes: u64) -> Self {
+        let at = at as u64;
+        let previous = at.wrapping_sub(1) & Self::POSITION;
+        Self(
+            u64::from(token) << Self::TOKEN_SHIFT
+                | previous << Self::PREVIOUS_SHIFT
+                | (at + 1) << Self::NEXT_SHIFT
+                | bytes,
+        )
+    }
+
+    #[inline(always)]
+    fn token(self) -> Token {
+        (self.0 >> Self::TOKEN_SHIFT) as Token
+    }
+
+    #[inline(always)]
+    fn previous(self) -> usize {
+        (self.0 >> Self::PREVIOUS_SHIFT & Self::POSITION) as usize
+    }
+
+    #[inline(always)]
+    fn next(self) -> usize {
+        (self.0 >> Self::NEXT_SHIFT & Self::POSITION) as usize
+    }
+
+    #[inline(always)]
+    fn bytes(self) -> u64 {
+        self.0 & Self::BYTES
+    }
+
+    /// This part and the next one as one token, which has at most 255 bytes.
+    #[inline(always)]
+    fn joined(self, next: Self, token: Token) -> Self {
+        let previous = self.0 & Self::POSITION << Self::PREVIOUS_SHIFT;
+        let after = next.0 & Self::POSITION << Self::NEXT_SHIFT;
+        Self(u64::from(token) << Self::TOKEN_SHIFT | previous | after | (self.0 + next.0) & Self::BYTES)
+    }
+
+    #[inline(always)]
+    fn after(self, previous: usize) -> Self {
+        Self(self.0 & !(Self::POSITION << Self::PREVIOUS_SHIFT) | (previous as u64) << Self::PREVIOUS_SHIFT)
+    }
 }
 
 /// How much of a piece a window holds.
@@ -103,13 +157,13 @@ struct Filled {
     bytes: usize,
 }
 
-impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
+impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R, S, T> {
     /// Whether there is something above the orders, and above that.
     const HAS_ROWS: bool = R > 1;
     const HAS_TOPS: bool = S > 1;
 
     fn new() -> Self {
-        Self { parts: [Part::default(); N], orders: [[NEVER; ROW]; R], rows: [[NEVER; ROW]; S], tops: [NEVER; TOPS] }
+        Self { parts: [Part(0); N], orders: [NEVER; N], rows: [[NEVER; ROW]; S], tops: [NEVER; T] }
     }
 
     fn boxed() -> Box<Self> {
@@ -117,24 +171,53 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     }
 
     /// The tokens of a piece for which there is room.
+    #[inline(never)]
     fn count(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
         let filled = self.fill(vocabulary, piece);
         self.merge(vocabulary, filled.parts) as u64
     }
 
-    /// Takes as much from the beginning of `piece` as there is room for.
+    /// Takes as much from the beginning of `piece` as there is room for. No orders are left from an earlier one: they have been merged.
     fn fill(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> Filled {
-        self.orders = [[NEVER; ROW]; R];
         let mut filled = Filled { parts: 0, bytes: 0 };
+        let mut wide = WideStarts::default();
         let mut before = None;
-        for start in Starts::new(vocabulary, piece).take(N) {
-            let at = filled.parts;
-            *self.part(at) = Part::new(start.token, at, start.length as u32);
-            if let Some(before) = before.replace(start.token) {
-                *self.order(at - 1) = order(vocabulary.merged(before, start.token), at - 1);
+        while filled.parts < N {
+            let Some(byte) = piece.get(filled.bytes).copied() else { break };
+            if byte.is_ascii() {
+                let mut merged = before.and_then(|token| vocabulary.merged(token, vocabulary.byte_token(byte)));
+                let (mut at, mut bytes) = (filled.parts, filled.bytes);
+                let mut ascii = byte;
+                // The way through ASCII.
+                loop {
+                    let token = vocabulary.byte_token(ascii);
+                    before = Some(token);
+                    *self.part(at) = Part::new(token, at, 1);
+                    *self.order(at.wrapping_sub(1)) = order(merged, at.wrapping_sub(1));
+                    at += 1;
+                    bytes += 1;
+                    let next = piece.get(bytes).copied().unwrap_or(u8::MAX);
+                    if !next.is_ascii() || at >= N {
+                        break;
+                    }
+                    merged = vocabulary.merged_ascii(ascii, next);
+                    ascii = next;
+                }
+                filled = Filled { parts: at, bytes };
+                continue;
             }
-            filled.parts += 1;
-            filled.bytes += start.length;
+            let (token, length) = wide.next(vocabulary, piece, filled.bytes);
+            let at = filled.parts;
+            *self.part(at) = Part::new(token, at, length as u64);
+            if let Some(before) = before.replace(token) {
+                *self.order(at - 1) = order(vocabulary.merged(before, token), at - 1);
+            }
+            filled = Filled { parts: at + 1, bytes: filled.bytes + length };
+        }
+        // The last order, which the first part has written round the corner.
+        if filled.parts > 0 {
+            *self.order(filled.parts - 1) = NEVER;
+            *self.order(N - 1) = NEVER;
         }
         self.lower_all();
         filled
@@ -149,8 +232,8 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
         let (mut at, mut bytes) = (0, 0);
         for _ in 0..tokens {
             let part = *self.part(at);
-            at = usize::from(part.next);
-            bytes += part.bytes as usize;
+            at = part.next();
+            bytes += part.bytes() as usize;
             if bytes > most {
                 break;
             }
@@ -163,6 +246,7 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     /// Merges until nothing merges any more. Returns how many parts are left.
     fn merge(&mut self, vocabulary: &Vocabulary, mut end: usize) -> usize {
         let mut left = end;
+        let mut memos = [Memo::EMPTY; 2];
         loop {
             let mut least = self.least();
             if least == NEVER {
@@ -171,9 +255,9 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
             let rank = least >> POSITION_BITS;
             let row = (least & POSITION_MASK) as usize / ROW;
             while least >> POSITION_BITS == rank {
-                self.merge_at((least & POSITION_MASK) as usize, rank, end, vocabulary);
+                self.merge_at((least & POSITION_MASK) as usize, rank, end, vocabulary, &mut memos);
                 left -= 1;
-                least = lowest(self.orders.get(row));
+                least = self.lowest_of(row);
             }
             if Self::HAS_ROWS {
                 self.set_row(row, least);
@@ -187,21 +271,26 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
 
     /// Merges the part at `at` with the next one into `token`. What is above the row of `at` is left to be updated.
     #[inline(always)]
-    fn merge_at(&mut self, at: usize, token: Token, end: usize, vocabulary: &Vocabulary) {
-        let Part { next, previous, bytes, .. } = *self.part(at);
-        let (next, previous) = (usize::from(next), usize::from(previous));
-        let gone = *self.part(next);
-        let after = usize::from(gone.next);
-        *self.part(at) = Part { token, next: gone.next, previous: previous as u16, bytes: bytes + gone.bytes };
+    fn merge_at(&mut self, at: usize, token: Token, end: usize, vocabulary: &Vocabulary, memos: &mut [Memo; 2]) {
+        let [with_next, with_previous] = memos;
+        let part = *self.part(at);
+        let next = part.next();
+        let joined = part.joined(*self.part(next), token);
+        *self.part(at) = joined;
         *self.order(next) = NEVER;
+        let after = joined.next();
         *self.order(at) = if after < end {
-            self.part(after).previous = at as u16;
-            order(vocabulary.merged(token, self.part(after).token), at)
+            let part = self.part(after);
+            *part = part.after(at);
+            let right = part.token();
+            order(with_next.merged(vocabulary, token, right), at)
         } else {
             NEVER
         };
         if at > 0 {
-            *self.order(previous) = order(vocabulary.merged(self.part(previous).token, token), previous);
+            let previous = joined.previous();
+            let left = self.part(previous).token();
+            *self.order(previous) = order(with_previous.merged(vocabulary, left, token), previous);
             if Self::HAS_ROWS && previous / ROW != at / ROW {
                 self.lower(previous / ROW);
             }
@@ -218,12 +307,12 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
         for to in 0..left {
             let part = *self.part(at);
             let rank = *self.order(at);
-            *self.part(to) = Part::new(part.token, to, part.bytes);
+            *self.part(to) = Part::new(part.token(), to, part.bytes());
             *self.order(to) = if rank == NEVER { NEVER } else { rank & !POSITION_MASK | to as u32 };
-            at = usize::from(part.next);
+            at = part.next();
         }
-        for row in self.orders.as_flattened_mut().iter_mut().skip(left) {
-            *row = NEVER;
+        for order in self.orders.iter_mut().skip(left) {
+            *order = NEVER;
         }
         self.lower_all();
     }
@@ -235,9 +324,15 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     }
 
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "indices below R and ROW")]
+    #[expect(clippy::indexing_slicing, reason = "an index below N, which is a power of two")]
     fn order(&mut self, at: usize) -> &mut u32 {
-        &mut self.orders[at / ROW % R][at % ROW]
+        &mut self.orders[at % N]
+    }
+
+    /// The least order of a row.
+    #[inline(always)]
+    fn lowest_of(&self, row: usize) -> u32 {
+        lowest(self.orders.as_chunks().0.get(row % R))
     }
 
     /// The least of all orders.
@@ -247,7 +342,7 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
             let (rows, _) = self.tops.as_chunks();
             return rows.iter().fold(NEVER, |least, row| least.min(lowest(Some(row))));
         }
-        lowest(if Self::HAS_ROWS { self.rows.first() } else { self.orders.first() })
+        if Self::HAS_ROWS { lowest(self.rows.first()) } else { self.lowest_of(0) }
     }
 
     /// Works out what is above the orders.
@@ -255,7 +350,7 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
         for row in 0..if Self::HAS_ROWS { R } else { 0 } {
             #[expect(clippy::indexing_slicing, reason = "indices below S and ROW")]
             {
-                self.rows[row / ROW % S][row % ROW] = lowest(self.orders.get(row));
+                self.rows[row / ROW % S][row % ROW] = self.lowest_of(row);
             }
         }
         for top in 0..if Self::HAS_TOPS { S } else { 0 } {
@@ -266,7 +361,7 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     /// Some order of a row has changed.
     #[inline(always)]
     fn lower(&mut self, row: usize) {
-        self.set_row(row, lowest(self.orders.get(row)));
+        self.set_row(row, self.lowest_of(row));
     }
 
     /// The least order of a row has changed.
@@ -280,17 +375,29 @@ impl<const N: usize, const R: usize, const S: usize> Parts<N, R, S> {
     }
 
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "an index below TOPS")]
+    #[expect(clippy::indexing_slicing, reason = "an index below T")]
     fn lower_top(&mut self, top: usize) {
-        self.tops[top % TOPS] = lowest(self.rows.get(top));
+        self.tops[top % T] = lowest(self.rows.get(top));
     }
 }
 
-impl Part {
-    /// One that stands between its neighbours.
+/// What two tokens merge into, as it was looked up last: the same two follow each other in runs.
+#[derive(Clone, Copy)]
+struct Memo {
+    left: Token,
+    right: Token,
+    merged: Option<Token>,
+}
+
+impl Memo {
+    const EMPTY: Self = Self { left: Token::MAX, right: Token::MAX, merged: None };
+
     #[inline(always)]
-    fn new(token: Token, at: usize, bytes: u32) -> Self {
-        Self { token, next: (at + 1) as u16, previous: at.wrapping_sub(1) as u16, bytes }
+    fn merged(&mut self, vocabulary: &Vocabulary, left: Token, right: Token) -> Option<Token> {
+        if self.left != left || self.right != right {
+            *self = Self { left, right, merged: vocabulary.merged(left, right) };
+        }
+        self.merged
     }
 }
 

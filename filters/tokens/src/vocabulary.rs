@@ -143,60 +143,51 @@ impl Vocabulary {
 
 /// What merging starts with: a byte or a character.
 #[derive(Clone, Copy)]
-pub(crate) struct Start {
-    pub(crate) token: Token,
+struct Start {
+    token: Token,
     /// In bytes.
-    pub(crate) length: usize,
+    length: usize,
     /// The groups of merges that may take a part of it across its beginning, and across its end.
     entries: u32,
     exits: u32,
 }
 
-/// What merging of a piece starts with.
+/// What merging of a piece starts with where it is not ASCII.
 ///
 /// A character of several bytes is taken as a whole if nothing that is next to it may merge with a part of it.
-pub(crate) struct Starts<'a> {
-    vocabulary: &'a Vocabulary,
-    piece: &'a [u8],
-    at: usize,
-    /// The next one, and the groups of merges across the end of the one before it.
-    next: Option<Start>,
-    exits: u32,
+#[derive(Default)]
+pub(crate) struct WideStarts {
     /// Up to here it is single bytes.
     bytes_to: usize,
+    /// The next character and where it is, if it was looked at already, and the groups of merges across the end of the one before it.
+    next: Option<(usize, Start)>,
+    exits: u32,
 }
 
-impl<'a> Starts<'a> {
-    /// For a piece, or the rest of one after a border between tokens.
-    pub(crate) fn new(vocabulary: &'a Vocabulary, piece: &'a [u8]) -> Self {
-        Self { vocabulary, piece, at: 0, next: vocabulary.start_at(piece, 0), exits: 0, bytes_to: 0 }
-    }
-}
-
-impl Iterator for Starts<'_> {
-    type Item = Start;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Start> {
-        if self.at < self.bytes_to {
-            let byte = self.vocabulary.byte_at(self.piece, self.at);
-            self.at = self.at.wrapping_add(1);
-            return byte;
+impl WideStarts {
+    /// The token at `at`, and its length in bytes.
+    pub(crate) fn next(&mut self, vocabulary: &Vocabulary, piece: &[u8], at: usize) -> (Token, usize) {
+        if at < self.bytes_to {
+            return (vocabulary.byte_token(piece.get(at).copied().unwrap_or_default()), 1);
         }
-        let start = self.next?;
-        let end = self.at.wrapping_add(start.length);
-        self.next = self.vocabulary.start_at(self.piece, end);
-        let entries = self.next.map_or(0, |next| next.entries);
-        let is_open = self.exits & start.entries | start.exits & entries != 0;
+        let (start, exits) = match self.next.filter(|(next, _)| *next == at) {
+            Some((_, start)) => (Some(start), self.exits),
+            None => {
+                let before = at.checked_sub(1).and_then(|before| vocabulary.byte_at(piece, before));
+                (vocabulary.start_at(piece, at), before.map_or(0, |byte| byte.exits))
+            }
+        };
+        let Some(start) = start else { return (0, 1) };
+        let end = at.wrapping_add(start.length);
+        let next = vocabulary.start_at(piece, end);
+        let entries = next.map_or(0, |next| next.entries);
+        self.next = next.map(|next| (end, next));
         self.exits = start.exits;
-        if start.length > 1 && is_open {
+        if exits & start.entries | start.exits & entries != 0 {
             self.bytes_to = end;
-            let byte = self.vocabulary.byte_at(self.piece, self.at);
-            self.at = self.at.wrapping_add(1);
-            return byte;
+            return (vocabulary.byte_token(piece.get(at).copied().unwrap_or_default()), 1);
         }
-        self.at = end;
-        Some(start)
+        (start.token, start.length)
     }
 }
 
@@ -208,12 +199,20 @@ impl Vocabulary {
     }
 
     #[inline(always)]
+    pub(crate) fn byte_token(&self, byte: u8) -> Token {
+        let entry = self.bytes.get(usize::from(byte)).and_then(|entry| entry.first_chunk());
+        entry.map_or(0, |token| u32::from_le_bytes(*token))
+    }
+
+    #[inline(always)]
     fn byte_at(&self, piece: &[u8], at: usize) -> Option<Start> {
-        let byte = self.bytes.get(usize::from(*piece.get(at)?)).copied().unwrap_or_default();
-        let [token, entries, exits] = words(&byte);
+        let entry = self.bytes.get(usize::from(*piece.get(at)?))?;
+        let (&[token, entries, exits], _) = entry.as_chunks::<4>().0.split_first_chunk()?;
+        let [token, entries, exits] = [token, entries, exits].map(u32::from_le_bytes);
         Some(Start { token, length: 1, entries, exits })
     }
 
+    #[inline(always)]
     fn char_at(&self, piece: &[u8], at: usize) -> Option<Start> {
         let rest = piece.get(at..)?;
         let length = rest.first()?.leading_ones();
@@ -222,31 +221,21 @@ impl Vocabulary {
             None => rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
         };
         let word = word & (u32::MAX >> (32_u32.wrapping_sub(length.wrapping_mul(8)) & 31));
-        let slot = self.chars.probe(mix(u64::from(word))).unwrap_or_default();
-        let [bytes, token, entries, exits] = words(&slot);
-        if bytes != word {
+        let slot = u128::from_le_bytes(self.chars.probe(mix(u64::from(word))).unwrap_or_default());
+        if slot as u32 != word {
             return self.byte_at(piece, at);
         }
+        let [token, entries, exits] = [32, 64, 96].map(|shift| (slot >> shift) as u32);
         Some(Start { token, length: length as usize, entries, exits })
     }
 
-    /// What two ASCII characters merge into; [`u32::MAX`] if they do not.
+    /// What two ASCII characters merge into.
     #[inline(always)]
-    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> u32 {
+    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> Option<Token> {
         let index = usize::from(first).wrapping_mul(128).wrapping_add(usize::from(second));
-        self.ascii_pairs.get(index).map_or(u32::MAX, |token| u32::from_le_bytes(*token))
+        let token = u32::from_le_bytes(*self.ascii_pairs.get(index)?);
+        (token != u32::MAX).then_some(token)
     }
-}
-
-/// Little-endian words.
-#[inline(always)]
-fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
-    let (words, _) = bytes.as_chunks::<4>();
-    let mut all = [0; N];
-    for (to, from) in all.iter_mut().zip(words) {
-        *to = u32::from_le_bytes(*from);
-    }
-    all
 }
 
 impl fmt::Debug for Vocabulary {
