@@ -55,6 +55,41 @@ impl Starts {
     }
 }
 
+/// ASCII characters that can make up long pieces.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Upper,
+    Lower,
+    Letter,
+    Punctuation,
+    /// White space but for line ends.
+    Blank,
+    Newline,
+}
+
+/// How many bytes from `at` on are of one kind, looking at whole blocks only.
+#[cold]
+#[inline(never)]
+pub(crate) fn run(text: &[u8], at: usize, kind: Kind) -> usize {
+    let mut length = 0;
+    while let Some(bytes) = text.get(at + length..).and_then(<[u8]>::first_chunk) {
+        let Classes { upper, lower, digit, white, newline, wide, .. } = Classes::of(bytes);
+        let mask = match kind {
+            Kind::Upper => upper,
+            Kind::Lower => lower,
+            Kind::Letter => upper | lower,
+            Kind::Punctuation => !(upper | lower | digit | white | wide),
+            Kind::Blank => white & !newline,
+            Kind::Newline => newline,
+        };
+        length += mask.trailing_ones() as usize;
+        if mask != u64::MAX {
+            break;
+        }
+    }
+    length
+}
+
 /// The classes of 64 bytes.
 #[derive(Clone, Copy, Default)]
 struct Classes {

@@ -8,6 +8,7 @@
 
 use penstock_token_tables::layout::Pattern;
 
+use crate::block::{self, Kind};
 use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, char_at};
 use crate::core::Core;
 use crate::merge;
@@ -28,6 +29,21 @@ enum Run {
     LineEnds,
     /// `\s+`, `\s*[\r\n]+`.
     White,
+}
+
+/// Characters between looks at whether a run of ASCII can be skipped.
+const SKIP_EVERY: usize = 64;
+
+/// What characters of this class in a run go on with for a while.
+fn kind(run: Run, class: u8) -> Kind {
+    match (run, class) {
+        (Run::Cased, _) => Kind::Upper,
+        (Run::Lower, _) => Kind::Lower,
+        (Run::Letters, _) => Kind::Letter,
+        (Run::Punctuation, _) => Kind::Punctuation,
+        (Run::White, SPACE) => Kind::Blank,
+        (Run::LineEnds | Run::White, _) => Kind::Newline,
+    }
 }
 
 /// What has been counted of a piece, and where in the held text the rest of it starts.
@@ -80,6 +96,7 @@ impl Long {
 
     /// Goes on through `held`. Returns the end of the piece if it is there.
     pub(crate) fn advance(&mut self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
+        let mut skip_at = self.next;
         loop {
             let c = char_at(held, self.next);
             let class = c.class();
@@ -100,6 +117,14 @@ impl Long {
             self.run = run;
             self.last = self.next;
             self.next += c.length();
+            if self.next > skip_at {
+                let more = block::run(held, self.next, kind(run, class));
+                if more > 0 {
+                    self.next += more;
+                    self.last = self.next - 1;
+                }
+                skip_at = self.next + SKIP_EVERY;
+            }
             match (run, class) {
                 (Run::Cased, LETTER | MARK) | (Run::White, NEWLINE) => {
                     (self.split, self.anchor) = (None, Some(self.next))
@@ -120,10 +145,16 @@ impl Long {
         }
         // The last character of white space may belong to what follows.
         let end = if self.run == Run::White { self.last } else { self.next };
+        let before = self.whole;
         settle(core, held, &mut self.whole, end);
         let mut done = self.whole.at;
         if let Some((_, part)) = &mut self.split {
-            settle(core, held, part, end);
+            if part.at == before.at {
+                // Both have a border here, so that from here on they are the same.
+                *part = Part { tokens: part.tokens + self.whole.tokens - before.tokens, at: self.whole.at };
+            } else {
+                settle(core, held, part, end);
+            }
             done = done.min(part.at);
             part.at -= done;
         }

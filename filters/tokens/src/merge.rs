@@ -15,6 +15,8 @@
 
 use alloc::boxed::Box;
 
+use penstock_token_tables::layout::NO_TOKEN;
+
 use crate::vocabulary::{Token, Vocabulary, WideStarts};
 
 /// Parts of a window.
@@ -30,8 +32,8 @@ const COMPACT_MIN: usize = 128;
 const POSITION_BITS: u32 = 13;
 const POSITION_MASK: u32 = (1 << POSITION_BITS) - 1;
 const _: () = assert!(WINDOW <= 1 << POSITION_BITS, "every position of a window fits into an order");
-/// The order of two that do not merge.
-const NEVER: u32 = u32::MAX;
+/// The orders of two that do not merge are at least this.
+const NEVER: u32 = NO_TOKEN << POSITION_BITS;
 
 /// The number of tokens of a piece.
 pub(crate) fn count(vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
@@ -185,7 +187,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
         while filled.parts < N {
             let Some(byte) = piece.get(filled.bytes).copied() else { break };
             if byte.is_ascii() {
-                let mut merged = before.and_then(|token| vocabulary.merged(token, vocabulary.byte_token(byte)));
+                let mut merged = before.map_or(NO_TOKEN, |token| vocabulary.merged(token, vocabulary.byte_token(byte)));
                 let (mut at, mut bytes) = (filled.parts, filled.bytes);
                 let mut ascii = byte;
                 // The way through ASCII.
@@ -193,7 +195,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
                     let token = vocabulary.byte_token(ascii);
                     before = Some(token);
                     *self.part(at) = Part::new(token, at, 1);
-                    *self.order(at.wrapping_sub(1)) = order(merged, at.wrapping_sub(1));
+                    *self.order(at.wrapping_sub(1)) = order(merged, at.wrapping_sub(1) % N);
                     at += 1;
                     bytes += 1;
                     let next = piece.get(bytes).copied().unwrap_or(u8::MAX);
@@ -249,7 +251,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
         let mut memos = [Memo::EMPTY; 2];
         loop {
             let mut least = self.least();
-            if least == NEVER {
+            if least >= NEVER {
                 return left;
             }
             let rank = least >> POSITION_BITS;
@@ -308,7 +310,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
             let part = *self.part(at);
             let rank = *self.order(at);
             *self.part(to) = Part::new(part.token(), to, part.bytes());
-            *self.order(to) = if rank == NEVER { NEVER } else { rank & !POSITION_MASK | to as u32 };
+            *self.order(to) = rank & !POSITION_MASK | to as u32;
             at = part.next();
         }
         for order in self.orders.iter_mut().skip(left) {
@@ -386,14 +388,14 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
 struct Memo {
     left: Token,
     right: Token,
-    merged: Option<Token>,
+    merged: Token,
 }
 
 impl Memo {
-    const EMPTY: Self = Self { left: Token::MAX, right: Token::MAX, merged: None };
+    const EMPTY: Self = Self { left: Token::MAX, right: Token::MAX, merged: NO_TOKEN };
 
     #[inline(always)]
-    fn merged(&mut self, vocabulary: &Vocabulary, left: Token, right: Token) -> Option<Token> {
+    fn merged(&mut self, vocabulary: &Vocabulary, left: Token, right: Token) -> Token {
         if self.left != left || self.right != right {
             *self = Self { left, right, merged: vocabulary.merged(left, right) };
         }
@@ -403,8 +405,8 @@ impl Memo {
 
 /// The order of a pair at a position, given what it merges into.
 #[inline(always)]
-fn order(merged: Option<Token>, at: usize) -> u32 {
-    merged.map_or(NEVER, |rank| rank << POSITION_BITS | at as u32)
+fn order(merged: Token, at: usize) -> u32 {
+    merged << POSITION_BITS | at as u32
 }
 
 #[inline(always)]

@@ -28,6 +28,7 @@
 
 use penstock_token_tables::layout::Pattern;
 
+use crate::block::{self, Kind};
 use crate::classes::{Char, END, LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER, SPACE, Set, UPPER, char_at};
 
 /// A text that is being cut.
@@ -36,6 +37,9 @@ struct Scan<'a> {
     /// Whether the end of the text has been seen: if more may follow it, what was found out says nothing.
     saw_end: bool,
 }
+
+/// After so many characters of a kind there may be many more.
+const LONG: usize = 16;
 
 const W: Set = Set::of(&[UPPER, LETTER, MARK]);
 const LOWER_W: Set = Set::of(&[LOWER, LETTER, MARK]);
@@ -78,14 +82,14 @@ impl Scan<'_> {
     fn uncased(&mut self, at: usize, pattern: Pattern) -> usize {
         let first = self.char(at);
         if ANY_LETTER.has(first.class()) {
-            return self.run(at, ANY_LETTER);
+            return self.run(at, ANY_LETTER, Kind::Letter);
         }
         let contracted = self.contraction(at);
         if contracted > at {
             return contracted;
         }
         if PREFIX.has(first.class()) && ANY_LETTER.has(self.char(at + first.length()).class()) {
-            return self.run(at + first.length(), ANY_LETTER);
+            return self.run(at + first.length(), ANY_LETTER, Kind::Letter);
         }
         self.no_word(at, first, pattern)
     }
@@ -99,15 +103,19 @@ impl Scan<'_> {
         let mut end = at;
         let mut in_both = at;
         let mut c = first;
+        let mut long_at = at + LONG;
         while W.has(c.class()) {
             end += c.length();
             if c.class() != UPPER {
                 in_both = end;
+            } else if end >= long_at {
+                end += block::run(self.text, end, Kind::Upper);
+                long_at = end + 4 * LONG;
             }
             c = char_at(self.text, end);
         }
         if c.class() == LOWER {
-            end = self.run(end + c.length(), LOWER_W);
+            end = self.run(end + c.length(), LOWER_W, Kind::Lower);
         } else {
             self.saw_end |= c.class() == END;
             if in_both > at {
@@ -144,7 +152,7 @@ impl Scan<'_> {
 
     fn punctuation(&mut self, at: usize, pattern: Pattern) -> usize {
         let slash = pattern.has(Pattern::SLASH);
-        let mut end = self.run(at, PUNCTUATION);
+        let mut end = self.run(at, PUNCTUATION, Kind::Punctuation);
         while self.char(end).class() == NEWLINE || (slash && self.byte(end) == b'/') {
             end += 1;
         }
@@ -156,16 +164,29 @@ impl Scan<'_> {
         let mut end = at;
         let mut last = at;
         let mut line_end = at;
+        let mut long_at = at + LONG;
         loop {
             let c = self.char(end);
+            let is_long = end >= long_at;
+            if is_long {
+                long_at = end + 4 * LONG;
+            }
             match c.class() {
                 NEWLINE => {
                     end += 1;
+                    if is_long {
+                        end += block::run(self.text, end, Kind::Newline);
+                    }
                     line_end = end;
                 }
                 SPACE => {
                     last = end;
                     end += c.length();
+                    let more = if is_long { block::run(self.text, end, Kind::Blank) } else { 0 };
+                    if more > 0 {
+                        end += more;
+                        last = end - 1;
+                    }
                 }
                 END if pattern.has(Pattern::FINAL_SPACE) => return end,
                 _ if line_end > at => return line_end,
@@ -192,7 +213,8 @@ impl Scan<'_> {
     }
 
     /// The first character from `at` on that is not in `set`.
-    fn run(&mut self, mut at: usize, set: Set) -> usize {
+    fn run(&mut self, mut at: usize, set: Set, kind: Kind) -> usize {
+        let mut long_at = at + LONG;
         loop {
             let c = char_at(self.text, at);
             if !set.has(c.class()) {
@@ -200,6 +222,10 @@ impl Scan<'_> {
                 return at;
             }
             at += c.length();
+            if at >= long_at {
+                at += block::run(self.text, at, kind);
+                long_at = at + 4 * LONG;
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use penstock_token_tables::layout::{
-    FIXED_WORDS, HEADER_BYTES, MAGIC, PAIR_BITS, Pattern, REACH_MAX, Section, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION,
-    bucket, mix, mix_bytes, pair_key, slot,
+    FIXED_WORDS, HEADER_BYTES, MAGIC, NO_TOKEN, PAIR_BITS, Pattern, REACH_MAX, Section, TOKEN_BYTES_MAX, TOKEN_MASK,
+    VERSION, bucket, mix, mix_bytes, pair_key, slot,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
@@ -23,9 +23,9 @@ pub struct Vocabulary {
     medium: Perfect<16>,
     long: Perfect<4>,
     long_bytes: &'static [u8],
-    bytes: &'static [[u8; 12]],
+    bytes: &'static [[u8; 12]; 256],
     chars: Perfect<16>,
-    ascii_pairs: &'static [[u8; 4]],
+    ascii_pairs: &'static [[u8; 4]; 128 * 128],
     pairs: Perfect<8>,
 }
 
@@ -89,6 +89,10 @@ impl Vocabulary {
             return Err(Malformed::WrongLength);
         }
         let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, c_disp, c, ascii, p_disp, p] = sections;
+        let (Some(bytes), Some(ascii_pairs)) = (bytes.as_chunks().0.first_chunk(), ascii.as_chunks().0.first_chunk())
+        else {
+            return Err(Malformed::WrongLength);
+        };
         Ok(Self {
             pattern,
             longest,
@@ -98,9 +102,9 @@ impl Vocabulary {
             medium: Perfect::new(m_disp, m),
             long: Perfect::new(l_disp, l),
             long_bytes,
-            bytes: bytes.as_chunks().0,
+            bytes,
             chars: Perfect::new(c_disp, c),
-            ascii_pairs: ascii.as_chunks().0,
+            ascii_pairs,
             pairs: Perfect::new(p_disp, p),
         })
     }
@@ -132,12 +136,14 @@ impl Vocabulary {
         token.is_some_and(|(length, bytes)| usize::from(*length) == piece.len() && bytes.starts_with(piece))
     }
 
-    /// What `left` and `right` merge into.
+    /// What `left` and `right` merge into, or [`NO_TOKEN`].
     #[inline(always)]
-    pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
+    pub(crate) fn merged(&self, left: Token, right: Token) -> Token {
         let key = pair_key(left, right);
-        let entry = u64::from_le_bytes(self.pairs.probe(mix(key))?);
-        (entry & !(u64::MAX << PAIR_BITS) == key).then_some((entry >> PAIR_BITS) as Token)
+        match self.pairs.probe(mix(key)).map(u64::from_le_bytes) {
+            Some(entry) if entry & !(u64::MAX << PAIR_BITS) == key => (entry >> PAIR_BITS) as Token,
+            _ => NO_TOKEN,
+        }
     }
 }
 
@@ -167,14 +173,15 @@ pub(crate) struct WideStarts {
 impl WideStarts {
     /// The token at `at`, and its length in bytes.
     pub(crate) fn next(&mut self, vocabulary: &Vocabulary, piece: &[u8], at: usize) -> (Token, usize) {
+        let byte = piece.get(at).copied().unwrap_or_default();
         if at < self.bytes_to {
-            return (vocabulary.byte_token(piece.get(at).copied().unwrap_or_default()), 1);
+            return (vocabulary.byte_token(byte), 1);
         }
         let (start, exits) = match self.next.filter(|(next, _)| *next == at) {
             Some((_, start)) => (Some(start), self.exits),
             None => {
-                let before = at.checked_sub(1).and_then(|before| vocabulary.byte_at(piece, before));
-                (vocabulary.start_at(piece, at), before.map_or(0, |byte| byte.exits))
+                let before = at.checked_sub(1).and_then(|before| piece.get(before));
+                (vocabulary.start_at(piece, at), before.map_or(0, |byte| vocabulary.byte_start(*byte).exits))
             }
         };
         let Some(start) = start else { return (0, 1) };
@@ -183,35 +190,36 @@ impl WideStarts {
         let entries = next.map_or(0, |next| next.entries);
         self.next = next.map(|next| (end, next));
         self.exits = start.exits;
-        if exits & start.entries | start.exits & entries != 0 {
+        if start.token == NO_TOKEN || exits & start.entries | start.exits & entries != 0 {
             self.bytes_to = end;
-            return (vocabulary.byte_token(piece.get(at).copied().unwrap_or_default()), 1);
+            return (vocabulary.byte_token(byte), 1);
         }
         (start.token, start.length)
     }
 }
 
 impl Vocabulary {
-    /// The character at `at` if it is a token, or else the byte.
+    /// The character at `at`; if it is no token, with [`NO_TOKEN`].
     #[inline(always)]
     fn start_at(&self, piece: &[u8], at: usize) -> Option<Start> {
-        if *piece.get(at)? < 0xc2 { self.byte_at(piece, at) } else { self.char_at(piece, at) }
+        let first = *piece.get(at)?;
+        if first.is_ascii() { Some(self.byte_start(first)) } else { self.char_at(piece, at) }
     }
 
     #[inline(always)]
     pub(crate) fn byte_token(&self, byte: u8) -> Token {
-        let entry = self.bytes.get(usize::from(byte)).and_then(|entry| entry.first_chunk());
-        entry.map_or(0, |token| u32::from_le_bytes(*token))
+        self.byte_start(byte).token
     }
 
     #[inline(always)]
-    fn byte_at(&self, piece: &[u8], at: usize) -> Option<Start> {
-        let entry = self.bytes.get(usize::from(*piece.get(at)?))?;
-        let (&[token, entries, exits], _) = entry.as_chunks::<4>().0.split_first_chunk()?;
-        let [token, entries, exits] = [token, entries, exits].map(u32::from_le_bytes);
-        Some(Start { token, length: 1, entries, exits })
+    fn byte_start(&self, byte: u8) -> Start {
+        #[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
+        let entry = u128::from_le_bytes(widened(self.bytes[usize::from(byte)]));
+        let [token, entries, exits] = [0, 32, 64].map(|shift| (entry >> shift) as u32);
+        Start { token, length: 1, entries, exits }
     }
 
+    /// A character of several bytes.
     #[inline(always)]
     fn char_at(&self, piece: &[u8], at: usize) -> Option<Start> {
         let rest = piece.get(at..)?;
@@ -222,20 +230,28 @@ impl Vocabulary {
         };
         let word = word & (u32::MAX >> (32_u32.wrapping_sub(length.wrapping_mul(8)) & 31));
         let slot = u128::from_le_bytes(self.chars.probe(mix(u64::from(word))).unwrap_or_default());
-        if slot as u32 != word {
-            return self.byte_at(piece, at);
+        let [bytes, token, entries, exits] = [0, 32, 64, 96].map(|shift| (slot >> shift) as u32);
+        let length = (length as usize).clamp(1, rest.len());
+        if bytes != word {
+            return Some(Start { token: NO_TOKEN, length, entries: u32::MAX, exits: u32::MAX });
         }
-        let [token, entries, exits] = [32, 64, 96].map(|shift| (slot >> shift) as u32);
-        Some(Start { token, length: length as usize, entries, exits })
+        Some(Start { token, length, entries, exits })
     }
 
-    /// What two ASCII characters merge into.
+    /// What two ASCII characters merge into, or [`NO_TOKEN`].
     #[inline(always)]
-    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> Option<Token> {
-        let index = usize::from(first).wrapping_mul(128).wrapping_add(usize::from(second));
-        let token = u32::from_le_bytes(*self.ascii_pairs.get(index)?);
-        (token != u32::MAX).then_some(token)
+    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> Token {
+        let index = usize::from(first & 0x7f).wrapping_mul(128) | usize::from(second & 0x7f);
+        #[expect(clippy::indexing_slicing, reason = "an index of two times seven bits")]
+        u32::from_le_bytes(self.ascii_pairs[index])
     }
+}
+
+/// Twelve bytes with zeros after them.
+#[inline(always)]
+fn widened(bytes: [u8; 12]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+    [a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0]
 }
 
 impl fmt::Debug for Vocabulary {

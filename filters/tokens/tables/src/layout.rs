@@ -47,7 +47,7 @@ pub enum Section {
     /// These characters: four `u32`, the bytes of the character from the low end, the token, the groups of merges that may take a part
     /// of it across its beginning, and of those across its end. All 0 is empty.
     CharSlots,
-    /// What each two ASCII characters merge into: 128 rows of 128 `u32` for the second one; [`u32::MAX`] if they do not.
+    /// What each two ASCII characters merge into: 128 rows of 128 `u32` for the second one; [`NO_TOKEN`] if into nothing.
     AsciiPairs,
     /// Displacements of the pairs that merge.
     PairDisplacements,
@@ -128,6 +128,9 @@ pub fn mix_bytes(bytes: &[u8]) -> u64 {
 pub const fn pair_key(left: u32, right: u32) -> u64 {
     ((left as u64) << TOKEN_BITS) | right as u64
 }
+
+/// What pairs that do not merge merge into: more than any token, in a bit more.
+pub const NO_TOKEN: u32 = (1 << (TOKEN_BITS + 1)) - 1;
 
 /// Bits of a [`pair_key`].
 pub const PAIR_BITS: u32 = 2 * TOKEN_BITS;

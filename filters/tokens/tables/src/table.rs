@@ -107,7 +107,7 @@ fn write_chars(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Resu
 }
 
 fn write_ascii_pairs(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) {
-    let mut pairs = vec![u32::MAX; 128 * 128];
+    let mut pairs = vec![layout::NO_TOKEN; 128 * 128];
     for (number, (token, split)) in tokens.iter().zip(&merges.splits).enumerate() {
         if let ([first @ ..0x80, second @ ..0x80], Some(_)) = (token.as_slice(), split) {
             pairs[usize::from(*first) * 128 + usize::from(*second)] = number as u32;
