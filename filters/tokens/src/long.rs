@@ -138,15 +138,15 @@ impl Long {
 
     /// Counts what can be, and returns how much of the held text is not needed any more.
     pub(crate) fn settle(&mut self, core: &mut Core, held: &[u8]) -> usize {
-        // An anchor at the very end may still be followed by what joins the piece up to it.
-        if let Some(anchor) = self.anchor.take_if(|anchor| *anchor < self.next) {
-            let tokens = count(core, held, self.whole, anchor);
-            self.split = Some((tokens, Part { at: anchor, ..Part::default() }));
-        }
         // The last character of white space may belong to what follows.
         let end = if self.run == Run::White { self.last } else { self.next };
         let before = self.whole;
         settle(core, held, &mut self.whole, end);
+        // What is dropped now cannot be counted later.
+        if let Some(anchor) = self.anchor.take_if(|anchor| *anchor < self.whole.at) {
+            let tokens = count(core, held, before, anchor);
+            self.split = Some((tokens, Part { at: anchor, ..Part::default() }));
+        }
         let mut done = self.whole.at;
         if let Some((_, part)) = &mut self.split {
             if part.at == before.at {
