@@ -221,7 +221,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
             *self.order(filled.parts - 1) = NEVER;
             *self.order(N - 1) = NEVER;
         }
-        self.lower_all();
+        self.lower_to(filled.parts);
         filled
     }
 
@@ -264,7 +264,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
             if Self::HAS_ROWS {
                 self.set_row(row, least);
                 if left * 2 < end && end > COMPACT_MIN {
-                    self.compact(left);
+                    self.compact(left, end);
                     end = left;
                 }
             }
@@ -304,7 +304,7 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
 
     /// Moves the parts that are left to the beginning.
     #[cold]
-    fn compact(&mut self, left: usize) {
+    fn compact(&mut self, left: usize, end: usize) {
         let mut at = 0;
         for to in 0..left {
             let part = *self.part(at);
@@ -313,10 +313,10 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
             *self.order(to) = rank & !POSITION_MASK | to as u32;
             at = part.next();
         }
-        for order in self.orders.iter_mut().skip(left) {
+        for order in self.orders.get_mut(left..end).unwrap_or_default() {
             *order = NEVER;
         }
-        self.lower_all();
+        self.lower_to(end);
     }
 
     #[inline(always)]
@@ -347,16 +347,21 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
         if Self::HAS_ROWS { lowest(self.rows.first()) } else { self.lowest_of(0) }
     }
 
-    /// Works out what is above the orders.
-    fn lower_all(&mut self) {
-        for row in 0..if Self::HAS_ROWS { R } else { 0 } {
+    /// Works out what is above the first orders; those after them are not in use.
+    fn lower_to(&mut self, end: usize) {
+        if !Self::HAS_ROWS {
+            return;
+        }
+        for row in 0..end.div_ceil(ROW) {
             #[expect(clippy::indexing_slicing, reason = "indices below S and ROW")]
             {
                 self.rows[row / ROW % S][row % ROW] = self.lowest_of(row);
             }
         }
-        for top in 0..if Self::HAS_TOPS { S } else { 0 } {
-            self.lower_top(top);
+        if Self::HAS_TOPS {
+            for top in 0..end.div_ceil(ROW * ROW) {
+                self.lower_top(top);
+            }
         }
     }
 
