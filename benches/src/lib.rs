@@ -2,3 +2,4 @@
 
 pub mod corpus;
 pub mod sandbox;
+pub mod v8;

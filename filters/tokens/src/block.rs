@@ -154,8 +154,9 @@ impl Classes {
         let spaces = white & !(white << 1) & !(newline & (other << 1)) | indent | blank & !(white >> 1);
 
         // Another line end after such an indent makes the whole of it one piece; beyond ASCII there is white space, too.
-        let unindented = indent.wrapping_add(blank) & (newline | wide);
-        let relined = if unindented == 0 { 0 } else { indent };
+        // Adding goes to the end of each, and beyond the block if one does not end in it.
+        let (ends, is_beyond) = indent.overflowing_add(blank);
+        let relined = if is_beyond || ends & (newline | wide) != 0 { indent } else { 0 };
         let unknown = wide | blank & (wide >> 1);
         let wordlike = letter | wide;
         let contracted = quote & (wordlike >> 1) & if CASED { letter << 1 } else { marks };

@@ -2,6 +2,7 @@
 //!
 //! Only the standard library: it is compiled before anything else, and then waits for cargo most of the time.
 
+mod bench;
 mod build;
 mod run;
 mod test;
@@ -22,6 +23,7 @@ Commands:
   build    Compiles the five filters to WebAssembly, into dist/
   tools    Installs the pinned Envoy and the clients that tests use, into target/tools/
   demo     Runs Envoy, two model servers and traffic, and shows what the filters do
+  bench    Measures what the filters cost
   test     Runs all checks and tests, as CI does
 
 cargo xtask COMMAND --help says more.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "build" => build::command(&root, &rest, help),
         "tools" => tools::command(&root, &rest, help),
         "test" => test::command(&root, &rest, help),
+        "bench" => bench::command(&root, &rest, help),
         "demo" => demo(&root, &rest, help),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -33,6 +33,17 @@ fn mixtures() {
     }
 }
 
+/// White space is cut by what follows it, which can be in another block of 64 bytes.
+#[test]
+fn white_space_across_blocks() {
+    for before in 0..70 {
+        for white in ["\r\n    \r\n", "\n \n", "\n   x", "  \n\t\u{3000}\n", "   ", "\n", "!\n\n  /"] {
+            assert_same(&format!("{}{white}", "7 ".repeat(before / 2) + &"a".repeat(before % 2)));
+            assert_same(&format!("{}{white}x{}", "b".repeat(before), "c ".repeat(40)));
+        }
+    }
+}
+
 #[test]
 fn every_character_alone_and_between_others() {
     for c in '\0'..=char::MAX {

@@ -1,0 +1,24 @@
+//! `cargo xtask bench`: what the filters cost.
+
+use std::path::Path;
+
+use crate::run::{Outcome, cargo};
+use crate::tools;
+
+/// The benchmarks, and what they measure.
+const BENCHES: [(&str, &str); 1] = [("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs")];
+
+pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    let name = arguments.first().map(String::as_str).unwrap_or_default();
+    let known = BENCHES.iter().any(|(known, _)| *known == name);
+    if help || !known {
+        println!("Measures what the filters cost.\n\nUsage: cargo xtask bench NAME [--json]\n");
+        BENCHES.iter().for_each(|(name, what)| println!("  {name:<9} {what}"));
+        return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
+    }
+    if let Err(message) = tools::envoy(root) {
+        eprintln!("xtask: no Envoy ({message})");
+    }
+    let fixed = ["run", "--quiet", "--package", "penstock-benches", "--bin", name, "--"];
+    cargo(root).args(fixed).args(arguments.iter().skip(1)).go()
+}
