@@ -27,7 +27,7 @@ pub struct Count {
 /// Counts one text that arrives in pieces, and then the next.
 ///
 /// The count is that of the whole text, wherever it was cut. Of the text only the end is held that is not decided yet, which is less
-/// than 128 KiB whatever the text is.
+/// than 64 KiB whatever the text is.
 pub struct Counter {
     core: Core,
     held: Vec<u8>,

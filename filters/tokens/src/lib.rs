@@ -10,6 +10,20 @@
 //! counter.push(" = 4");
 //! assert_eq!(counter.finish(), 7);
 //! ```
+//!
+//! How it is done, and why each step is exact:
+//!
+//! 1. A text is cut into pieces, within which tokens are merged. `pieces` says by hand what the encoding's regular expression says;
+//!    `block` finds the same cuts in ASCII for 64 bytes at a time, and leaves to `pieces` whatever it cannot tell.
+//! 2. Most pieces are tokens: one probe of a perfect hash, in which the token itself lies, says so (`vocabulary`, `core`).
+//! 3. The others are merged as byte-pair encoding defines it (`merge`), window by window if they are long. How far a window's end can be
+//!    wrong is known from the vocabulary.
+//! 4. Of a text that arrives in pieces only what is not decided yet is held (`counter`, `long`).
+//!
+//! The tables are made at build time by `penstock-token-tables` and are looked up where they lie.
+//!
+//! What this crate does not do: it does not say which tokens, only how many; special tokens such as `<|endoftext|>` in a text count as the
+//! characters that they consist of, as servers treat them in what users send; and it knows no SentencePiece.
 
 extern crate alloc;
 

