@@ -47,13 +47,9 @@ pub struct Answer {
 impl Answer {
     /// A reader for the response to a request in `dialect`; `event_stream` says whether the response's content type
     /// is `text/event-stream`.
-    pub fn new(dialect: Dialect, event_stream: bool) -> Self {
+    pub fn new(_dialect: Dialect, event_stream: bool) -> Self {
         let framing = if event_stream { Framing::Events(Lines::default()) } else { Framing::Json };
-        match dialect {
-            Dialect::OpenAiChat => {
-                Self { framing, lexer: Lexer::default(), reader: Reader::default(), unreadable: false }
-            }
-        }
+        Self { framing, lexer: Lexer::default(), reader: Reader::default(), unreadable: false }
     }
 
     /// Reads the next piece of the body; what was generated goes to `sink`, one text for each delta.

@@ -123,10 +123,8 @@ pub struct Ask {
 
 impl Ask {
     /// A reader for one request in `dialect`.
-    pub fn new(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::OpenAiChat => Self { lexer: Lexer::default(), reader: Reader::default() },
-        }
+    pub fn new(_dialect: Dialect) -> Self {
+        Self { lexer: Lexer::default(), reader: Reader::default() }
     }
 
     /// Reads the next piece of the body; its texts go to `sink`.

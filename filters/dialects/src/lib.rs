@@ -62,6 +62,14 @@ impl Sink for Ignore {
 pub enum Dialect {
     /// `POST /v1/chat/completions`
     OpenAiChat,
+    /// `POST /v1/completions`
+    OpenAiCompletions,
+    /// `POST /v1/responses`
+    OpenAiResponses,
+    /// `POST /v1/embeddings`
+    OpenAiEmbeddings,
+    /// `POST /v1/messages`
+    AnthropicMessages,
 }
 
 impl Dialect {

@@ -49,7 +49,7 @@ impl Kind {
 /// The JSON body of a refusal. `param` names the offending field, where there is one.
 pub fn body(dialect: Dialect, kind: Kind, message: &str, param: Option<&str>) -> Vec<u8> {
     match dialect {
-        Dialect::OpenAiChat => {
+        _ => {
             let (type_, code) = kind.openai();
             let mut out = b"{\"error\":{\"message\":".to_vec();
             out.extend(quoted(message));
