@@ -73,7 +73,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The dialect of a request, if it is one that generates tokens. A query string is ignored; anything else in
+    /// The dialect of a request, if it is one that costs tokens. A query string is ignored; anything else in
     /// front of the API's own path (`/openai/v1/chat/completions`) is not, unless `prefixes` names it.
     pub fn of(method: &[u8], path: &[u8], prefixes: &[String]) -> Option<Self> {
         if method != b"POST" {
@@ -82,6 +82,10 @@ impl Dialect {
         let path = path.split(|b| matches!(b, b'?' | b'#')).next()?;
         let own = |path: &[u8]| match path.strip_suffix(b"/").unwrap_or(path) {
             b"/v1/chat/completions" => Some(Self::OpenAiChat),
+            b"/v1/completions" => Some(Self::OpenAiCompletions),
+            b"/v1/responses" => Some(Self::OpenAiResponses),
+            b"/v1/embeddings" => Some(Self::OpenAiEmbeddings),
+            b"/v1/messages" => Some(Self::AnthropicMessages),
             _ => None,
         };
         own(path).or_else(|| prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.as_bytes())).find_map(own))

@@ -18,37 +18,56 @@ macro_rules! names {
 
 names! {
     Arguments = "arguments",
+    BestOf = "best_of",
     CachedTokens = "cached_tokens",
     Choices = "choices",
     CompletionTokens = "completion_tokens",
     CompletionTokensDetails = "completion_tokens_details",
     Content = "content",
+    Conversation = "conversation",
+    Data = "data",
     Delta = "delta",
     Detail = "detail",
     Error = "error",
     FinishReason = "finish_reason",
+    Format = "format",
     Function = "function",
     ImageUrl = "image_url",
     IncludeUsage = "include_usage",
+    Input = "input",
+    Instructions = "instructions",
     MaxCompletionTokens = "max_completion_tokens",
+    MaxOutputTokens = "max_output_tokens",
     MaxTokens = "max_tokens",
+    MediaType = "media_type",
     Message = "message",
     Messages = "messages",
+    MinTokens = "min_tokens",
     Model = "model",
     N = "n",
     Name = "name",
+    Output = "output",
+    PreviousResponseId = "previous_response_id",
+    Prompt = "prompt",
     PromptTokens = "prompt_tokens",
     PromptTokensDetails = "prompt_tokens_details",
     Reasoning = "reasoning",
     ReasoningContent = "reasoning_content",
     ReasoningTokens = "reasoning_tokens",
     Refusal = "refusal",
+    ResponseFormat = "response_format",
     Role = "role",
+    Source = "source",
     Stream = "stream",
     StreamOptions = "stream_options",
+    Suffix = "suffix",
+    Summary = "summary",
+    System = "system",
     Text = "text",
+    Thinking = "thinking",
     ToolCalls = "tool_calls",
     Tools = "tools",
+    Type = "type",
     Url = "url",
     Usage = "usage",
 }
@@ -64,8 +83,8 @@ pub enum Step {
 
 const STEPS_MAX: usize = 8;
 
-/// The steps down to the current value. Values below [`STEPS_MAX`] levels all look alike: their path is cut, and
-/// [`Path::steps`] is empty for them, which no reader matches.
+/// The steps down to the current value. Of values below [`STEPS_MAX`] levels only the first steps are known.
+#[derive(Clone, Copy)]
 pub struct Path {
     steps: [Step; STEPS_MAX],
     depth: usize,
@@ -107,6 +126,6 @@ impl Path {
 
     /// The way from the root to the current value.
     pub fn steps(&self) -> &[Step] {
-        self.steps.get(..self.depth).unwrap_or_default()
+        self.steps.get(..self.depth.min(STEPS_MAX)).unwrap_or_default()
     }
 }

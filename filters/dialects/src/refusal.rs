@@ -33,6 +33,18 @@ impl Kind {
         }
     }
 
+    /// `error.type` as Anthropic names them (API reference, "Errors").
+    fn anthropic(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit_error",
+            Self::Overloaded => "overloaded_error",
+            Self::Authentication => "authentication_error",
+            Self::Permission => "permission_error",
+            Self::InvalidRequest => "invalid_request_error",
+            Self::TooLarge => "request_too_large",
+        }
+    }
+
     /// `(error.type, error.code)` as OpenAI names them (platform documentation, "Error codes").
     fn openai(self) -> (&'static str, &'static str) {
         match self {
@@ -48,21 +60,19 @@ impl Kind {
 
 /// The JSON body of a refusal. `param` names the offending field, where there is one.
 pub fn body(dialect: Dialect, kind: Kind, message: &str, param: Option<&str>) -> Vec<u8> {
-    match dialect {
-        _ => {
-            let (type_, code) = kind.openai();
-            let mut out = b"{\"error\":{\"message\":".to_vec();
-            out.extend(quoted(message));
-            out.extend_from_slice(b",\"type\":");
-            out.extend(quoted(type_));
-            out.extend_from_slice(b",\"param\":");
-            out.extend(param.map_or_else(|| b"null".to_vec(), quoted));
-            out.extend_from_slice(b",\"code\":");
-            out.extend(quoted(code));
-            out.extend_from_slice(b"}}");
-            out
-        }
+    let mut out = Vec::new();
+    let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    let message = quoted(message);
+    if dialect == Dialect::AnthropicMessages {
+        let kind = quoted(kind.anthropic());
+        write(&[b"{\"type\":\"error\",\"error\":{\"type\":", &kind, b",\"message\":", &message, b"}}"]);
+    } else {
+        let (kind, code) = kind.openai();
+        let param = param.map_or_else(|| b"null".to_vec(), quoted);
+        write(&[b"{\"error\":{\"message\":", &message, b",\"type\":", &quoted(kind)]);
+        write(&[b",\"param\":", &param, b",\"code\":", &quoted(code), b"}}"]);
     }
+    out
 }
 
 #[cfg(test)]
@@ -76,5 +86,11 @@ mod tests {
         assert_eq!(value["error"]["code"], "rate_limit_exceeded");
         assert_eq!(value["error"]["message"], "slow \"down\"");
         assert_eq!(value["error"]["param"], "model");
+        let bytes = body(Dialect::AnthropicMessages, Kind::TooLarge, "too \"long\"", None);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"type": "error", "error": {"type": "request_too_large", "message": "too \"long\""}})
+        );
     }
 }

@@ -1,0 +1,211 @@
+use super::*;
+
+#[derive(Default)]
+pub struct Texts(pub Vec<String>, String);
+
+impl Sink for Texts {
+    fn part(&mut self, text: &str) {
+        self.1.push_str(text);
+    }
+    fn end(&mut self) {
+        self.0.push(core::mem::take(&mut self.1));
+    }
+    fn restart(&mut self) {
+        self.0.clear();
+    }
+}
+
+fn ask(body: &str) -> Result<(Asked, Vec<String>), Unreadable> {
+    ask_in(Dialect::OpenAiChat, body)
+}
+
+fn ask_in(dialect: Dialect, body: &str) -> Result<(Asked, Vec<String>), Unreadable> {
+    let mut texts = Texts::default();
+    let mut ask = Ask::new(dialect);
+    for piece in body.as_bytes().chunks(7) {
+        ask.push(piece, &mut texts)?;
+    }
+    Ok((ask.finish(&mut texts)?, texts.0))
+}
+
+#[test]
+fn reads_a_chat_request() {
+    let body = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"max_tokens":16.0,
+        "n":2,"messages":[{"role":"system","content":"Be brief."},
+        {"role":"user","name":"bob","content":[{"type":"text","text":"Hi"},{"type":"image_url","image_url":{"url":"data:…"}}]},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{}"}}]}]}"#;
+    let (asked, texts) = ask(body).unwrap();
+    assert_eq!(asked.model.as_deref(), Some("gpt-4o"));
+    assert_eq!(&body[asked.model_spans[0].clone()], "\"gpt-4o\"");
+    assert_eq!(&body[asked.max_output_spans[0].0.clone()], "16.0");
+    assert_eq!((asked.max_output, asked.choices, asked.messages, asked.names), (Some(16), 2, 3, 1));
+    assert!(asked.stream && asked.include_usage);
+    assert_eq!(texts, ["system", "Be brief.", "user", "bob", "Hi", "assistant", "f", "{}"]);
+}
+
+#[test]
+fn images_and_tools_are_seen_and_are_no_text() {
+    // The header of a PNG of 640 by 480.
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHgCAIAAAC6s0uzAAAAA3NCSVQICAjb4U/gAAAA";
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{png}{png}"}}}},
+        {{"type":"image_url","image_url":{{"detail":"low","url":"https://x/é.png"}}}}]}}],"tools": [{{"type":"function"}}] }}"#
+    );
+    let (asked, texts) = ask(&body).unwrap();
+    assert_eq!(texts, ["user"]);
+    assert_eq!(asked.images, [Image { low: false, size: Some((640, 480)) }, Image { low: true, size: None }]);
+    assert_eq!(&body[asked.tools.unwrap()], r#"[{"type":"function"}]"#);
+}
+
+#[test]
+fn the_last_of_equal_keys_wins_and_all_are_known() {
+    let body = r#"{"model":"a","messages":[{"role":"user","content":"old"}],"model":"b","messages":[]}"#;
+    let (asked, texts) = ask(body).unwrap();
+    assert_eq!(asked.model.as_deref(), Some("b"));
+    assert_eq!(asked.model_spans.len(), 2);
+    assert_eq!((asked.messages, texts.len()), (0, 0));
+}
+
+/// Applies edits, and checks that they say what they should to readers that take the last or the first of equal keys.
+fn edited(body: &str, edits: impl Fn(&Asked) -> Vec<Splice>) -> String {
+    let (asked, _) = ask(body).unwrap();
+    let out = String::from_utf8(crate::apply(body.as_bytes(), edits(&asked))).unwrap();
+    let (again, _) = ask(&out).unwrap();
+    assert_eq!(
+        edits(&again).iter().filter(|splice| out[splice.at.clone()].as_bytes() != splice.with).count(),
+        0,
+        "{out}"
+    );
+    serde_json::from_str::<serde_json::Value>(&out).unwrap();
+    out
+}
+
+#[test]
+fn the_ceiling_is_lowered_or_set() {
+    let ceiling = |body: &str| edited(body, |asked| asked.with_ceiling(100));
+    assert_eq!(ceiling(r#"{ "max_tokens" : 5000 ,"n":1}"#), r#"{ "max_tokens" : 100 ,"n":1}"#);
+    assert_eq!(ceiling(r#"{"max_tokens":50}"#), r#"{"max_tokens":50}"#);
+    assert_eq!(ceiling(r#"{"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
+    assert_eq!(ceiling(r#"{"max_tokens":null,"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
+    assert_eq!(
+        ceiling(r#"{"max_tokens":9,"max_completion_tokens":900,"max_tokens":800}"#),
+        r#"{"max_tokens":9,"max_completion_tokens":100,"max_tokens":100}"#
+    );
+}
+
+#[test]
+fn usage_is_asked_for_whatever_was_said() {
+    let usage = |body: &str| edited(body, Asked::with_usage);
+    assert_eq!(usage(r#"{"n":1}"#), r#"{"stream_options":{"include_usage":true},"n":1}"#);
+    assert_eq!(usage(r#"{"stream_options":null}"#), r#"{"stream_options":{"include_usage":true}}"#);
+    assert_eq!(usage(r#"{"stream_options": { } }"#), r#"{"stream_options": {"include_usage":true } }"#);
+    assert_eq!(usage(r#"{"stream_options":{"a":1}}"#), r#"{"stream_options":{"include_usage":true,"a":1}}"#);
+    assert_eq!(
+        usage(r#"{"stream_options":{"include_usage":false,"a":1},"stream_options":{"b":[{}]}}"#),
+        r#"{"stream_options":{"include_usage":true,"a":1},"stream_options":{"include_usage":true,"b":[{}]}}"#
+    );
+    let asked = |body: &str| ask(body).unwrap().0.include_usage;
+    assert!(asked(r#"{"stream_options":{"include_usage":true}}"#));
+    assert!(!asked(r#"{"stream_options":{"include_usage":true},"stream_options":{}}"#));
+    assert!(!asked(r#"{"stream_options":{"include_usage":true},"stream_options":null}"#));
+}
+
+#[test]
+fn wrong_types_are_named() {
+    for (body, what) in [
+        (r#"[]"#, "object"),
+        (r#"{"model":7}"#, "model"),
+        (r#"{"model":["a"]}"#, "model"),
+        (r#"{"messages":"hi"}"#, "messages"),
+        (r#"{"messages":["hi"]}"#, "messages"),
+        (r#"{"stream":"yes"}"#, "stream"),
+        (r#"{"max_tokens":"many"}"#, "max_tokens"),
+        (r#"{"max_tokens":-1}"#, "max_tokens"),
+        (r#"{"max_tokens":1.5}"#, "max_tokens"),
+        (r#"{"stream_options":7}"#, "stream_options"),
+        (r#"{"stream_options":{"include_usage":"yes"}}"#, "include_usage"),
+    ] {
+        let error = ask(body).unwrap_err().to_string();
+        assert!(error.contains(what), "{body}: {error}");
+    }
+    let many = format!("{{{}}}", vec![r#""model":"m""#; REPEATS_MAX + 1].join(","));
+    assert!(ask(&many).unwrap_err().to_string().contains("too often"));
+}
+
+#[test]
+fn what_is_deep_down_is_not_taken_for_the_top() {
+    let deep = format!("{}{}{}", r#"{"a":"#.repeat(12), "7", "}".repeat(12));
+    let (asked, _) = ask(&format!(r#"{{"model":"m","messages":[],"tools":[{deep}]}}"#)).unwrap();
+    assert_eq!(asked.inside, 1);
+}
+
+#[test]
+fn completions_have_texts_or_tokens() {
+    let of = |body: &str| ask_in(Dialect::OpenAiCompletions, body).unwrap();
+    let (asked, texts) =
+        of(r#"{"model":"m","prompt":"Once","suffix":"end","max_tokens":9,"n":2,"best_of":5,"min_tokens":3}"#);
+    assert_eq!(texts, ["Once", "end"]);
+    assert_eq!((asked.choices, asked.max_output, asked.min_output, asked.token_ids), (5, Some(9), 3, 0));
+    let (asked, texts) = of(r#"{"model":"m","prompt":["a","b","c"],"n":2}"#);
+    assert_eq!((texts.len(), asked.choices), (3, 6));
+    let (asked, _) = of(r#"{"model":"m","prompt":[1,2,3,4]}"#);
+    assert_eq!((asked.token_ids, asked.choices), (4, 1));
+    let (asked, _) = of(r#"{"model":"m","prompt":[[1,2],[3,4,5]]}"#);
+    assert_eq!((asked.token_ids, asked.choices), (5, 2));
+    let (asked, _) = of(r#"{"model":"m","prompt":["a"],"n":18446744073709551615,"best_of":1e300}"#);
+    assert_eq!(asked.choices, u64::MAX);
+    for bad in [r#"{"prompt":{}}"#, r#"{"prompt":[true]}"#, r#"{"prompt":[["a"]]}"#, r#"{"prompt":7}"#] {
+        assert!(ask_in(Dialect::OpenAiCompletions, bad).unwrap_err().to_string().contains("prompt"), "{bad}");
+    }
+}
+
+#[test]
+fn embeddings_generate_nothing() {
+    let (asked, texts) = ask_in(Dialect::OpenAiEmbeddings, r#"{"model":"e","input":["one","two"]}"#).unwrap();
+    assert_eq!(texts, ["one", "two"]);
+    assert_eq!((asked.with_ceiling(5), asked.with_usage()), (vec![], vec![]));
+    let (asked, _) = ask_in(Dialect::OpenAiEmbeddings, r#"{"input":[[7,8],[9]],"input":[5]}"#).unwrap();
+    assert_eq!(asked.token_ids, 1);
+}
+
+#[test]
+fn responses_have_instructions_and_items() {
+    let of = |body: &str| ask_in(Dialect::OpenAiResponses, body).unwrap();
+    let (asked, texts) =
+        of(r#"{"model":"m","instructions":"Be brief.","input":"Hi","max_output_tokens":7,"stream":true}"#);
+    assert_eq!(texts, ["Be brief.", "Hi"]);
+    assert_eq!((asked.messages, asked.max_output, asked.unseen, asked.with_usage().len()), (2, Some(7), false, 0));
+    let (asked, texts) = of(
+        r#"{"model":"m","previous_response_id":"resp_1","text":{"format":{"type":"json_schema"}},"input":[
+        {"role":"user","content":[{"type":"input_text","text":"look"},{"type":"input_image","image_url":"data:image/gif;base64,R0lGODlhCgAUAAAA","detail":"low"}]},
+        {"type":"function_call","name":"f","arguments":"{}","call_id":"c"},
+        {"type":"function_call_output","call_id":"c","output":"done"},
+        {"type":"reasoning","summary":[{"type":"summary_text","text":"because"}]}]}"#,
+    );
+    assert_eq!(texts, ["user", "look", "f", "{}", "done", "because"]);
+    assert!(asked.unseen && asked.json_output);
+    assert_eq!((asked.messages, asked.images.as_slice()), (4, [Image { low: true, size: Some((10, 20)) }].as_slice()));
+    let (asked, _) = of(r#"{"model":"m","previous_response_id":null,"input":"Hi"}"#);
+    assert_eq!(asked.with_ceiling(5)[0].with, b"\"max_output_tokens\":5,");
+    assert!(!asked.unseen);
+}
+
+#[test]
+fn anthropic_messages_have_blocks() {
+    let body = r#"{"model":"claude","max_tokens":64,"system":[{"type":"text","text":"Be kind."}],"messages":[
+        {"role":"user","content":"Hello"},
+        {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"AAAA"},{"type":"text","text":"Yes?"},
+            {"type":"tool_use","id":"t","name":"get","input":{"city":"Paris","days":3,"deep":{"x":[true,"y"]}}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"sunny"},
+            {"type":"image","source":{"type":"base64","media_type":"image/gif","data":"R0lGODlhCgAUAAAA"}}]},
+            {"type":"tool_result","tool_use_id":"u","content":"rain"}]}]}"#;
+    let (asked, texts) = ask_in(Dialect::AnthropicMessages, body).unwrap();
+    let expected = "Be kind.|user|Hello|assistant|hm|Yes?|get|city|Paris|days|3|deep|x|y|user|sunny|rain"
+        .split('|')
+        .collect::<Vec<_>>();
+    assert_eq!(texts, expected);
+    assert_eq!((asked.max_output, asked.messages), (Some(64), 3));
+    assert_eq!(asked.images, [Image { low: false, size: Some((10, 20)) }]);
+    let (_, texts) = ask_in(Dialect::AnthropicMessages, r#"{"system":"S","messages":[]}"#).unwrap();
+    assert_eq!(texts, ["S"]);
+}
