@@ -23,6 +23,7 @@ pub mod answer;
 pub mod ask;
 pub mod hide;
 pub mod json;
+pub mod quality;
 pub mod refusal;
 pub mod splice;
 pub mod sse;
@@ -33,6 +34,7 @@ pub use answer::{Answer, Usage};
 pub use ask::{Ask, Asked};
 pub use hide::Hide;
 pub use json::Unreadable;
+pub use quality::Quality;
 pub use splice::{Splice, apply};
 
 /// Where the texts of a request or a response go, in document order.
@@ -46,6 +48,19 @@ pub trait Sink {
     fn end(&mut self);
     /// A repeated key made everything reported so far void, because the last of equal keys wins.
     fn restart(&mut self);
+}
+
+/// Where the texts of a response go as they are generated.
+pub trait Generated {
+    /// The next piece of what is generated for one of the answers, from 0 on.
+    fn part(&mut self, answer: u32, text: &str);
+    /// A delta is complete: in a stream the text of one event, otherwise a whole text.
+    fn end(&mut self);
+}
+
+impl Generated for Ignore {
+    fn part(&mut self, _: u32, _: &str) {}
+    fn end(&mut self) {}
 }
 
 /// Forgets every text. For readers that are only after the fields.

@@ -1,7 +1,7 @@
 //! Server-sent events: which bytes of a stream are data, and where an event ends.
 //!
 //! Follows the WHATWG HTML standard, section "Server-sent events": lines end in CR, LF or CRLF; an empty line ends
-//! an event; `data` lines of one event are joined by a line feed; comments and other fields carry no data here.
+//! an event; a byte order mark at the beginning is skipped; `data` lines of one event are joined by a line feed; comments and other fields carry no data here.
 
 /// What the stream consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +30,28 @@ enum State {
 /// Splits a stream into [`Piece`]s; keeps a few bytes of state, whatever the length of a line.
 #[derive(Default)]
 pub struct Lines {
+    /// How many bytes of a byte order mark have come; once anything else has, all of them.
+    mark: usize,
     state: State,
     after_cr: bool,
     has_data: bool,
 }
 
 const FIELD: &[u8] = b"data:";
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Lines {
     /// Reads the next bytes of the stream.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut impl FnMut(Piece<'_>)) {
         while let Some((&byte, tail)) = bytes.split_first() {
+            if let Some(next) = MARK.get(self.mark) {
+                if *next == byte {
+                    self.mark = self.mark.saturating_add(1);
+                    bytes = tail;
+                    continue;
+                }
+                self.mark = MARK.len();
+            }
             if core::mem::take(&mut self.after_cr) && byte == b'\n' {
                 bytes = tail;
                 continue;
