@@ -2,7 +2,7 @@
 
 use core::hash::Hasher;
 
-use penstock_dialects::Sink;
+use penstock_dialects::{Generated, Sink};
 use penstock_tokens::ratio::Features;
 use penstock_tokens::{Counter, Encoding};
 use siphasher::sip::SipHasher13;
@@ -83,30 +83,40 @@ impl Sink for Prompt {
     }
 }
 
+/// How many answers of one response are counted apart; further ones are counted with the last of these.
+const ANSWERS_MAX: usize = 8;
+
 /// Watches what is generated.
 pub struct Completion {
-    counter: Counter,
+    encoding: Encoding,
+    counters: Vec<Counter>,
     /// Pieces of the answer that carried text: what a stream has brought so far.
     pub deltas: u64,
     any: bool,
 }
 
 impl Completion {
-    /// For an answer in `encoding`.
+    /// For answers in `encoding`.
     pub fn new(encoding: Encoding) -> Self {
-        Self { counter: Counter::new(encoding), deltas: 0, any: false }
+        Self { encoding, counters: Vec::new(), deltas: 0, any: false }
     }
 
-    /// The tokens of everything that was generated, as one text.
+    /// The tokens of everything that was generated, each answer as one text.
     pub fn tokens(&mut self) -> u64 {
-        self.counter.finish()
+        self.counters.iter_mut().map(Counter::finish).fold(0, u64::saturating_add)
     }
 }
 
-impl Sink for Completion {
-    fn part(&mut self, text: &str) {
+impl Generated for Completion {
+    fn part(&mut self, answer: u32, text: &str) {
         self.any = true;
-        self.counter.push(text);
+        let answer = usize::try_from(answer).unwrap_or(ANSWERS_MAX).min(ANSWERS_MAX.saturating_sub(1));
+        while self.counters.len() <= answer {
+            self.counters.push(Counter::new(self.encoding));
+        }
+        if let Some(counter) = self.counters.get_mut(answer) {
+            counter.push(text);
+        }
     }
 
     fn end(&mut self) {
@@ -114,6 +124,4 @@ impl Sink for Completion {
             self.deltas = self.deltas.saturating_add(1);
         }
     }
-
-    fn restart(&mut self) {}
 }

@@ -40,6 +40,8 @@ pub struct Exchange {
     features: Option<Features>,
     /// How many answers were asked for.
     choices: u64,
+    /// The answer is to be JSON.
+    json_output: bool,
     /// Edits of the body, collected over the stages.
     splices: Vec<Splice>,
     /// The ceiling that was written into the request.
@@ -97,6 +99,7 @@ impl Exchange {
             body_seen: false,
             features: None,
             choices: 1,
+            json_output: false,
             splices: Vec::new(),
             ceiling: None,
             hide: None,
@@ -285,27 +288,41 @@ impl Exchange {
             let message = "this model is suspended";
             return self.refuse(Outcome::Shed, Kind::Overloaded, message, Some("model"), Vec::new(), world);
         }
-        self.features = model.approximate.then(|| prompt.features(model.encoding, asked.messages));
-        let extras = extras(asked, model, world);
+        // The estimate for another tokenizer is learnt from texts.
+        self.features =
+            (model.approximate && asked.token_ids == 0).then(|| prompt.features(model.encoding, asked.messages));
+        let extras = extras(self.dialect, asked, model, world);
+        let (framing, framing_is_known) = match self.dialect {
+            Dialect::OpenAiChat => (framing::chat(asked.messages, asked.names), true),
+            Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings => (0, true),
+            Dialect::OpenAiResponses | Dialect::AnthropicMessages => (framing::chat(asked.messages, 0), false),
+        };
         let facts = &mut self.facts;
         facts.model.clone_from(&model.name);
         facts.prompt_tokens = match &self.features {
             Some(features) => ratio(&model.name, world).estimate(features),
             None => prompt
                 .tokens(model.encoding)
-                .saturating_add(framing::chat(asked.messages, asked.names))
+                .saturating_add(asked.token_ids)
+                .saturating_add(framing)
                 .saturating_add(extras.unwrap_or(0)),
         };
-        facts.estimated = model.approximate || extras.is_some() || prompt.estimated;
+        facts.estimated =
+            model.approximate || !framing_is_known || asked.unseen || extras.is_some() || prompt.estimated;
         facts.prompt_hash = format!("{:016x}", prompt.hash());
         facts.stream = asked.stream;
         let ceiling = asked.max_output.into_iter().chain(model.output_max).min();
         self.choices = asked.choices;
+        self.json_output = asked.json_output;
         self.facts.max_output = asked.max_output.and(ceiling).map(|each| each.saturating_mul(asked.choices));
         let learnt = world.store.get(&expectation_key(&self.facts)).as_deref().map(Expectation::decode);
         let likely = learnt.and_then(|learnt| learnt.most()).unwrap_or(model.output_expect);
+        let likely = likely.max(asked.min_output);
         let likely = ceiling.map_or(likely, |ceiling| likely.min(ceiling));
         self.facts.expected_output = likely.saturating_mul(asked.choices);
+        if self.dialect == Dialect::OpenAiEmbeddings {
+            (self.facts.max_output, self.facts.expected_output) = (Some(0), 0);
+        }
         self.decide(Some(asked), world);
     }
 
@@ -349,7 +366,7 @@ impl Exchange {
             self.ceiling = (!splices.is_empty()).then_some(max);
             self.splices.extend(splices);
         }
-        if asked.stream && !asked.include_usage {
+        if asked.stream && asked.usage_on_request && !asked.include_usage {
             self.splices.extend(asked.with_usage());
             self.hide = Some(Box::default());
         }
@@ -514,7 +531,7 @@ impl Exchange {
             let encoding = self.config.model(&self.facts.model).map(|model| model.encoding);
             self.response.reader = encoding.map(|encoding| {
                 let events = kind.starts_with(b"text/event-stream");
-                Box::new((Answer::new(self.dialect, events), Completion::new(encoding)))
+                Box::new((Answer::new(self.dialect, events, self.json_output), Completion::new(encoding)))
             });
         }
     }
@@ -566,6 +583,7 @@ impl Exchange {
         let forwarded = matches!(state, State::Decided) && self.facts.refused.is_none();
         let reading = matches!(state, State::Reading(_));
         let outcome = self.facts.refused.unwrap_or_else(|| self.outcome(reading, world));
+        self.facts.quality = self.response.reader.as_deref_mut().map(|(answer, _)| answer.quality().into());
         let used = if forwarded { self.used(outcome) } else { None };
         self.learn_ratio(used, world);
         self.learn_output(outcome, used, world);
@@ -599,6 +617,9 @@ impl Exchange {
     /// How much was generated tells how much to expect.
     fn learn_output(&self, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
         let (false, Outcome::Ok, Some(used)) = (self.told, outcome, used) else { return };
+        if self.dialect == Dialect::OpenAiEmbeddings {
+            return;
+        }
         let each = used.completion.checked_div(self.choices).unwrap_or(0);
         let _ = world.store.update(&expectation_key(&self.facts), &mut |old| {
             let mut expectation = old.map(Expectation::decode).unwrap_or_default();
@@ -615,6 +636,9 @@ impl Exchange {
         match self.response.status {
             Some(status @ 400..) if status < 500 => Outcome::ClientError,
             Some(500..) => Outcome::UpstreamError,
+            Some(_) if self.response.reader.as_deref().is_some_and(|(answer, _)| answer.failed()) => {
+                Outcome::UpstreamError
+            }
             Some(_) if self.response.complete => Outcome::Ok,
             None if reading => Outcome::Abandoned,
             _ if client_left => Outcome::Abandoned,
@@ -694,10 +718,14 @@ impl Exchange {
 }
 
 /// What tools and images cost, where there are any.
-fn extras(asked: &Asked, model: &Model, world: &World<'_>) -> Option<u64> {
+fn extras(dialect: Dialect, asked: &Asked, model: &Model, world: &World<'_>) -> Option<u64> {
     let tools = asked.tools.clone().and_then(|at| world.properties.body(at));
     let tools = tools.map(|definition| tools::tokens(&definition, model.encoding).unwrap_or(0));
-    let images = asked.images.iter().map(|image| framing::image(image.low, image.size)).reduce(u64::saturating_add);
+    let images = asked.images.iter().map(|image| match dialect {
+        Dialect::AnthropicMessages => framing::image_by_area(image.size),
+        _ => framing::image(image.low, image.size),
+    });
+    let images = images.reduce(u64::saturating_add);
     tools.map(|tools| tools.saturating_add(images.unwrap_or(0))).or(images)
 }
 

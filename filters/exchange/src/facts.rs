@@ -1,6 +1,6 @@
 //! What is known of one exchange: the record that goes between plugins and into the access log.
 
-use penstock_dialects::Usage;
+use penstock_dialects::{Quality, Usage};
 use serde::{Deserialize, Serialize};
 
 /// Where the facts stand for another plugin of the same stream.
@@ -51,6 +51,8 @@ pub struct Used {
     pub cached: u64,
     /// All completion tokens.
     pub completion: u64,
+    /// Prompt tokens that were written to a cache.
+    pub cache_creation: u64,
     /// Reasoning tokens.
     pub reasoning: u64,
     /// Counted here, because the server did not report it.
@@ -59,8 +61,41 @@ pub struct Used {
 
 impl From<Usage> for Used {
     fn from(usage: Usage) -> Self {
-        let Usage { prompt, cached, completion, reasoning } = usage;
-        Self { prompt, cached, completion, reasoning, counted: false }
+        let Usage { prompt, cached, cache_creation, completion, reasoning } = usage;
+        Self { prompt, cached, completion, cache_creation, reasoning, counted: false }
+    }
+}
+
+/// What the structure of a response told; what is not there is as it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Signals {
+    /// Why it ended: `stop`, `tool_calls`, `length`, `filter`, `other`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish: Option<String>,
+    /// Nothing was generated.
+    #[serde(skip_serializing_if = "is_false")]
+    pub empty: bool,
+    /// The arguments of some tool call are not JSON.
+    #[serde(skip_serializing_if = "is_false")]
+    pub malformed_tool_args: bool,
+    /// JSON was asked for, and the text is none.
+    #[serde(skip_serializing_if = "is_false")]
+    pub malformed_json_output: bool,
+    /// How many tools it calls.
+    pub tool_calls: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl From<Quality> for Signals {
+    fn from(quality: Quality) -> Self {
+        let Quality { finish, empty, malformed_tool_args, malformed_json_output, tool_calls } = quality;
+        let finish = finish.map(|finish| finish.label().to_owned());
+        Self { finish, empty, malformed_tool_args, malformed_json_output, tool_calls }
     }
 }
 
@@ -106,6 +141,9 @@ pub struct Facts {
     /// What was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<Used>,
+    /// What the response's structure told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Signals>,
     /// Milliseconds from the request's headers to the first token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<u64>,

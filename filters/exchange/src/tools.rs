@@ -7,14 +7,14 @@ use serde_json::Value;
 /// How deep schemas are followed.
 const DEPTH_MAX: usize = 16;
 
-/// The cost of a `tools` array, of functions in the form of chat completions; `None` where it cannot be read.
+/// The cost of a `tools` array, of functions in the form of any dialect; `None` where it cannot be read.
 pub fn tokens(definition: &[u8], encoding: Encoding) -> Option<u64> {
     let value: Value = serde_json::from_slice(definition).ok()?;
     let mut tools = Tools::new(encoding);
     for tool in value.as_array()? {
         let function = tool.get("function").unwrap_or(tool);
         tools.function(text(function, "name"), text(function, "description"));
-        if let Some(parameters) = function.get("parameters") {
+        if let Some(parameters) = function.get("parameters").or_else(|| function.get("input_schema")) {
             object(parameters, &mut tools, DEPTH_MAX);
         }
     }
@@ -70,6 +70,14 @@ mod tests {
     fn the_cookbooks_example() {
         assert_eq!(with_messages(Encoding::O200kBase), 101);
         assert_eq!(with_messages(Encoding::Cl100kBase), 105);
+    }
+
+    #[test]
+    fn all_dialects_cost_the_same() {
+        let of = |text: &str| tokens(text.as_bytes(), Encoding::O200kBase);
+        let flat = WEATHER.replace(r#""function":{"#, "").replace("}}]", "}]");
+        assert_eq!(of(&flat), of(WEATHER));
+        assert_eq!(of(&flat.replace("parameters", "input_schema")), of(WEATHER));
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! name are counted as texts besides. OpenAI, "Images and vision", section "Calculating costs", for images: 85 tokens, and
 //! in high detail 170 more for each tile of 512 by 512 pixels.
 //!
+//! Anthropic, "Vision", section "Evaluate image size", for images there: width times height over 750, after larger ones have been scaled
+//! down to about 1,600 tokens. How responses and Anthropic's messages are framed is not documented; they are taken to be framed as a
+//! chat is.
+//!
 //! The rule for tools is reverse-engineered, as the cookbook says, and the size of an image is not always known; counts
 //! with either are estimates.
 
@@ -87,6 +91,12 @@ pub fn image(low_detail: bool, size: Option<(u32, u32)>) -> u64 {
     tiles.saturating_mul(TILE).saturating_add(BASE)
 }
 
+/// The cost of an image by its area, as Anthropic has it. One of unknown size counts as the largest.
+pub fn image_by_area(size: Option<(u32, u32)>) -> u64 {
+    const MOST: u64 = 1600;
+    size.map_or(MOST, |(width, height)| u64::from(width).saturating_mul(u64::from(height)).div_ceil(750).min(MOST))
+}
+
 fn scale(side: u64, to: u64, from: u64) -> u64 {
     side.saturating_mul(to).checked_div(from).unwrap_or(side).max(1)
 }
@@ -105,6 +115,8 @@ mod tests {
         assert_eq!(image(true, Some((4096, 8192))), 85);
         assert_eq!(image(false, Some((u32::MAX, 1))), 85 + 4 * 170);
         assert_eq!(image(false, None), 765);
+        // The table of the documentation: 200 x 200 are about 54 tokens, 1000 x 1000 about 1,334.
+        assert_eq!([Some((200, 200)), Some((1000, 1000)), None].map(image_by_area), [54, 1334, 1600]);
     }
 
     #[test]
