@@ -162,6 +162,15 @@ impl Lexer {
     /// # Errors
     /// What makes the document unreadable. The lexer must not be fed again after that.
     pub fn push(&mut self, input: &[u8], visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+        let read = self.read(input, visitor);
+        if read.is_err() && !self.in_key && matches!(self.state, State::Text | State::Escape | State::Unicode(_)) {
+            // What was read of a text does not depend on how it was cut.
+            self.flush(0, visitor);
+        }
+        read
+    }
+
+    fn read(&mut self, input: &[u8], visitor: &mut impl Visitor) -> Result<(), Unreadable> {
         let mut rest = input;
         while let Some((&byte, tail)) = rest.split_first() {
             if self.state == State::Text {
@@ -337,11 +346,11 @@ impl Lexer {
             Err(error) => {
                 let (valid, tail) = run.split_at_checked(error.valid_up_to()).unwrap_or((run, &[]));
                 let at_the_end = error.error_len().is_none() && rest.is_empty();
+                self.emit(core::str::from_utf8(valid).unwrap_or_default(), visitor);
                 if !at_the_end {
                     self.at = self.at.saturating_add(error.valid_up_to());
                     return self.fault(Fault::NotUtf8);
                 }
-                self.emit(core::str::from_utf8(valid).unwrap_or_default(), visitor);
                 for (slot, byte) in self.partial.iter_mut().zip(tail) {
                     *slot = *byte;
                 }

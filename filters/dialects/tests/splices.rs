@@ -139,7 +139,7 @@ fn readings(body: &[u8]) -> [serde_json::Map<String, Value>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn edits_are_seen_by_all_and_touch_nothing_else(body in body(), at in 0usize..5, pieces in 1usize..40) {

@@ -51,6 +51,8 @@ pub(super) struct Reader {
     finish: Option<Finish>,
     any: bool,
     tool_calls: u32,
+    /// In the name of a tool, with which its call began.
+    in_name: bool,
     /// The arguments of the current call.
     arguments: Option<Box<JsonCheck>>,
     malformed_tool_args: bool,
@@ -87,6 +89,7 @@ impl Reader {
             finish: None,
             any: false,
             tool_calls: 0,
+            in_name: false,
             arguments: None,
             malformed_tool_args: false,
             output: json_output.then(Box::default),
@@ -230,11 +233,13 @@ impl Reader {
 
     fn generated(&mut self, kind: Kind, event: &Event<'_>, sink: &mut impl Generated) {
         match event {
+            Event::Key(_) => self.in_name = false,
             Event::Text(part) if !part.is_empty() => {
                 self.check(kind, part);
                 self.pass(part, sink);
             }
             Event::TextEnd => {
+                self.in_name = false;
                 if !self.stream && kind == Kind::ToolArguments {
                     self.end_call();
                 }
@@ -256,12 +261,12 @@ impl Reader {
                     output.push(part);
                 }
             }
-            Kind::ToolName => {
+            Kind::ToolName if !core::mem::replace(&mut self.in_name, true) => {
                 self.end_call();
                 self.tool_calls = self.tool_calls.saturating_add(1);
             }
             Kind::ToolArguments => self.arguments.get_or_insert_default().push(part),
-            Kind::Content | Kind::Reasoning => {}
+            Kind::Content | Kind::Reasoning | Kind::ToolName => {}
         }
     }
 
