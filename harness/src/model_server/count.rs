@@ -35,6 +35,42 @@ impl Encoding {
         framed + REPLY + self.count_tools(tools)
     }
 
+    /// Tokens of a completion's prompt or an embedding's input: texts, or tokens as such.
+    pub(super) fn count_prompt(self, prompt: &Value) -> usize {
+        match prompt {
+            Value::String(text) => self.count(text),
+            Value::Number(_) => 1,
+            Value::Array(prompts) => prompts.iter().map(|prompt| self.count_prompt(prompt)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Tokens of a prompt whose framing is not documented, taken to be framed as a chat: every text under one of these keys.
+    pub(super) fn count_framed(self, request: &Value, keys: &[&str]) -> usize {
+        let framed = |value: &Value| match value {
+            Value::Array(messages) => messages.iter().map(|message| PER_MESSAGE + self.count_texts(message)).sum(),
+            Value::String(text) => PER_MESSAGE + self.count(text),
+            _ => 0,
+        };
+        REPLY + keys.iter().map(|key| framed(&request[key])).sum::<usize>()
+    }
+
+    fn count_texts(self, value: &Value) -> usize {
+        match value {
+            Value::String(text) => self.count(text),
+            Value::Array(values) => values.iter().map(|value| self.count_texts(value)).sum(),
+            Value::Object(fields) => {
+                let counts = ["role", "content", "text", "name", "arguments", "output", "input", "thinking"];
+                fields
+                    .iter()
+                    .filter(|(key, _)| counts.contains(&key.as_str()))
+                    .map(|(_, value)| self.count_texts(value))
+                    .sum()
+            }
+            _ => 0,
+        }
+    }
+
     fn count_message(self, message: &Value) -> usize {
         let Some(fields) = message.as_object() else { return PER_MESSAGE };
         let values: usize = fields.values().map(|value| self.count_value(value)).sum();

@@ -1,4 +1,4 @@
-//! A stand-in for a GPU server: the OpenAI API in front of a made-up model.
+//! A stand-in for a GPU server: the APIs of OpenAI and Anthropic in front of a made-up model.
 //!
 //! What is true about it is what a proxy can be checked against: `usage` is counted with tiktoken and is exact for the text that was sent
 //! and received; time to first token, inter-token time, concurrency and queue are what the options say; every request is kept for
@@ -14,8 +14,9 @@
 //! # }
 //! ```
 
+mod api;
 mod capacity;
-mod chat;
+mod completion;
 mod count;
 mod ledger;
 mod metrics;
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::serve::ListenerExt;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -40,6 +41,9 @@ pub use count::Encoding;
 pub use ledger::{Seen, Totals};
 pub use script::Script;
 
+use api::{Api, embeddings};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Uri};
 use capacity::Capacity;
 use ledger::Ledger;
 
@@ -188,13 +192,24 @@ impl Shared {
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/chat/completions", serve(Api::Chat))
+        .route("/v1/completions", serve(Api::Completions))
+        .route("/v1/responses", serve(Api::Responses))
+        .route("/v1/messages", serve(Api::Messages))
+        .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/health", get(|| async { StatusCode::OK }))
         .route("/metrics", get(metrics))
         .route("/debug/requests", get(debug_requests))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shared)
+}
+
+/// The handler of an API that generates.
+fn serve(api: Api) -> MethodRouter<Arc<Shared>> {
+    post(move |shared: State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes| {
+        completion::complete(api, shared, uri, headers, body)
+    })
 }
 
 async fn models(State(shared): State<Arc<Shared>>) -> Response {

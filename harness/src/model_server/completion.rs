@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`, streamed and not.
+//! Generating an answer, streamed and not, whatever the API: when, how much, and how it can go wrong.
 
 use std::io;
 use std::sync::Arc;
@@ -9,18 +9,25 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
+use super::api::{self, Api};
 use super::ledger::Ticket;
 use super::script::Script;
 use super::text::{Words, hash};
 
-pub(super) async fn complete(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn complete(
+    api: Api,
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let ticket = shared.ledger.open(&uri.to_string(), &headers, &body);
-    match Completion::plan(&shared, ticket, &headers, &body).await {
+    match Completion::plan(api, &shared, ticket, &headers, &body).await {
         Ok(completion) if completion.stream => completion.streamed(),
         Ok(completion) => completion.whole().await,
         Err(refused) => refused,
@@ -28,24 +35,36 @@ pub(super) async fn complete(State(shared): State<Arc<Shared>>, uri: Uri, header
 }
 
 /// One completion that is going to be written: everything about it is decided, nothing has been sent.
-struct Completion {
+pub(super) struct Completion {
+    pub(super) api: Api,
     shared: Arc<Shared>,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     // Held for as long as the completion lives: this is the slot on the GPU.
     _slot: OwnedSemaphorePermit,
-    script: Script,
+    pub(super) script: Script,
     arrived: Instant,
-    model: String,
+    pub(super) model: String,
     stream: bool,
-    include_usage: bool,
-    prompt_tokens: u64,
-    tokens: u32,
-    finish_reason: &'static str,
+    pub(super) include_usage: bool,
+    pub(super) prompt_tokens: u64,
+    pub(super) tokens: u32,
+    /// The request's own limit ended it.
+    pub(super) cut: bool,
     words: Words,
+    /// What was generated so far.
+    pub(super) text: String,
 }
 
 impl Completion {
-    async fn plan(shared: &Arc<Shared>, ticket: Ticket, headers: &HeaderMap, body: &Bytes) -> Result<Self, Response> {
+    async fn plan(
+        api: Api,
+        shared: &Arc<Shared>,
+        ticket: Ticket,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Self, Response> {
+        let refuse =
+            |shared: &Shared, ticket: Ticket, status: u16, message: &str| refuse(api, shared, ticket, status, message);
         let options = &shared.options;
         let arrived = Instant::now();
         let script = match Script::from_headers(headers) {
@@ -56,7 +75,7 @@ impl Completion {
             Ok(request) => request,
             Err(error) => return Err(refuse(shared, ticket, 400, &format!("The body is not JSON: {error}."))),
         };
-        let limit = match check(&request) {
+        let limit = match api.check(&request) {
             Ok(limit) => limit,
             Err(message) => return Err(refuse(shared, ticket, 400, &message)),
         };
@@ -73,7 +92,7 @@ impl Completion {
 
         // Counting a long prompt takes milliseconds, and tiktoken panics on some inputs: neither may hold up other requests.
         let encoding = options.encoding;
-        let Ok(prompt_tokens) = tokio::task::spawn_blocking(move || encoding.count_chat(&request) as u64).await else {
+        let Ok(prompt_tokens) = tokio::task::spawn_blocking(move || api.count(encoding, &request) as u64).await else {
             return Err(refuse(shared, ticket, 500, "tiktoken cannot count this prompt."));
         };
         let failed = chance(hash(options.seed, &ticket.id().to_le_bytes())) < options.error_rate;
@@ -87,6 +106,7 @@ impl Completion {
         ticket.prompt(prompt_tokens);
         let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
         Ok(Self {
+            api,
             shared: Arc::clone(shared),
             ticket,
             _slot: slot,
@@ -97,8 +117,9 @@ impl Completion {
             include_usage,
             prompt_tokens,
             tokens: natural.min(limit),
-            finish_reason: if natural > limit { "length" } else { "stop" },
+            cut: natural > limit,
             words: Words::new(draw),
+            text: String::new(),
         })
     }
 
@@ -127,42 +148,29 @@ impl Completion {
         (headers, Body::from_stream(events)).into_response()
     }
 
-    /// The event with this index: the role, a token each, the finish reason, the usage if asked for, and `[DONE]`.
+    /// The events with this index: what opens the stream, then a token each, then what closes it.
     async fn event(&mut self, index: u32, last: Option<Instant>) -> Option<(Bytes, Instant)> {
-        let usage_wanted = self.include_usage && self.script.usage != Some(false);
-        let role = index == 0;
-        if role {
+        let opening = u32::from(self.api.has_opening());
+        if index < opening {
             sleep_until(self.first_token_at()).await;
-            return Some((self.chunk(json!({"role": "assistant", "content": ""}), None), self.arrived));
+            return Some((self.opening(), self.arrived));
         }
         let last = last.unwrap_or(self.arrived);
-        let token = index - 1;
+        let token = index - opening;
         if token < self.tokens {
-            if token > 0 {
-                sleep_until(last + self.inter_token()).await;
-            }
+            sleep_until(if token > 0 { last + self.inter_token() } else { self.first_token_at() }).await;
             let now = Instant::now();
             self.ticket.token(token == 0, (now - last).as_secs_f64());
             let word = self.words.next()?;
-            return Some((self.chunk(json!({"content": word}), None), now));
+            self.text.push_str(&word);
+            return Some((self.delta(&word), now));
         }
-        let bytes = match token - self.tokens {
-            0 => self.chunk(json!({}), Some(self.finish_reason)),
-            1 if usage_wanted => {
-                let mut chunk = self.envelope("chat.completion.chunk", json!([]));
-                chunk["usage"] = self.usage();
-                event(&chunk.to_string())
-            }
-            1 => event("[DONE]"),
-            2 if usage_wanted => event("[DONE]"),
-            _ => return None,
-        };
-        Some((bytes, last))
+        let closing = self.closing();
+        closing.get((token - self.tokens) as usize).map(|bytes| (bytes.clone(), last))
     }
 
     async fn whole(mut self) -> Response {
         sleep_until(self.first_token_at()).await;
-        let mut text = String::new();
         let mut last = self.arrived;
         for index in 0..self.tokens {
             if index > 0 {
@@ -171,14 +179,9 @@ impl Completion {
             let now = Instant::now();
             self.ticket.token(index == 0, (now - last).as_secs_f64());
             last = now;
-            text.extend(self.words.next());
+            self.text.extend(self.words.next());
         }
-        let message = json!({"role": "assistant", "content": text, "refusal": null});
-        let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": self.finish_reason});
-        let mut answer = self.envelope("chat.completion", json!([choice]));
-        if self.script.usage != Some(false) {
-            answer["usage"] = self.usage();
-        }
+        let answer = self.answer();
         self.ticket.status(200);
         let served_by = [("x-served-by", self.shared.options.name.clone())];
         if self.script.reset_after_events.is_some() {
@@ -199,58 +202,6 @@ impl Completion {
     fn inter_token(&self) -> Duration {
         Duration::from_millis(self.script.inter_token_ms.unwrap_or(self.shared.options.inter_token_ms))
     }
-
-    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Bytes {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-        let mut chunk = self.envelope("chat.completion.chunk", json!([choice]));
-        if self.include_usage {
-            // With include_usage, OpenAI sends a null in every chunk but the last.
-            chunk["usage"] = Value::Null;
-        }
-        event(&chunk.to_string())
-    }
-
-    fn envelope(&self, object: &str, choices: Value) -> Value {
-        json!({
-            "id": format!("chatcmpl-{}", self.ticket.id()),
-            "object": object,
-            "created": 0,
-            "model": self.model,
-            "choices": choices,
-        })
-    }
-
-    fn usage(&self) -> Value {
-        let completion = u64::from(self.tokens);
-        json!({
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": self.prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": self.script.cached_tokens.unwrap_or(0)},
-            "completion_tokens_details": {"reasoning_tokens": self.script.reasoning_tokens.unwrap_or(0)},
-        })
-    }
-}
-
-/// What a real server would refuse; otherwise the request's own limit on the completion, in tokens.
-fn check(request: &Value) -> Result<u32, String> {
-    if request["model"].as_str().is_none_or(str::is_empty) {
-        return Err("`model` is required and must be a string.".to_owned());
-    }
-    if request["messages"].as_array().is_none_or(Vec::is_empty) {
-        return Err("`messages` is required and must not be empty.".to_owned());
-    }
-    for field in ["max_completion_tokens", "max_tokens"] {
-        let value = &request[field];
-        if value.is_null() {
-            continue;
-        }
-        return match value.as_u64() {
-            Some(tokens) if tokens > 0 => Ok(u32::try_from(tokens).unwrap_or(u32::MAX)),
-            _ => Err(format!("`{field}` must be at least 1, got {value}.")),
-        };
-    }
-    Ok(u32::MAX)
 }
 
 /// Between half of `max` and `max`, but at least 1.
@@ -272,15 +223,10 @@ async fn break_off() -> io::Error {
     io::Error::other("reset as scripted")
 }
 
-fn event(data: &str) -> Bytes {
-    Bytes::from(format!("data: {data}\n\n"))
-}
-
-fn refuse(shared: &Shared, ticket: Ticket, status: u16, message: &str) -> Response {
+pub(super) fn refuse(api: Api, shared: &Shared, ticket: Ticket, status: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     ticket.status(status.as_u16());
     ticket.finish(false);
-    let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
-    let error = json!({"error": {"message": message, "type": kind, "param": null, "code": null}});
+    let error = api::error(api, status, message);
     (status, [("x-served-by", shared.options.name.clone())], axum::Json(error)).into_response()
 }
