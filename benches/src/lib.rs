@@ -1,5 +1,7 @@
-//! What the benchmarks share: texts to count, and a sandbox that says what counting them cost.
+//! What the benchmarks share: texts to count, sandboxes that say what counting and reading cost, and a real Envoy.
 
 pub mod corpus;
+pub mod proxy;
 pub mod sandbox;
+pub mod streams;
 pub mod v8;

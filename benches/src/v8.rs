@@ -1,10 +1,9 @@
 //! The counter and tiktoken-rs in the engine of a real Envoy, in turns.
 
-use std::path::Path;
-use std::process::Command;
-
 use penstock_harness::envoy::{self, Envoy, Rendered};
 use serde_json::{Value, json};
+
+use crate::proxy::build;
 
 /// Megabytes per second of both over `text`, and the quartiles of their ratio.
 ///
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 pub fn speed(text: &str) -> Result<Value, String> {
     let checkout = envoy::checkout()?;
     let binary = envoy::find(&checkout).ok_or("no Envoy; `cargo xtask tools` installs one")?;
-    let module = build(&checkout)?;
+    let module = build(&checkout, "penstock-envoy-probe")?;
     let bootstrap = json!({
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "bootstrap_extensions": [{"name": "envoy.bootstrap.wasm", "typed_config": {
@@ -50,16 +49,4 @@ pub fn speed(text: &str) -> Result<Value, String> {
         "tiktoken_rs_mb_per_s": quartiles(rounds.iter().map(|round| speed(round.1)).collect())[1],
         "ratio_quartiles": quartiles(rounds.iter().map(|(ours, theirs)| theirs / ours).collect()),
     }))
-}
-
-fn build(checkout: &Path) -> Result<String, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), |at| checkout.join(at));
-    let arguments =
-        ["build", "--quiet", "--profile", "wasm", "--target", "wasm32-wasip1", "--package", "penstock-envoy-probe"];
-    let status = Command::new(cargo).current_dir(checkout).args(arguments).status();
-    if !status.is_ok_and(|status| status.success()) {
-        return Err("the probe for Envoy cannot be compiled".to_owned());
-    }
-    Ok(target.join("wasm32-wasip1/wasm/penstock_envoy_probe.wasm").display().to_string())
 }

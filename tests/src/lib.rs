@@ -66,3 +66,16 @@ pub fn find_python() -> Result<PathBuf, String> {
         Err("the Python clients are not installed; run `cargo xtask tools`".to_owned())
     }
 }
+
+/// The packages of npm that are installed, as `NODE_PATH`; without them the reason to skip.
+///
+/// # Errors
+/// When there are none.
+pub fn find_node_clients() -> Result<PathBuf, String> {
+    let packages = checkout().join("target/tools/node/node_modules");
+    if packages.is_dir() {
+        Ok(packages)
+    } else {
+        Err("the clients for Node.js are not installed; run `cargo xtask tools`".to_owned())
+    }
+}

@@ -1,10 +1,13 @@
-//! Takes the usage chunk out of a stream whose client did not ask for it.
+//! Takes out of a stream what is only there because usage was asked for, where the client did not ask.
 //!
 //! OpenAI's `stream_options.include_usage` adds one event before `[DONE]`: `choices` is an empty array and `usage` an
-//! object. That event is left out; every other byte passes unchanged. The current event is held until it is complete, at
+//! object. That event is left out. All other events get `"usage": null`; that member is cut out, where the event is one line of data.
+//! Every other byte passes unchanged. The current event is held until it is complete, at
 //! most [`HELD_MAX`] bytes of it: one that is longer cannot be the usage chunk, and is let go.
 
 use core::ops::Range;
+
+use memchr::{memchr2, memchr2_iter};
 
 use crate::json::{Event, Lexer, Visitor};
 use crate::path::Field::{Choices, Usage};
@@ -27,39 +30,52 @@ pub struct Hide {
     after_cr: bool,
     /// What ended with that carriage return was left out.
     left_out: bool,
+    /// What goes on is not what came.
+    changed: bool,
 }
 
 impl Hide {
-    /// The bytes to forward now.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(bytes.len());
-        for &byte in bytes {
+    /// The bytes to forward now; `None` where they are those that came.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Option<Vec<u8>> {
+        self.changed = !self.held.is_empty();
+        let mut out = Vec::with_capacity(self.held.len().saturating_add(bytes.len()));
+        while let Some((&byte, tail)) = bytes.split_first() {
             if core::mem::take(&mut self.after_cr) && byte == b'\n' {
-                if self.held.is_empty() {
-                    // It ends an event that has been dealt with.
-                    if !self.left_out {
-                        out.push(byte);
-                    }
-                } else {
+                if !self.held.is_empty() {
                     self.held.push(byte);
+                } else if self.left_out {
+                    // It ends an event that has been dealt with.
+                    self.changed = true;
+                } else {
+                    out.push(byte);
                 }
+                bytes = tail;
                 continue;
             }
-            self.held.push(byte);
-            self.after_cr = byte == b'\r';
-            if matches!(byte, b'\r' | b'\n') {
+            let end = memchr2(b'\r', b'\n', bytes);
+            let (line, rest) =
+                bytes.split_at_checked(end.map_or(bytes.len(), |end| end.saturating_add(1))).unwrap_or((bytes, &[]));
+            bytes = rest;
+            self.hold(line, &mut out);
+            self.in_line |= line.len() > usize::from(end.is_some());
+            if end.is_some() {
+                self.after_cr = line.ends_with(b"\r");
                 if !core::mem::take(&mut self.in_line) {
                     self.end_event(&mut out);
                 }
-            } else {
-                self.in_line = true;
-            }
-            if self.held.len() >= HELD_MAX {
-                self.long = true;
-                out.append(&mut self.held);
             }
         }
-        out
+        (self.changed || !self.held.is_empty()).then_some(out)
+    }
+
+    fn hold(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.held.len().saturating_add(bytes.len()) > HELD_MAX {
+            self.long = true;
+            out.append(&mut self.held);
+            out.extend_from_slice(bytes);
+        } else {
+            self.held.extend_from_slice(bytes);
+        }
     }
 
     /// The stream is over: what was held.
@@ -68,23 +84,54 @@ impl Hide {
     }
 
     fn end_event(&mut self, out: &mut Vec<u8>) {
-        self.left_out = !core::mem::take(&mut self.long) && is_usage_chunk(&self.held);
+        let look = if core::mem::take(&mut self.long) { Look::default() } else { look(&self.held) };
+        self.left_out = look.empty_choices && look.usage;
+        self.changed |= self.left_out;
         if !self.left_out {
+            if let Some(member) = look.null.and_then(|at| member(&self.held, at)) {
+                self.held.drain(member);
+                self.changed = true;
+            }
             out.append(&mut self.held);
         }
         self.held.clear();
     }
 }
 
-fn is_usage_chunk(event: &[u8]) -> bool {
-    let (mut lines, mut lexer, mut look) = (Lines::default(), Lexer::default(), Look::default());
-    let mut readable = true;
+/// What an event says of usage.
+fn look(event: &[u8]) -> Look {
+    let mut look = Look::default();
+    // Most events say nothing. A key that is written with escapes is one that could be missed.
+    let says = |at: usize| event.get(at..).is_some_and(|rest| rest.starts_with(b"usage") || rest.starts_with(b"\\u"));
+    if !memchr2_iter(b'u', b'\\', event).any(says) {
+        return look;
+    }
+    let (mut lines, mut lexer, mut readable) = (Lines::default(), Lexer::default(), true);
     lines.push(event, &mut |piece| {
         if let Piece::Data(data) = piece {
             readable = readable && lexer.push(data, &mut look).is_ok();
         }
     });
-    readable && lexer.is_done() && look.empty_choices && look.usage
+    if readable && lexer.is_done() { look } else { Look::default() }
+}
+
+/// Where in the event the member at `at` of its data stands, with the comma before or behind it.
+fn member(event: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let data = event.strip_prefix(b"data:")?;
+    let space = usize::from(data.first() == Some(&b' '));
+    let lines = event.split(|b| matches!(b, b'\r' | b'\n')).filter(|line| !line.is_empty()).count();
+    if lines != 1 {
+        return None;
+    }
+    let before = event.len().checked_sub(data.len())?.checked_add(space)?;
+    let (start, end) = (before.checked_add(at.start)?, before.checked_add(at.end)?);
+    let head = event.get(..start)?.trim_ascii_end();
+    if let Some(head) = head.strip_suffix(b",") {
+        return Some(head.len()..end);
+    }
+    let tail = event.get(end..)?.trim_ascii_start();
+    let rest = tail.strip_prefix(b",").unwrap_or(tail);
+    Some(start..event.len().checked_sub(rest.len())?)
 }
 
 #[derive(Default)]
@@ -92,15 +139,21 @@ struct Look {
     path: Path,
     empty_choices: bool,
     usage: bool,
+    /// The key `usage`, which may be that of a null.
+    key: Option<usize>,
+    /// The member whose value is null, in the event's data.
+    null: Option<Range<usize>>,
 }
 
 impl Visitor for Look {
-    fn event(&mut self, event: Event<'_>, _: Range<usize>) {
+    fn event(&mut self, event: Event<'_>, span: Range<usize>) {
         self.path.follow(&event);
         match (self.path.steps(), &event) {
             ([Key(Choices)], Event::Array) => self.empty_choices = true,
             ([Key(Choices)], Event::Close) => {}
             ([Key(Choices), ..], _) => self.empty_choices = false,
+            ([Key(Usage)], Event::Key(_)) => self.key = Some(span.start),
+            ([Key(Usage)], Event::Null) => self.null = self.key.map(|start| start..span.end),
             ([Key(Usage)], Event::Object) => self.usage = true,
             _ => {}
         }
@@ -120,7 +173,9 @@ mod tests {
             let event = |text: &str| format!("{text}{end}{end}");
             let before = [
                 event(": comment"),
-                event("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}"),
+                event(
+                    "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":null\"}}],\"other\":{\"usage\":null}}",
+                ),
                 event("data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":3}}"),
                 event("data: {\"choices\":[],\"prompt_filter_results\":[]}"),
                 event("data: not json"),
@@ -131,11 +186,43 @@ mod tests {
             let stream = [&before, event(USAGE).as_str(), after.as_str()].concat();
             for size in (1..200).chain([1000, 9000, stream.len()]) {
                 let mut hide = Hide::default();
-                let mut out: Vec<u8> = stream.as_bytes().chunks(size).flat_map(|piece| hide.push(piece)).collect();
+                let mut out: Vec<u8> = Vec::new();
+                for piece in stream.as_bytes().chunks(size) {
+                    let forward = hide.push(piece);
+                    assert_ne!(forward.as_deref(), Some(piece));
+                    out.extend(forward.unwrap_or_else(|| piece.to_vec()));
+                }
+
                 assert!(hide.held.len() <= HELD_MAX);
                 out.extend(hide.finish());
                 assert_eq!(String::from_utf8(out).unwrap(), [before.as_str(), &after].concat(), "{end:?} {size}");
             }
         }
+    }
+
+    #[test]
+    fn cuts_out_the_nulls() {
+        for (before, after) in [
+            (r#"{"choices":[{}],"usage":null}"#, r#"{"choices":[{}]}"#),
+            (r#"{"usage": null , "choices":[{}]}"#, r#"{ "choices":[{}]}"#),
+            (r#"{"a":1 , "usage" : null,"choices":[{}]}"#, r#"{"a":1 ,"choices":[{}]}"#),
+            (r#"{"usage":null}"#, "{}"),
+            (r#"{"\u0075sage":null,"b":"x"}"#, r#"{"b":"x"}"#),
+            (r#"{"usage":null"#, r#"{"usage":null"#),
+            (r#"{"usage":{},"b":null}"#, r#"{"usage":{},"b":null}"#),
+        ] {
+            for end in ["\n\n", "\r\n\r\n"] {
+                for field in ["data: ", "data:"] {
+                    let mut hide = Hide::default();
+                    let event = format!("{field}{before}{end}");
+                    let mut out = hide.push(event.as_bytes()).unwrap_or(event.into_bytes());
+                    out.extend(hide.finish());
+                    assert_eq!(String::from_utf8(out).unwrap(), format!("{field}{after}{end}"));
+                }
+            }
+        }
+        // Where the data is in several lines its places are not those of the bytes.
+        let lines = b"data: {\"usage\":\ndata: null}\n\n";
+        assert_eq!(Hide::default().push(lines), None);
     }
 }

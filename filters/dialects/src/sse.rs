@@ -3,6 +3,8 @@
 //! Follows the WHATWG HTML standard, section "Server-sent events": lines end in CR, LF or CRLF; an empty line ends
 //! an event; a byte order mark at the beginning is skipped; `data` lines of one event are joined by a line feed; comments and other fields carry no data here.
 
+use memchr::memchr2;
+
 /// What the stream consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -56,16 +58,13 @@ impl Lines {
                 bytes = tail;
                 continue;
             }
-            if self.state == State::Data {
-                let end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
-                let (data, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
-                if !data.is_empty() {
-                    out(Piece::Data(data));
+            if matches!(self.state, State::Data | State::Skip) && !matches!(byte, b'\r' | b'\n') {
+                let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+                let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+                if self.state == State::Data {
+                    out(Piece::Data(line));
                 }
                 bytes = rest;
-                if !rest.is_empty() {
-                    self.state = State::Skip;
-                }
                 continue;
             }
             bytes = tail;

@@ -540,12 +540,10 @@ impl Exchange {
         self.response.complete = end;
         if let Some(hide) = &mut self.hide {
             let mut forward = hide.push(bytes);
-            if end {
+            if let (true, Some(forward)) = (end, &mut forward) {
                 forward.extend(hide.finish());
             }
-            if forward != bytes {
-                world.out.push(Effect::ResponseBytes(forward));
-            }
+            world.out.extend(forward.map(Effect::ResponseBytes));
         }
         let Some(reader) = &mut self.response.reader else { return };
         let (answer, completion) = reader.as_mut();

@@ -95,6 +95,15 @@ impl Gateway {
         self
     }
 
+    /// Runs this module in every wasm filter.
+    #[must_use]
+    pub fn module(mut self, path: &Path) -> Self {
+        for filter in self.wasm_filters(0) {
+            *module(filter) = json!(path);
+        }
+        self
+    }
+
     /// Replaces the configuration of every wasm filter.
     #[must_use]
     pub fn plugin_config(mut self, config: &Value) -> Self {

@@ -62,6 +62,16 @@ impl Api {
         if self == Self::Messages { Err("`max_tokens` is required.".to_owned()) } else { Ok(u32::MAX) }
     }
 
+    /// What the completion depends on: the prompt, and no other part of the request.
+    pub(super) fn prompt(self, request: &Value) -> String {
+        let field = match self {
+            Self::Chat | Self::Messages => "messages",
+            Self::Completions => "prompt",
+            Self::Responses | Self::Embeddings => "input",
+        };
+        request[field].to_string()
+    }
+
     /// The tokens of the prompt.
     pub(super) fn count(self, encoding: Encoding, request: &Value) -> usize {
         match self {

@@ -86,7 +86,7 @@ impl Completion {
         let Ok(slot) = shared.capacity.enter().await else {
             return Err(refuse(shared, ticket, 503, "The queue is full."));
         };
-        let draw = hash(options.seed, body);
+        let draw = hash(options.seed, api.prompt(&request).as_bytes());
         let stream = request["stream"] == true;
         let include_usage = request["stream_options"]["include_usage"] == true;
 

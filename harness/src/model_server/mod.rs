@@ -83,7 +83,7 @@ pub struct Options {
     /// Requests that may wait for their turn; one more is answered with 503.
     #[arg(long, default_value_t = 1024)]
     pub queue: usize,
-    /// Seed of completion lengths, texts and errors: the same request and seed give the same completion.
+    /// Seed of completion lengths, texts and errors: the same prompt and seed give the same completion.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }

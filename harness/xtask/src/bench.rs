@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::run::{Outcome, cargo};
-use crate::tools;
+use crate::{build, tools};
 
 /// The benchmarks, and what they measure.
-const BENCHES: [(&str, &str); 1] = [("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs")];
+const BENCHES: [(&str, &str); 2] = [
+    ("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs"),
+    ("dialects", "reading requests and answers: fuel, memory, CPU of Envoy next to a filter that does nothing"),
+];
 
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     let name = arguments.first().map(String::as_str).unwrap_or_default();
@@ -16,6 +19,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         BENCHES.iter().for_each(|(name, what)| println!("  {name:<9} {what}"));
         return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
     }
+    build::build(root)?;
     if let Err(message) = tools::envoy(root) {
         eprintln!("xtask: no Envoy ({message})");
     }

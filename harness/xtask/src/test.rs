@@ -23,7 +23,12 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         return Err(format!("`test` takes no argument, got `{first}`"));
     }
     let required = env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    for tool in [tools::envoy(root).map(drop), tools::clients(root).map(drop), tools::promtool(root)] {
+    for tool in [
+        tools::envoy(root).map(drop),
+        tools::clients(root).map(drop),
+        tools::node_clients(root).map(drop),
+        tools::promtool(root),
+    ] {
         match tool {
             Err(message) if required => return Err(format!("REQUIRE_TOOLS=1, but {message}")),
             Err(message) => eprintln!("xtask: SKIPPING what needs it: {message}"),

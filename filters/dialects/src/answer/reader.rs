@@ -15,8 +15,8 @@ use crate::path::Field::{
     PartialJson, PromptTokens, PromptTokensDetails, Reason, Reasoning, ReasoningContent, ReasoningTokens, Refusal,
     Response, Status, StopReason, Summary, Text, Thinking, ToolCalls, Type, Usage as UsageKey,
 };
-use crate::path::Path;
 use crate::path::Step::{self, Item, Key};
+use crate::path::{Field, Path};
 use crate::quality::{Finish, JsonCheck};
 use crate::{Dialect, Generated, Quality};
 
@@ -117,6 +117,10 @@ impl Reader {
     }
 
     fn read(&mut self, steps: &[Step], event: &Event<'_>, sink: &mut impl Generated) {
+        // Most of an event is of no interest.
+        if let [Key(Field::Other | Field::Model), ..] | [Key(Choices), Item, Key(Field::Other), ..] = steps {
+            return;
+        }
         if let (
             [Key(UsageKey), field @ ..] | [Key(Message | Response), Key(UsageKey), field @ ..],
             Event::Number(word),
@@ -310,7 +314,7 @@ impl Reader {
             Event::Key(_) => self.word.clear(),
             Event::Text(part) => {
                 let room = WORD_MAX.saturating_sub(self.word.len());
-                self.word.extend(part.chars().take_while(char::is_ascii).take(room));
+                self.word.push_str(part.get(..room.min(part.len())).unwrap_or_default());
             }
             Event::TextEnd => self.understood(steps),
             _ => {}
