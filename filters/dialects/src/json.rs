@@ -389,7 +389,11 @@ impl Lexer {
                 Ok(rest)
             }
             Err(error) if error.error_len().is_none() => Ok(rest),
-            Err(_) => self.fault(Fault::NotUtf8),
+            Err(_) => {
+                // Where the character begins, as it is told of one that was not cut.
+                self.at = self.at.saturating_sub(self.partial_len);
+                self.fault(Fault::NotUtf8)
+            }
         }
     }
 

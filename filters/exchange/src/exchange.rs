@@ -630,7 +630,9 @@ impl Exchange {
     fn outcome(&self, reading: bool, world: &World<'_>) -> Outcome {
         let details = world.properties.get(&["response", "code_details"]).unwrap_or_default();
         let left = b"downstream";
-        let client_left = details.windows(left.len()).any(|window| window == left);
+        // A client of HTTP/1 is gone with its connection; one of HTTP/2 or HTTP/3 resets its stream, which the codec reports.
+        let client_left = details.windows(left.len()).any(|window| window == left)
+            || [b"http2.", b"http3."].iter().any(|codec| details.starts_with(*codec));
         match self.response.status {
             Some(status @ 400..) if status < 500 => Outcome::ClientError,
             Some(500..) => Outcome::UpstreamError,

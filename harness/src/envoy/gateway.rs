@@ -104,6 +104,15 @@ impl Gateway {
         self
     }
 
+    /// Says whether a filter that pauses at the headers still gets the body.
+    #[must_use]
+    pub fn headers_may_wait(mut self, may: bool) -> Self {
+        for filter in self.wasm_filters(0) {
+            filter["typed_config"]["config"]["allow_on_headers_stop_iteration"] = json!(may);
+        }
+        self
+    }
+
     /// Replaces the configuration of every wasm filter.
     #[must_use]
     pub fn plugin_config(mut self, config: &Value) -> Self {

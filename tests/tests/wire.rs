@@ -1,0 +1,232 @@
+//! What happens on the wire through a real Envoy: HTTP/1.1 and HTTP/2, large bodies, slow uploads, proxies that let headers wait and such
+//! that do not, clients that hang up.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use penstock_harness::envoy::{Chain, Envoy, Gateway};
+use penstock_harness::model_server::{ModelServer, Options, Seen};
+use penstock_tests::{checkout, find_envoy, module};
+use reqwest::{Body, Client, Response, Version};
+use serde_json::{Value, json};
+
+/// Just below what `gateway.yaml` lets a filter hold.
+const LARGE_BYTES: usize = 4 << 20;
+const TICK: Duration = Duration::from_millis(500);
+
+/// How a client sends its body.
+#[derive(Clone, Copy, Debug)]
+enum Upload {
+    /// At once, with its length.
+    Whole,
+    /// In chunks without a length, as fast as it goes.
+    Chunks,
+    /// In chunks with pauses, which together are longer than the filters wait for a body.
+    Slow,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_but_the_edits_arrives_as_it_was_sent_with_both_protocols() {
+    let Some(stage) = Stage::start(&config(json!("auto")), true).await else { return };
+    for (client, version) in [(http1(), Version::HTTP_11), (http2(), Version::HTTP_2)] {
+        for upload in [Upload::Whole, Upload::Chunks] {
+            for size in [0, 70_000, LARGE_BYTES - 1000] {
+                let (sent, expected) = request(size);
+                let answer = stage.send(&client, upload, sent.clone()).await;
+                assert_eq!((answer.status().as_u16(), answer.version()), (200, version), "{upload:?} {size}");
+                assert_eq!(answer.headers()["x-penstock-max-tokens"], "5", "{upload:?} {size}");
+                let seen = stage.last();
+                assert!(
+                    seen.body.as_deref() == Some(&expected),
+                    "{upload:?} {size}: the body is not what it should be"
+                );
+                let length = seen.header("content-length").map(|length| length.parse::<usize>());
+                assert!(length.is_none() || length == Some(Ok(expected.len())), "{length:?} for {}", expected.len());
+            }
+        }
+    }
+    assert_eq!(stage.server.totals().requests, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_the_proxy_can_hold_is_told_and_costs_nothing() {
+    let Some(stage) = Stage::start(&config(json!("auto")), true).await else { return };
+    for client in [http1(), http2()] {
+        let (sent, _) = request(LARGE_BYTES + 200_000);
+        // Envoy answers before it has read everything, and then a client may also see the connection go.
+        let answer = client.post(stage.url()).header("content-type", "application/json").body(sent).send().await;
+        if let Ok(answer) = answer {
+            assert_eq!(answer.status(), 413, "{:?}", answer.text().await);
+        }
+        let (small, _) = request(10);
+        let answer = stage.send(&client, Upload::Whole, small).await;
+        let remaining: u64 = answer.headers()["x-ratelimit-remaining-tokens"].to_str().unwrap().parse().unwrap();
+        assert!(remaining > 50_000_000 - 200, "{remaining}");
+    }
+}
+
+/// `waitForBody: auto`, on a proxy whose headers may wait and on one where they may not, with quick and with slow uploads first: nobody
+/// hangs, every prompt is counted, the limit holds, and what the filters found out is the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_headers_may_wait_is_found_out() {
+    for may_wait in [true, false] {
+        for first in [Upload::Whole, Upload::Slow] {
+            let name = format!("may_wait {may_wait}, first {first:?}");
+            let mut config = config(json!("auto"));
+            config["limits"] = json!([{"name": "ten", "tokens": 1, "every": "1h", "burst": 60}]);
+            config["models"][0]["output"] = json!({"max": 1});
+            let Some(stage) = Stage::start(&config, may_wait).await else { return };
+            let client = http1();
+            for (i, upload) in
+                [first, first, Upload::Whole, Upload::Slow, Upload::Whole, Upload::Whole, first].into_iter().enumerate()
+            {
+                let (sent, _) = request(0);
+                let began = Instant::now();
+                let answer = stage.send(&client, upload, sent).await;
+                assert_eq!(answer.status(), 200, "{name}: request {i}");
+                assert!(answer.headers().contains_key("x-penstock-prompt-tokens"), "{name}: request {i}");
+                assert!(began.elapsed() < 8 * TICK, "{name}: request {i} took {:?}", began.elapsed());
+                let sent: Value = serde_json::from_str(stage.last().body.as_deref().unwrap()).unwrap();
+                assert_eq!(sent["max_tokens"], 1, "{name}: request {i}");
+            }
+            // 8 tokens each: the eighth does not fit.
+            for upload in [Upload::Whole, Upload::Slow] {
+                let answer = stage.send(&client, upload, request(0).0).await;
+                assert_eq!(answer.status(), 429, "{name}");
+                assert_eq!(answer.headers()["x-penstock-limit"], "ten", "{name}");
+            }
+            let log = stage.envoy.log();
+            let warnings = log.matches("does not let headers wait").count();
+            if may_wait {
+                assert_eq!(warnings, 0, "{name}:\n{log}");
+            } else {
+                assert!((1..=2).contains(&warnings), "{name}: at most once by each worker\n{log}");
+            }
+            assert_eq!(stage.server.totals().requests, 7, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_ends_the_generation_and_pays_for_what_was_generated() {
+    let Some(stage) = Stage::start(&config(json!("auto")), true).await else { return };
+    for client in [http1(), http2()] {
+        let body =
+            json!({"model": "chat", "stream": true, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
+        let script = json!({"tokens": 100_000, "inter_token_ms": 5}).to_string();
+        let answer = client.post(stage.url()).header("x-model-server", script).json(&body).send().await.unwrap();
+        let mut events = answer.bytes_stream();
+        events.next().await.expect("an event").expect("bytes");
+        drop(events);
+        let seen = stage.until_done().await;
+        assert!(seen.client_gone, "the server was not told: {seen:?}");
+        let metrics = stage.envoy.metrics().await.unwrap();
+        assert!(metrics.sum("penstock_tokens_total", &[("kind", "prompt")]) > 0.0);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let metrics = stage.envoy.metrics().await.unwrap();
+        if metrics.sum("penstock_requests_total", &[("outcome", "abandoned")]) == 2.0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{metrics:?}\n{}", stage.envoy.access_log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+struct Stage {
+    envoy: Envoy,
+    server: ModelServer,
+}
+
+impl Stage {
+    /// `None` where there is no Envoy.
+    async fn start(config: &Value, may_wait: bool) -> Option<Self> {
+        let binary = match find_envoy() {
+            Ok(binary) => binary,
+            Err(reason) => {
+                penstock_tests::skipped(&reason);
+                return None;
+            }
+        };
+        module("penstock");
+        let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
+        let server = ModelServer::start(options).await.expect("a free port");
+        let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
+        let gateway = gateway.cluster("stable", server.address()).cluster("canary", server.address());
+        let gateway = gateway.chain(Chain::One).plugin_config(config).headers_may_wait(may_wait);
+        let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+        Some(Self { envoy, server })
+    }
+
+    fn url(&self) -> String {
+        format!("{}/v1/chat/completions", self.envoy.url())
+    }
+
+    async fn send(&self, client: &Client, upload: Upload, body: String) -> Response {
+        let pause = if matches!(upload, Upload::Slow) { TICK } else { Duration::ZERO };
+        let body = match upload {
+            Upload::Whole => Body::from(body),
+            Upload::Chunks | Upload::Slow => {
+                let size = if pause.is_zero() { 10_000 } else { body.len().div_ceil(4) };
+                let pieces: Vec<Vec<u8>> = body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
+                let pieces = futures_util::stream::iter(pieces.into_iter().enumerate());
+                Body::wrap_stream(pieces.then(move |(i, piece)| async move {
+                    tokio::time::sleep(if i > 0 { pause } else { Duration::ZERO }).await;
+                    Ok::<_, std::io::Error>(piece)
+                }))
+            }
+        };
+        let request = client.post(self.url()).header("content-type", "application/json").body(body);
+        tokio::time::timeout(Duration::from_secs(30), request.send())
+            .await
+            .expect("it does not hang")
+            .expect("an answer")
+    }
+
+    fn last(&self) -> Seen {
+        self.server.requests().pop().expect("a request")
+    }
+
+    async fn until_done(&self) -> Seen {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let seen = self.last();
+            if seen.done {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "the server still generates: {seen:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn http1() -> Client {
+    Client::builder().http1_only().build().expect("a client")
+}
+
+fn http2() -> Client {
+    Client::builder().http2_prior_knowledge().build().expect("a client")
+}
+
+fn config(wait: Value) -> Value {
+    json!({
+        "waitForBody": wait,
+        "countBytesMax": 100_000,
+        "models": [{"name": "chat", "output": {"max": 5},
+            "versions": [{"name": "stable", "weight": 1, "model": "llama \"r2\""}]}],
+        "limits": [{"name": "tpm", "tokens": 50_000_000, "every": "1h"}],
+    })
+}
+
+/// A request with about so many bytes of text, written as nobody would write it, and what is to become of it.
+fn request(bytes: usize) -> (String, String) {
+    let text = "r\\u00e9sum\\u00E9 \\\"x\\\" 你好 \\ud83d\\ude42\\t".repeat(bytes / 45);
+    let body = |model: &str, max: &str| {
+        format!(
+            "\n {{ \"temperature\" : 1.50, \"model\"\t: {model} ,\r\n\"messages\":[ {{\"content\": \"{text}\",\"role\":\"user\" }} ],\
+             \"seed\": 12345678901234567890, \"max_tokens\" :{max}, \"logit_bias\":{{}} }}\n\n"
+        )
+    };
+    (body("\"ch\\u0061t\"", " 8e1"), body("\"llama \\\"r2\\\"\"", " 5"))
+}
