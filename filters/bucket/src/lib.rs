@@ -5,6 +5,8 @@
 //! a whole burst means that more was used than there was. A bucket that is full is no state at all, so its storage
 //! can be reused; [`page`] does that.
 //!
+//! Limits that no time refills are [`credit`]s, limits of what happens at the same time are [`lease`]s.
+//!
 //! GCRA: ITU-T I.371, annex A; here with a variable cost per arrival.
 //!
 //! What this crate does not do: read a clock, share state (that is the caller's store), or decide what a request costs.
@@ -20,6 +22,7 @@
     )
 )]
 
+pub mod credit;
 pub mod lease;
 pub mod page;
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use penstock_bucket::Refusal;
+use penstock_bucket::credit::{Allowance, Exhausted};
 use penstock_dialects::refusal::{self, Kind};
 use penstock_dialects::{Answer, Ask, Asked, Dialect, Hide, Ignore, Splice, Unreadable, json::Fault};
 use penstock_pending::Series;
@@ -17,9 +18,13 @@ use crate::identity::{ANONYMOUS, Caller, header};
 use crate::limits::{self, Charge, Refused, Standing};
 use crate::metrics::{Labels, Metric, OTHER};
 use crate::port::{Effect, Event, Headers, Level, World};
+use crate::saturation;
 use crate::tools;
 use crate::waiting::Verdict;
 use crate::worker::UNSPLIT;
+
+/// When to come back to a model that is full.
+const SHED_RETRY_SECONDS: &str = "2";
 
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
 pub struct Exchange {
@@ -44,12 +49,15 @@ pub struct Exchange {
     json_output: bool,
     /// Edits of the body, collected over the stages.
     splices: Vec<Splice>,
+    /// The model that is served instead of the one that was asked for.
+    fallback: Option<String>,
     /// The ceiling that was written into the request.
     ceiling: Option<u64>,
     /// The usage chunk was asked for here, and is to be hidden from the client.
     hide: Option<Box<Hide>>,
     charges: Vec<Charge>,
     standing: Option<Standing>,
+    credit: Option<Allowance>,
     response: Response,
     started: u64,
 }
@@ -101,10 +109,12 @@ impl Exchange {
             choices: 1,
             json_output: false,
             splices: Vec::new(),
+            fallback: None,
             ceiling: None,
             hide: None,
             charges: Vec::new(),
             standing: None,
+            credit: None,
             response: Response::default(),
             started: 0,
         }
@@ -283,11 +293,33 @@ impl Exchange {
                 _ => self.pass(world),
             };
         };
-        if model.suspended {
-            self.facts.model.clone_from(&model.name);
-            let message = "this model is suspended";
-            return self.refuse(Outcome::Shed, Kind::Overloaded, message, Some("model"), Vec::new(), world);
+        self.choices = asked.choices;
+        self.json_output = asked.json_output;
+        self.facts.prompt_hash = format!("{:016x}", prompt.hash());
+        self.facts.stream = asked.stream;
+        // The configuration has no circle of fallbacks.
+        let mut model = model;
+        loop {
+            if model.suspended {
+                self.facts.model.clone_from(&model.name);
+                let message = "this model is suspended";
+                return self.refuse(Outcome::Shed, Kind::Overloaded, message, Some("model"), Vec::new(), world);
+            }
+            self.assess(model, asked, prompt, world);
+            if saturation::admits(model, &self.facts, world) {
+                return self.decide(Some(asked), world);
+            }
+            let Some(next) = model.fallback.as_ref().and_then(|name| config.model(name)) else { break };
+            model = next;
+            self.fallback = Some(model.name.clone());
         }
+        let message = format!("{:?} is saturated; try again later", model.name);
+        let retry = vec![("retry-after", SHED_RETRY_SECONDS.to_owned())];
+        self.refuse(Outcome::Shed, Kind::Overloaded, &message, None, retry, world);
+    }
+
+    /// What a request to this model costs.
+    fn assess(&mut self, model: &Model, asked: &Asked, prompt: &Prompt, world: &mut World<'_>) {
         // The estimate for another tokenizer is learnt from texts.
         self.features =
             (model.approximate && asked.token_ids == 0).then(|| prompt.features(model.encoding, asked.messages));
@@ -309,11 +341,7 @@ impl Exchange {
         };
         facts.estimated =
             model.approximate || !framing_is_known || asked.unseen || extras.is_some() || prompt.estimated;
-        facts.prompt_hash = format!("{:016x}", prompt.hash());
-        facts.stream = asked.stream;
         let ceiling = asked.max_output.into_iter().chain(model.output_max).min();
-        self.choices = asked.choices;
-        self.json_output = asked.json_output;
         self.facts.max_output = asked.max_output.and(ceiling).map(|each| each.saturating_mul(asked.choices));
         let learnt = world.store.get(&expectation_key(&self.facts)).as_deref().map(Expectation::decode);
         let likely = learnt.and_then(|learnt| learnt.most()).unwrap_or(model.output_expect);
@@ -323,7 +351,6 @@ impl Exchange {
         if self.dialect == Dialect::OpenAiEmbeddings {
             (self.facts.max_output, self.facts.expected_output) = (Some(0), 0);
         }
-        self.decide(Some(asked), world);
     }
 
     /// The stages after counting, in order. `asked` is there where the body may be edited.
@@ -339,15 +366,25 @@ impl Exchange {
         if let (true, false, Some(asked)) = (world.worker.stages.count, self.told, asked) {
             self.edit(model, asked);
         }
+        let mut rename = self.fallback.clone();
         if !self.told && self.headers_gone.is_none() {
             world.out.push(Effect::RequestHeader("x-penstock-model", self.facts.model.clone().into_bytes()));
         }
         if world.worker.stages.route {
-            self.route(model, asked, world);
+            rename = self.route(model, world).or(rename);
+        }
+        if let (Some(with), Some(asked)) = (rename, asked)
+            && asked.model.as_ref() != Some(&with)
+        {
+            self.splices.extend(asked.with_model(&with));
         }
         if world.worker.stages.pending {
             let series = Series { model: model_label(&model.name), version: self.version_label() };
-            world.worker.ledger.admit(self.id, series, self.facts.prompt_tokens, self.facts.expected_output);
+            let Facts { tenant, prompt_tokens, expected_output, .. } = &self.facts;
+            world.worker.ledger.admit(self.id, series, tenant, *prompt_tokens, *expected_output);
+            if model.ceiling.is_some() {
+                world.worker.tell_load(world.now, world.store);
+            }
         }
         if !self.splices.is_empty() {
             if self.headers_gone.is_none() {
@@ -381,6 +418,7 @@ impl Exchange {
             Ok(admitted) => {
                 self.charges = admitted.charges;
                 self.standing = admitted.standing;
+                self.credit = admitted.credit;
                 if admitted.retries > 0 {
                     world.out.push(Effect::Count(Metric::SharedContention, Vec::new(), admitted.retries));
                 }
@@ -406,6 +444,20 @@ impl Exchange {
                     ("retry-after", "1".to_owned()),
                     ("retry-after-ms", "1000".to_owned()),
                 ];
+                self.refuse(Outcome::Limited, Kind::RateLimit, &message, None, headers, world);
+                false
+            }
+            Err(Refused::Session { limit, exhausted }) => {
+                let what = match exhausted {
+                    Exhausted::Tokens(left) => format!("{left} tokens are left, and the request needs more"),
+                    Exhausted::Calls => "all its calls are made".to_owned(),
+                    Exhausted::ToolCalls => "all its tool calls are made".to_owned(),
+                    Exhausted::WallClock => "its time is over".to_owned(),
+                };
+                let message = format!("the credit of this session under limit {limit:?} is used up: {what}");
+                self.facts.limit = Some(limit.clone());
+                // No time brings it back; the SDKs would try again.
+                let headers = vec![("x-penstock-limit", limit), ("x-should-retry", "false".to_owned())];
                 self.refuse(Outcome::Limited, Kind::RateLimit, &message, None, headers, world);
                 false
             }
@@ -447,17 +499,13 @@ impl Exchange {
         self.refuse(Outcome::Limited, kind, &message, None, headers, world);
     }
 
-    /// The route stage: draws the version, and writes the version's model into the body.
-    fn route(&mut self, model: &Model, asked: Option<&Asked>, world: &mut World<'_>) {
+    /// The route stage: draws the version. What the version's server calls the model.
+    fn route(&mut self, model: &Model, world: &mut World<'_>) -> Option<String> {
         if self.headers_gone.is_none() {
             self.draw(model, world);
         }
         let version = model.versions.iter().find(|version| self.facts.version.as_ref() == Some(&version.name));
-        if let (Some(with), Some(asked)) = (version.and_then(|version| version.model.as_ref()), asked)
-            && asked.model.as_deref() != Some(with)
-        {
-            self.splices.extend(asked.with_model(with));
-        }
+        version.and_then(|version| version.model.clone())
     }
 
     fn draw(&mut self, model: &Model, world: &mut World<'_>) {
@@ -503,6 +551,9 @@ impl Exchange {
             let tokens = self.facts.prompt_tokens.to_string().into_bytes();
             world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
         }
+        if let Some(fallback) = &self.fallback {
+            world.out.push(Effect::ResponseHeader("x-penstock-fallback", fallback.clone().into_bytes()));
+        }
         if let Some(max) = self.ceiling {
             world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", max.to_string().into_bytes()));
         }
@@ -519,6 +570,9 @@ impl Exchange {
             ] {
                 world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
             }
+        }
+        for (name, value) in self.credit.iter().flat_map(left_of) {
+            world.out.push(Effect::ResponseHeader(name, value));
         }
         let kind = header(headers, "content-type").unwrap_or_default();
         let plain = header(headers, "content-encoding").is_none_or(|coding| coding == b"identity");
@@ -590,7 +644,8 @@ impl Exchange {
         self.facts.used = used;
         self.facts.ttft_ms = first_token.map(|at| at.saturating_sub(self.started) / 1_000_000);
         let charges = core::mem::take(&mut self.charges);
-        if limits::settle(&charges, used, &mut world.worker.till(world.now, world.store)) > 0 {
+        let tool_calls = self.facts.quality.as_ref().map_or(0, |quality| quality.tool_calls);
+        if limits::settle(&charges, used, tool_calls, &mut world.worker.till(world.now, world.store)) > 0 {
             world.out.push(Effect::Log(Level::Warn, "limits were not settled: shared state is contended".into()));
         }
         if world.worker.stages.count {
@@ -727,6 +782,19 @@ fn extras(dialect: Dialect, asked: &Asked, model: &Model, world: &World<'_>) -> 
     });
     let images = images.reduce(u64::saturating_add);
     tools.map(|tools| tools.saturating_add(images.unwrap_or(0))).or(images)
+}
+
+/// What is left of a session's credit, as response headers.
+fn left_of(left: &Allowance) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let seconds = left.wall_clock.map(|nanos| nanos / 1_000_000_000);
+    let counts = [left.tokens, left.calls, left.tool_calls];
+    let last = counts.contains(&Some(0)).then(|| ("x-penstock-session-final", b"true".to_vec()));
+    let names = ["x-penstock-session-remaining-tokens", "x-penstock-session-remaining-calls"];
+    let names =
+        names.into_iter().chain(["x-penstock-session-remaining-tool-calls", "x-penstock-session-remaining-seconds"]);
+    let values = counts.into_iter().chain([seconds]);
+    let headers = names.zip(values).filter_map(|(name, value)| Some((name, value?.to_string().into_bytes())));
+    headers.chain(last)
 }
 
 /// Where the workers share how much a model generates for a class of tenants.

@@ -31,6 +31,7 @@ mod exchange;
 mod expectation;
 mod identity;
 mod limits;
+mod saturation;
 mod tools;
 mod waiting;
 mod worker;

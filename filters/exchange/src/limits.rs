@@ -1,6 +1,7 @@
 //! The limit stage: all limits of a request or none, and settlement under the limits that admitted it.
 
 use hashbrown::HashMap;
+use penstock_bucket::credit::{self, Account, Allowance, Exhausted};
 use penstock_bucket::lease::{self, Holder};
 use penstock_bucket::{FullAt, MILLI, Nanos, Rate, Refusal, page};
 
@@ -33,6 +34,13 @@ pub enum Charge {
     Place {
         /// Whose.
         fingerprint: u64,
+    },
+    /// A call was taken from a session's credit, with so many tokens.
+    Credit {
+        /// The session.
+        fingerprint: u64,
+        /// Tokens.
+        reserved: u64,
     },
 }
 
@@ -68,6 +76,13 @@ pub enum Refused {
         /// How many it allows.
         max: u64,
     },
+    /// By a session's credit, which is used up.
+    Session {
+        /// Its name.
+        limit: String,
+        /// What there is no more of.
+        exhausted: Exhausted,
+    },
     /// Because the state could not be updated.
     Contended,
 }
@@ -78,6 +93,8 @@ pub struct Admitted {
     pub charges: Vec<Charge>,
     /// `None` where no limit applies.
     pub standing: Option<Standing>,
+    /// What is left of the session's credit, where there is one.
+    pub credit: Option<Allowance>,
     /// How many updates others won.
     pub retries: u64,
 }
@@ -103,8 +120,8 @@ pub fn admit(
     facts: &Facts,
     till: &mut Till<'_>,
 ) -> Result<Admitted, Refused> {
-    let mut admitted = Admitted { charges: Vec::new(), standing: None, retries: 0 };
-    for limit in config.limits.iter().filter(|limit| applies(limit, facts)) {
+    let mut admitted = Admitted { charges: Vec::new(), standing: None, credit: None, retries: 0 };
+    for limit in config.limits.iter().filter(|limit| applies(limit, caller, facts)) {
         let fingerprint = fingerprint(limit, secret, caller, facts);
         let taken = match limit.kind {
             Kind::Tokens { rate, cost } => {
@@ -124,6 +141,12 @@ pub fn admit(
                     .map_err(|contended| contended.map_or_else(refused, |Contended| Refused::Contended))
                     .map(|retries| (Charge::Place { fingerprint }, retries))
             }
+            Kind::Session(allowance) => {
+                draw(&limit.name, fingerprint, &allowance, facts, till).map(|(left, reserved, retries)| {
+                    admitted.credit = Some(tighter(admitted.credit.unwrap_or_default(), left));
+                    (Charge::Credit { fingerprint, reserved }, retries)
+                })
+            }
         };
         match taken {
             Ok((charge, retries)) => {
@@ -131,7 +154,7 @@ pub fn admit(
                 admitted.charges.push(charge);
             }
             Err(refused) => {
-                settle(&admitted.charges, None, till);
+                settle(&admitted.charges, None, 0, till);
                 return Err(refused);
             }
         }
@@ -141,7 +164,7 @@ pub fn admit(
 
 /// Corrects the charges to what was used, and gives places back; `None` gives everything back. Returns how many could not
 /// be corrected.
-pub fn settle(charges: &[Charge], used: Option<Used>, till: &mut Till<'_>) -> u64 {
+pub fn settle(charges: &[Charge], used: Option<Used>, tool_calls: u32, till: &mut Till<'_>) -> u64 {
     let mut lost = 0u64;
     for charge in charges {
         let settled = match *charge {
@@ -151,6 +174,23 @@ pub fn settle(charges: &[Charge], used: Option<Used>, till: &mut Till<'_>) -> u6
                 change(fingerprint, till, &mut |at| Some(rate.settle(at, now, reserved, cost))).is_ok()
             }
             Charge::Place { fingerprint } => till.leave(fingerprint),
+            Charge::Credit { fingerprint, reserved } => {
+                let now = till.holder.now;
+                let settled = till.store.update(&credit_key(fingerprint), &mut |old| {
+                    let old = old.unwrap_or_default();
+                    // One that was forgotten meanwhile has begun anew.
+                    let account = credit::get(old, fingerprint)?;
+                    let account = match used {
+                        Some(used) => {
+                            let tokens = used.prompt.saturating_add(used.completion);
+                            account.settle(now, reserved, tokens, tool_calls)
+                        }
+                        None => account.refund(reserved),
+                    };
+                    Some(credit::set(old, fingerprint, account))
+                });
+                settled.is_ok()
+            }
         };
         lost = lost.saturating_add(u64::from(!settled));
     }
@@ -211,8 +251,11 @@ impl Till<'_> {
     }
 }
 
-fn applies(limit: &Limit, facts: &Facts) -> bool {
-    limit.class.as_ref().is_none_or(|class| facts.class.as_ref() == Some(class))
+fn applies(limit: &Limit, caller: &Caller, facts: &Facts) -> bool {
+    // A rate is shared by all callers without a key; a session of theirs is no session.
+    let has_key = || limit.per.iter().all(|source| caller.value(source, &facts.model).is_some());
+    (!matches!(limit.kind, Kind::Session(_)) || has_key())
+        && limit.class.as_ref().is_none_or(|class| facts.class.as_ref() == Some(class))
         && limit.model.as_ref().is_none_or(|model| facts.model == *model)
 }
 
@@ -294,6 +337,44 @@ fn change(
         page.ok()
     })?;
     if full { Err(Contended) } else { Ok(retries) }
+}
+
+/// Draws a call from a session's credit: what is left of it, and the tokens that were reserved.
+fn draw(
+    limit: &str,
+    fingerprint: u64,
+    allowance: &Allowance,
+    facts: &Facts,
+    till: &mut Till<'_>,
+) -> Result<(Allowance, u64, u32), Refused> {
+    let now = till.holder.now;
+    let mut drawn = Err(Exhausted::Calls);
+    let (output, firm) = facts.max_output.map_or((facts.expected_output, false), |max| (max, true));
+    let changed = till.store.update(&credit_key(fingerprint), &mut |old| {
+        let old = old.unwrap_or_default();
+        let account: Account = credit::get(old, fingerprint).unwrap_or_default();
+        drawn = account.admit(allowance, now, facts.prompt_tokens, output, firm);
+        let (account, _) = drawn.as_ref().ok()?;
+        Some(credit::set(old, fingerprint, *account))
+    });
+    let (account, reserved) = drawn.map_err(|exhausted| Refused::Session { limit: limit.to_owned(), exhausted })?;
+    let retries = changed.map_err(|Contended| Refused::Contended)?;
+    Ok((account.remaining(allowance, now), reserved, retries))
+}
+
+/// The smaller part of each.
+fn tighter(a: Allowance, b: Allowance) -> Allowance {
+    let less = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+    Allowance {
+        tokens: less(a.tokens, b.tokens),
+        calls: less(a.calls, b.calls),
+        tool_calls: less(a.tool_calls, b.tool_calls),
+        wall_clock: less(a.wall_clock, b.wall_clock),
+    }
+}
+
+fn credit_key(fingerprint: u64) -> String {
+    format!("penstock/credit/{}", fingerprint % PAGES)
 }
 
 fn lease_key(fingerprint: u64) -> String {

@@ -13,6 +13,7 @@ use crate::identity::Secret;
 use crate::limits::{Leases, Till};
 use crate::metrics::{Labels, Metric};
 use crate::port::{Effect, Store};
+use crate::saturation::load_key;
 use crate::waiting::{Verdict, Waiting};
 
 /// A slot that was silent for this long no longer counts, in ticks.
@@ -38,6 +39,7 @@ pub struct Worker {
     leases: Leases,
     owner: u64,
     slot: Option<u32>,
+    load_slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the labels that they belong to.
     carry: HashMap<Labels, u64>,
 }
@@ -66,6 +68,7 @@ impl Worker {
             secret,
             owner: owner.max(1),
             slot: None,
+            load_slot: None,
             leases: Leases::new(),
             carry: HashMap::new(),
         };
@@ -115,7 +118,7 @@ impl Worker {
     }
 
     /// How long a worker may be silent before what it holds no longer counts, in nanoseconds.
-    fn silence_max(&self) -> u64 {
+    pub(crate) fn silence_max(&self) -> u64 {
         self.config.tick_ms.saturating_mul(1_000_000).saturating_mul(SILENCE_TICKS)
     }
 
@@ -128,10 +131,10 @@ impl Worker {
         }
         let silence_max = self.silence_max();
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
-        if !self.slot.is_some_and(|slot| self.write(slot, &own, silence_max, store)) {
-            let free = (0..SLOTS).find(|slot| self.write(*slot, &own, silence_max, store));
-            self.slot = free;
+        if !self.slot.is_some_and(|slot| self.write(&slot_key(slot), &own, silence_max, store)) {
+            self.slot = (0..SLOTS).find(|slot| self.write(&slot_key(*slot), &own, silence_max, store));
         }
+        self.tell_load(now, store);
         let mut totals = store.get(SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;
         for slot in 0..SLOTS {
             let Some(bytes) = store.get(&slot_key(slot)) else { break };
@@ -152,10 +155,26 @@ impl Worker {
         }
     }
 
+    /// Says what the tenants hold of the models that have a ceiling.
+    pub(crate) fn tell_load(&mut self, now: u64, store: &mut dyn Store) {
+        let config = self.config.clone();
+        let with_ceiling = config.models.iter().filter(|model| model.ceiling.is_some());
+        let labels: Vec<String> = with_ceiling.map(|model| crate::exchange::model_label(&model.name)).collect();
+        if labels.is_empty() {
+            return;
+        }
+        let has_ceiling = |label: &str| labels.iter().any(|known| known == label);
+        let own = Slot { owner: self.owner, beat: now, rows: self.ledger.holdings(has_ceiling) };
+        let silence_max = self.silence_max();
+        if !self.load_slot.is_some_and(|slot| self.write(&load_key(slot), &own, silence_max, store)) {
+            self.load_slot = (0..SLOTS).find(|slot| self.write(&load_key(*slot), &own, silence_max, store));
+        }
+    }
+
     /// Writes a slot if it is this worker's, or nobody's for long enough.
-    fn write(&self, slot: u32, own: &Slot, silence_max: u64, store: &mut dyn Store) -> bool {
+    fn write(&self, key: &str, own: &Slot, silence_max: u64, store: &mut dyn Store) -> bool {
         let mut mine = false;
-        let written = store.update(&slot_key(slot), &mut |old| {
+        let written = store.update(key, &mut |old| {
             let other = old.and_then(Slot::decode).filter(|old| old.owner != self.owner);
             mine = !other.is_some_and(|other| other.lives(own.beat, silence_max.saturating_mul(TAKEOVER)));
             mine.then(|| own.encode())

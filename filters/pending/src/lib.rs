@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod fair;
 pub mod slot;
 
 use hashbrown::HashMap;
@@ -58,6 +59,7 @@ impl Sum {
 
 struct Flight {
     series: Series,
+    tenant: String,
     prefill: u64,
     decode: u64,
 }
@@ -70,8 +72,8 @@ pub struct Ledger {
 
 impl Ledger {
     /// A request was forwarded: `prompt` tokens are to be read, `output` tokens are expected.
-    pub fn admit(&mut self, id: u32, series: Series, prompt: u64, output: u64) {
-        self.flights.insert(id, Flight { series, prefill: prompt, decode: output });
+    pub fn admit(&mut self, id: u32, series: Series, tenant: &str, prompt: u64, output: u64) {
+        self.flights.insert(id, Flight { series, tenant: tenant.to_owned(), prefill: prompt, decode: output });
     }
 
     /// The first token of the answer is here: the prompt has been read.
@@ -95,16 +97,32 @@ impl Ledger {
 
     /// The sums over all flights, sorted by series.
     pub fn sums(&self) -> Vec<(Series, Sum)> {
-        let mut sums: Vec<(Series, Sum)> = Vec::new();
-        for flight in self.flights.values() {
-            let own = Sum { prefill: flight.prefill, decode: flight.decode, requests: 1 };
-            match sums.iter_mut().find(|(series, _)| *series == flight.series) {
-                Some((_, sum)) => sum.add(own),
-                None => sums.push((flight.series.clone(), own)),
-            }
-        }
+        let mut sums = self.sums_by(|flight| Some((flight.series.model.as_str(), flight.series.version.as_str())));
         sums.sort_by(|a, b| a.0.cmp(&b.0));
         sums
+    }
+
+    /// What tenants hold of the models that `is_asked` names: series whose version is the tenant. Those that hold most come first.
+    pub fn holdings(&self, is_asked: impl Fn(&str) -> bool) -> Vec<(Series, Sum)> {
+        let mut sums = self.sums_by(|flight| {
+            is_asked(&flight.series.model).then_some((flight.series.model.as_str(), flight.tenant.as_str()))
+        });
+        sums.sort_by(|a, b| b.1.tokens().cmp(&a.1.tokens()).then_with(|| a.0.cmp(&b.0)));
+        sums
+    }
+
+    fn sums_by<'a>(&'a self, key: impl Fn(&'a Flight) -> Option<(&'a str, &'a str)>) -> Vec<(Series, Sum)> {
+        let mut sums: HashMap<(&str, &str), Sum> = HashMap::new();
+        for flight in self.flights.values() {
+            if let Some(key) = key(flight) {
+                let own = Sum { prefill: flight.prefill, decode: flight.decode, requests: 1 };
+                sums.entry(key).or_default().add(own);
+            }
+        }
+        let named = |((model, version), sum): ((&str, &str), Sum)| {
+            (Series { model: model.to_owned(), version: version.to_owned() }, sum)
+        };
+        sums.into_iter().map(named).collect()
     }
 }
 
@@ -120,10 +138,13 @@ mod tests {
     #[test]
     fn a_request_passes_its_phases() {
         let mut ledger = Ledger::default();
-        ledger.admit(1, series("a"), 100, 50);
-        ledger.admit(2, series("b"), 7, 8);
+        ledger.admit(1, series("a"), "t", 100, 50);
+        ledger.admit(2, series("b"), "t", 7, 8);
         let a = |ledger: &Ledger| ledger.sums().into_iter().find(|(s, _)| *s == series("a")).map(|(_, sum)| sum);
         assert_eq!(a(&ledger), Some(Sum { prefill: 100, decode: 50, requests: 1 }));
+        let holdings = ledger.holdings(|model| model == "chat");
+        assert_eq!((holdings.len(), holdings[0].0.version.as_str(), holdings[0].1.tokens()), (1, "t", 165));
+        assert!(ledger.holdings(|_| false).is_empty());
         ledger.first_token(1);
         ledger.decoded(1, 20);
         assert_eq!(a(&ledger), Some(Sum { prefill: 0, decode: 30, requests: 1 }));
@@ -141,7 +162,7 @@ mod tests {
             let mut ledger = Ledger::default();
             for (id, kind, n) in events {
                 match kind {
-                    0 => ledger.admit(id, series("a"), n, n),
+                    0 => ledger.admit(id, series("a"), "t", n, n),
                     1 => ledger.first_token(id),
                     2 => ledger.decoded(id, n),
                     _ => ledger.done(id),

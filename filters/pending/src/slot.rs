@@ -7,7 +7,7 @@ use crate::{Series, Sum};
 
 /// How many slots there are: more than any Envoy has workers, with room for those that died a moment ago.
 pub const SLOTS: u32 = 128;
-/// Rows beyond this are merged into the last one; the config's bound on models and versions stays below.
+/// Rows beyond this are not written.
 pub const ROWS_MAX: usize = 512;
 
 /// One worker's slot.

@@ -3,7 +3,9 @@
 use core::fmt;
 
 use penstock_bucket::Rate;
+use penstock_bucket::credit::Allowance;
 use penstock_canary::Split;
+use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 
 use super::units::{duration, is_name};
@@ -85,6 +87,9 @@ impl Check {
                     format!("{:?} is configured twice; merge the two", model.name),
                 );
             }
+        }
+        for (i, model) in models.iter().enumerate() {
+            self.fallback(i, model, &models);
         }
         let limits: Vec<Limit> =
             raw.limits.into_iter().enumerate().filter_map(|(i, limit)| self.limit(i, limit)).collect();
@@ -200,7 +205,12 @@ impl Check {
         if weight == 0 {
             self.problem(format!("tenants.{name}.weight"), "0 is not a weight; write 1 or more");
         }
-        Tenant { name, class: raw.class, weight, suspended: raw.suspended }
+        let priority = match raw.priority {
+            Some(raw::Priority::Low) => Priority::Low,
+            Some(raw::Priority::High) => Priority::High,
+            Some(raw::Priority::Normal) | None => Priority::Normal,
+        };
+        Tenant { name, class: raw.class, weight, priority, suspended: raw.suspended }
     }
 
     fn model(&mut self, i: usize, raw: raw::Model) -> Option<Model> {
@@ -215,11 +225,15 @@ impl Check {
         if raw.guard.is_some() {
             self.notice(&format!("{path}.guard"));
         }
-        if raw.pending.is_some() {
-            self.notice(&format!("{path}.pending"));
+        let pending = raw.pending.unwrap_or_default();
+        for (key, value) in [("ceiling", pending.ceiling), ("perReplica", pending.per_replica)] {
+            if value == Some(0) {
+                self.problem(format!("{path}.pending.{key}"), "0 tokens; write 1 or more, or leave it out");
+            }
         }
-        if raw.fallback.is_some() {
-            self.notice(&format!("{path}.fallback"));
+        let falls_back = pending.when_full == Some(raw::WhenFull::Fallback);
+        if falls_back && raw.fallback.is_none() {
+            self.problem(format!("{path}.fallback"), "missing; name the model to serve when this one is full");
         }
         let price = Price {
             input: self.price(format!("{path}.price.input"), raw.price.input),
@@ -250,8 +264,26 @@ impl Check {
             split,
             sticky: self.sources(&format!("{path}.sticky"), raw.sticky, true),
             suspended: raw.suspended,
+            ceiling: pending.ceiling,
+            fallback: raw.fallback.filter(|_| falls_back),
             name: raw.name,
         })
+    }
+
+    /// Whether following the fallbacks from a model ends.
+    fn fallback(&mut self, i: usize, model: &Model, models: &[Model]) {
+        let mut at = model;
+        for _ in 0..models.len() {
+            let Some(next) = &at.fallback else { return };
+            match models.iter().find(|known| known.name == *next && known.name != "*") {
+                Some(known) => at = known,
+                None => {
+                    let what = format!("{next:?} is not a configured model; use one of models[].name");
+                    return self.problem(format!("models[{i}].fallback"), what);
+                }
+            }
+        }
+        self.problem(format!("models[{i}].fallback"), "leads back to the model itself; let the last one shed");
     }
 
     /// The model's encoding, the module's first one by default, and whether counts with it are estimates.
@@ -306,13 +338,7 @@ impl Check {
                 }
                 Kind::Concurrent { max }
             }
-            (None, None, Some(session)) => {
-                if let Some(wall_clock) = session.wall_clock {
-                    self.duration(format!("{path}.session.wallClock"), &wall_clock);
-                }
-                self.notice(&format!("{path}.session"));
-                return None;
-            }
+            (None, None, Some(session)) => Kind::Session(self.session(&path, &session)),
             (None, None, None) => {
                 self.problem(path, "no limit is given; write tokens and every, or concurrent, or session");
                 return None;
@@ -323,6 +349,23 @@ impl Check {
             }
         };
         Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, kind })
+    }
+
+    fn session(&mut self, path: &str, raw: &raw::Session) -> Allowance {
+        let counts = [("tokens", raw.tokens), ("calls", raw.calls), ("toolCalls", raw.tool_calls)];
+        if counts.iter().all(|(_, max)| max.is_none()) && raw.wall_clock.is_none() {
+            self.problem(format!("{path}.session"), "nothing is limited; write tokens, calls, toolCalls or wallClock");
+        }
+        for (key, _) in counts.iter().filter(|(_, max)| *max == Some(0)) {
+            self.problem(format!("{path}.session.{key}"), "0 admits nobody; write 1 or more, or leave it out");
+        }
+        let wall_clock = raw.wall_clock.as_ref();
+        Allowance {
+            tokens: raw.tokens,
+            calls: raw.calls,
+            tool_calls: raw.tool_calls,
+            wall_clock: wall_clock.and_then(|text| self.duration(format!("{path}.session.wallClock"), text)),
+        }
     }
 
     fn tokens(

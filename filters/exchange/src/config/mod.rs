@@ -8,7 +8,9 @@ pub mod raw;
 mod units;
 
 use penstock_bucket::Rate;
+use penstock_bucket::credit::Allowance;
 use penstock_canary::Split;
+use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 
 pub use check::{ConfigErrors, Problem};
@@ -100,6 +102,8 @@ pub struct Tenant {
     pub class: Option<String>,
     /// Its share where it comes to shares.
     pub weight: u32,
+    /// How much its requests matter when a model is nearly full.
+    pub priority: Priority,
     /// Refused, whatever it asks (403).
     pub suspended: bool,
 }
@@ -127,6 +131,10 @@ pub struct Model {
     pub sticky: Vec<Source>,
     /// Not served, whoever asks (503).
     pub suspended: bool,
+    /// How many tokens may be pending.
+    pub ceiling: Option<u64>,
+    /// The model to serve instead when it is full.
+    pub fallback: Option<String>,
 }
 
 /// Billionths of a US dollar for one token.
@@ -181,6 +189,8 @@ pub enum Kind {
         /// So many.
         max: u64,
     },
+    /// What a session uses in all.
+    Session(Allowance),
 }
 
 /// Thousandths of a limit's token for one token.

@@ -101,7 +101,18 @@ pub enum Source {
 pub struct Tenant {
     pub class: Option<String>,
     pub weight: Option<u32>,
+    pub priority: Option<Priority>,
     pub suspended: bool,
+}
+
+/// `tenants.*.priority`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub enum Priority {
+    Low,
+    Normal,
+    High,
 }
 
 /// An element of `models`.
@@ -220,7 +231,7 @@ pub struct Pending {
 }
 
 /// `models[].pending.whenFull`
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum WhenFull {
