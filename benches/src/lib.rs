@@ -1,5 +1,6 @@
 //! What the benchmarks share: texts to count, sandboxes that say what counting and reading cost, and a real Envoy.
 
+pub mod admission;
 pub mod corpus;
 pub mod proxy;
 pub mod sandbox;

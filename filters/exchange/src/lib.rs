@@ -26,6 +26,7 @@ pub mod facts;
 pub mod metrics;
 pub mod port;
 
+mod clock;
 mod counting;
 mod exchange;
 mod expectation;

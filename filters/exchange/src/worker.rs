@@ -8,6 +8,7 @@ use penstock_pending::slot::{SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 
 use crate::Stages;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Secret;
 use crate::limits::{Leases, Till};
@@ -36,6 +37,7 @@ pub struct Worker {
     pub ledger: Ledger,
     pub(crate) secret: Secret,
     pub(crate) waiting: Waiting,
+    clock: Clock,
     leases: Leases,
     owner: u64,
     slot: Option<u32>,
@@ -60,8 +62,11 @@ impl Worker {
             }
         });
         let waiting = Waiting::new(config.wait_for_body, store);
+        let mut clock = Clock::default();
+        clock.refresh(store);
         let worker = Self {
             waiting,
+            clock,
             config: Rc::new(config),
             stages,
             ledger: Ledger::default(),
@@ -76,6 +81,11 @@ impl Worker {
             worker.register(store);
         }
         worker
+    }
+
+    /// The time, where the system's clock says `wall`: it does not go back.
+    pub fn time(&mut self, wall: u64, store: &mut dyn Store) -> u64 {
+        self.clock.read(wall, store)
     }
 
     /// Whether it is still to be found out if headers may wait: those that are held are then to be let go after a tick.
@@ -125,6 +135,7 @@ impl Worker {
     /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     pub fn tick(&mut self, now: u64, store: &mut dyn Store, out: &mut Vec<Effect>) {
         self.waiting.refresh(store);
+        self.clock.refresh(store);
         self.till(now, store).beat();
         if !self.stages.pending {
             return;

@@ -451,3 +451,82 @@ fn a_row_of_plugins_says_what_the_all_in_one_says() {
     let of_row = sorted(flights.iter().flat_map(|flight| &flight.seen).filter(kept).collect());
     assert_eq!(of_row, sorted(whole_flight.seen.iter().filter(kept).collect()));
 }
+
+#[test]
+fn clocks_that_jump_and_usage_beyond_reason_break_no_limit() {
+    let mut proxy = Proxy::new(&limited(6000, 1000));
+    let ask = CHAT.replace("]}", r#"],"max_tokens":100}"#);
+    let remaining =
+        |flight: &sim::Flight| flight.response_header("x-ratelimit-remaining-tokens").unwrap().parse::<u64>().unwrap();
+    let spend = |proxy: &mut Proxy| {
+        let mut flight = proxy.chat(&[("x-api-key", "acme")], &ask);
+        assert!(flight.went());
+        proxy.answer(&mut flight, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":100}}"#);
+        remaining(&flight)
+    };
+    assert_eq!(spend(&mut proxy), 890);
+    // Back by an hour: nothing is refilled and nothing is taken, and time goes on.
+    proxy.now -= 3600 * SECOND;
+    assert_eq!(spend(&mut proxy), 780);
+    proxy.now += SECOND / 2;
+    assert_eq!(spend(&mut proxy), 720);
+    let config = (*proxy.worker.config).clone();
+    proxy.worker = Worker::new(config, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    assert_eq!(spend(&mut proxy), 610);
+    // Forward by an hour: full, and no more than full.
+    proxy.now += 3600 * SECOND;
+    assert_eq!(spend(&mut proxy), 890);
+    // Usage that no server can mean is cut, negative and fractional usage is none; the debt is bounded and the next tenant unharmed.
+    for usage in ["18446744073709551615", "-5", "1e300", "0.5", "99999999999999999999999999", "null", "\"7\""] {
+        let mut proxy = Proxy::new(&limited(6000, 1000));
+        let mut flight = proxy.chat(&[("x-api-key", "acme")], &ask);
+        let body = format!(
+            r#"{{"choices":[{{"message":{{"content":"Hi"}}}}],"usage":{{"prompt_tokens":{usage},"completion_tokens":{usage}}}}}"#
+        );
+        proxy.answer(&mut flight, 200, &body);
+        let used = flight.facts().used.unwrap();
+        assert!(used.prompt <= 1 << 24 && used.completion <= 1 << 24, "{usage}: {used:?}");
+        // The longest debt: 2 * 2^24 tokens at 100 a second.
+        proxy.now += 340_000 * SECOND;
+        assert!(proxy.chat(&[("x-api-key", "acme")], &ask).went(), "{usage}");
+        assert!(proxy.chat(&[("x-api-key", "other")], &ask).went(), "{usage}");
+    }
+}
+
+#[test]
+fn tenants_with_strange_names_are_hashed_and_apart() {
+    let mut proxy = Proxy::new(&limited(6000, 100));
+    let long = "x".repeat(10_240);
+    let longer = format!("{long}y");
+    let names = [long.as_str(), &longer, "a\u{1}b\nc", "a\u{1}b\nd", "\u{7f}", "other", "anonymous", "h-0"];
+    let ask = CHAT.replace("]}", r#"],"max_tokens":90}"#);
+    let mut seen = Vec::new();
+    for name in names {
+        let mut flight = proxy.chat(&[("x-api-key", name)], &ask);
+        assert!(flight.went(), "{name:?} has a bucket of its own");
+        let tenant = flight.facts().tenant;
+        assert!(tenant.starts_with("h-") && tenant.len() == 18 && !seen.contains(&tenant), "{tenant}");
+        seen.push(tenant);
+        proxy.answer(&mut flight, 200, USAGE);
+        assert_eq!(flight.counted(Metric::Requests)[0].0[2], "other");
+    }
+}
+
+#[test]
+fn limits_and_prices_out_of_range_are_refused_at_load() {
+    for (config, said) in [
+        (r#"{"limits":[{"name":"a","tokens":0,"every":"1m"}]}"#, "limits[0].tokens: 0 is out of range"),
+        (r#"{"limits":[{"name":"a","tokens":18446744073709551615,"every":"1m"}]}"#, "is out of range"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"0s"}]}"#, "limits[0].every"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"9999999999999h"}]}"#, "limits[0]"),
+        (r#"{"limits":[{"name":"a","concurrent":0}]}"#, "limits[0].concurrent: 0 admits nobody"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"1m","cost":{"output":-1}}]}"#, "limits[0].cost.output"),
+        (r#"{"models":[{"name":"a","price":{"input":NaN,"output":1}}]}"#, "models[0].price"),
+        (r#"{"models":[{"name":"a","price":{"input":-1,"output":1}}]}"#, "models[0].price.input"),
+        (r#"{"models":[{"name":"a","price":{"input":1e999,"output":1}}]}"#, "models[0].price"),
+        (r#"{"tenants":{"a\u0001b":{}}}"#, "tenants"),
+    ] {
+        let errors = penstock_exchange::Config::parse(config.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(said), "{config}: {errors}");
+    }
+}

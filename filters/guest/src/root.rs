@@ -110,7 +110,8 @@ impl RootContext for Root {
         let Some(plugin) = &self.plugin else { return };
         let Ok(mut plugin) = plugin.try_borrow_mut() else { return };
         let Plugin { worker, metrics, effects, .. } = &mut *plugin;
-        worker.tick(abi::now(), &mut Shared, effects);
+        let now = worker.time(abi::now(), &mut Shared);
+        worker.tick(now, &mut Shared, effects);
         metrics.run(effects);
         plugin.release(self.id);
     }

@@ -35,7 +35,7 @@ impl Stream {
         waiting.remove(&self.id);
         let was_released = released.remove(&self.id);
         let mut world = World {
-            now: abi::now(),
+            now: worker.time(abi::now(), &mut Shared),
             entropy: entropy(),
             store: &mut Shared,
             properties: &host::Stream,

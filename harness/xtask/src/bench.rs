@@ -6,8 +6,9 @@ use crate::run::{Outcome, cargo};
 use crate::{build, tools};
 
 /// The benchmarks, and what they measure.
-const BENCHES: [(&str, &str); 2] = [
+const BENCHES: [(&str, &str); 3] = [
     ("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs"),
+    ("limits", "admission: fuel, lost races between workers, many tenants"),
     ("dialects", "reading requests and answers: fuel, memory, CPU of Envoy next to a filter that does nothing"),
 ];
 

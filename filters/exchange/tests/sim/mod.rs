@@ -86,7 +86,7 @@ impl Proxy {
         flight.now = self.now;
         let mut out = Vec::new();
         let mut world = World {
-            now: self.now,
+            now: self.worker.time(self.now, &mut self.store),
             entropy: u64::from(self.next).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             store: &mut self.store,
             properties: &flight.props,
@@ -135,7 +135,8 @@ impl Proxy {
     /// What the gauges are set to by a tick.
     pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
         let mut out = Vec::new();
-        self.worker.tick(self.now, &mut self.store, &mut out);
+        let now = self.worker.time(self.now, &mut self.store);
+        self.worker.tick(now, &mut self.store, &mut out);
         out.into_iter()
             .filter_map(|effect| match effect {
                 Effect::Gauge(metric, labels, value) => Some(((metric, labels), value)),

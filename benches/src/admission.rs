@@ -1,0 +1,122 @@
+//! What admitting a request costs `penstock.wasm` on the wasmtime host: fuel, lost races, and a large configuration.
+
+use std::path::Path;
+use std::time::Instant;
+
+use penstock_harness::host::{Host, Module, Options, Plugin};
+use serde_json::{Value, json};
+
+use crate::streams::chat;
+
+/// Requests over which fuel is averaged.
+const REQUESTS: u64 = 200;
+/// Requests of each worker where workers race.
+const RACING: u64 = 2000;
+
+/// What admission costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Fuel for charging three limits, beyond the same request without limits.
+    pub fuel_of_three_limits: u64,
+    /// Updates that another of four busy workers won, for each admission under one limit.
+    pub retries_per_admission: f64,
+    /// Seconds until a configuration of 10,000 tenants is in force.
+    pub tenants_load_seconds: f64,
+    /// Memory of a worker with it, beyond one with a single tenant.
+    pub tenants_bytes: usize,
+}
+
+/// Measures `dist/penstock.wasm`.
+///
+/// # Errors
+/// When it has not been built, or does not start.
+pub fn measure(module: &Path) -> Result<Figures, String> {
+    let module = Module::from_file(module)?;
+    let (tenants_load_seconds, tenants_bytes) = tenants(&module)?;
+    Ok(Figures {
+        fuel_of_three_limits: fuel(&module, &three_limits())?.saturating_sub(fuel(&module, &json!([]))?),
+        retries_per_admission: retries(&module)?,
+        tenants_load_seconds,
+        tenants_bytes,
+    })
+}
+
+fn three_limits() -> Value {
+    json!([
+        {"name": "org", "per": [{"header": "x-org"}], "tokens": 1_000_000_000, "every": "1m"},
+        {"name": "user", "per": ["tenant", "model"], "tokens": 1_000_000_000, "every": "1h", "cost": {"output": 4}},
+        {"name": "streams", "per": ["tenant"], "concurrent": 1000},
+    ])
+}
+
+fn config(limits: &Value) -> Value {
+    json!({"tenant": {"from": [{"header": "x-api-key"}]}, "models": [{"name": "chat", "output": {"expect": 10}}], "limits": limits})
+}
+
+/// One process with so many workers.
+///
+/// # Errors
+/// When it does not start.
+pub fn host(module: &Module, config: &Value, workers: usize) -> Result<Host, String> {
+    let plugin = Plugin {
+        module: module.clone(),
+        name: "penstock".to_owned(),
+        root_id: String::new(),
+        vm_id: "penstock".to_owned(),
+        configuration: config.to_string().into_bytes(),
+    };
+    Host::start(&[plugin], &Options { workers, ..Options::default() })
+}
+
+/// Mean fuel of one request up to its release.
+fn fuel(module: &Module, limits: &Value) -> Result<u64, String> {
+    let host = host(module, &config(limits), 1)?;
+    let mut worker = host.worker(0);
+    for _ in 0..REQUESTS {
+        let id = worker.open(chat(), false);
+        worker.request_body(id, br#"{"model":"chat","messages":[{"role":"user","content":"Hi"}]}"#, true);
+        if worker.upstream(id).headers.is_none() {
+            return Err("a request was refused".to_owned());
+        }
+    }
+    let fuel = worker.fuel();
+    let total = ["proxy_on_request_headers", "proxy_on_request_body"].map(|name| fuel.get(name).map_or(0, |f| f.total));
+    Ok(total.iter().sum::<u64>() / REQUESTS)
+}
+
+/// Four workers that do nothing but admit, under one limit and one key.
+fn retries(module: &Module) -> Result<f64, String> {
+    let limits = json!([{"name": "all", "tokens": 1u64 << 40, "every": "1h"}]);
+    let host = host(module, &config(&limits), 4)?;
+    std::thread::scope(|scope| {
+        for index in 0..host.workers() {
+            let host = &host;
+            scope.spawn(move || {
+                for _ in 0..RACING {
+                    let mut worker = host.worker(index);
+                    let id = worker.open(chat(), false);
+                    worker.request_body(id, br#"{"model":"chat","messages":[]}"#, true);
+                    worker.client_abort(id);
+                    worker.forget(id);
+                }
+            });
+        }
+    });
+    let lost = host.metrics().prometheus().get("penstock_shared_contention_total").copied().unwrap_or(0);
+    Ok(lost as f64 / (RACING * 4) as f64)
+}
+
+fn tenants(module: &Module) -> Result<(f64, usize), String> {
+    let with = |count: usize| {
+        let tenants = (0..count).map(|i| (format!("tenant-{i:05}"), json!({"class": "gold", "weight": 2})));
+        let mut config = config(&json!([]));
+        config["tenants"] = Value::Object(tenants.collect());
+        config
+    };
+    let small = host(module, &with(1), 1)?.worker(0).memory();
+    let began = Instant::now();
+    let large = host(module, &with(10_000), 1)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let large = large.worker(0).memory();
+    Ok((seconds, large - small))
+}
