@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::run::{Outcome, program};
 
 /// The packages of real clients.
-const CLIENTS: [&str; 3] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0"];
+const CLIENTS: [&str; 4] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0", "pyjwt[crypto]==2.15.1"];
 /// As above, of npm.
 const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
 
