@@ -25,6 +25,7 @@
 pub mod credit;
 pub mod lease;
 pub mod page;
+pub mod pool;
 
 /// Costs are given in thousandths of a token, so that weights like 0.1 stay integers.
 pub const MILLI: u64 = 1000;
@@ -102,6 +103,11 @@ impl Rate {
     /// What the bucket holds, in tokens.
     pub fn burst(&self) -> u64 {
         self.burst
+    }
+
+    /// The period of its tokens, in nanoseconds.
+    pub fn every(&self) -> Nanos {
+        self.every
     }
 
     /// How long the bucket takes to refill `cost` thousandths of a token. Rounds up: never in the spender's favour.

@@ -16,6 +16,7 @@ use crate::expectation::Expectation;
 use crate::facts::{FILTER_STATE, Facts, Outcome, Used};
 use crate::identity::{ANONYMOUS, Caller, header};
 use crate::limits::{self, Charge, Refused, Standing};
+use crate::mesh::{self, Next, Question};
 use crate::metrics::{Labels, Metric, OTHER};
 use crate::port::{Effect, Event, Headers, Level, World};
 use crate::saturation;
@@ -69,10 +70,33 @@ enum State {
     Foreign,
     /// Held back until its body has been read.
     Reading(Box<(Ask, Prompt)>),
+    /// Held back until a service has answered.
+    Asking(Box<Asking>),
     /// Let go, or refused.
     Decided,
     /// Over.
     Closed,
+}
+
+/// A request whose limits wait for a service.
+struct Asking {
+    asked: Option<Asked>,
+    question: Question,
+    /// How often a service was asked for this request.
+    times: u8,
+}
+
+/// How often a service is asked for one request: others may keep taking what was leased for it.
+const QUESTIONS_MAX: u8 = 8;
+
+/// What became of charging the limits.
+enum Charged {
+    /// All of them, or there are none.
+    All,
+    /// The request was refused.
+    Refused,
+    /// A service is to be asked first; nothing is charged.
+    Asks(Question),
 }
 
 /// What is known of the response.
@@ -122,6 +146,11 @@ impl Exchange {
 
     /// Whether the request is being held back.
     pub fn is_holding(&self) -> bool {
+        matches!(self.state, State::Reading(_) | State::Asking(_))
+    }
+
+    /// Whether it is being held back for its body.
+    pub fn is_reading(&self) -> bool {
         matches!(self.state, State::Reading(_))
     }
 
@@ -138,6 +167,7 @@ impl Exchange {
             Event::RequestChunk { bytes, end } => self.request_chunk(bytes, end, world),
             Event::ResponseHead { headers, end } => self.response_head(headers, end, world),
             Event::ResponseChunk { bytes, end } => self.response_chunk(bytes, end, world),
+            Event::CallDone { message } => self.call_done(message, world),
             Event::Closed => self.closed(world),
         }
     }
@@ -360,8 +390,14 @@ impl Exchange {
         let Some(model) = config.model(&self.facts.model) else {
             return self.pass(world);
         };
-        if world.worker.stages.limit && !self.charge(world) {
-            return;
+        if world.worker.stages.limit {
+            match self.charge(world) {
+                Charged::All => {}
+                Charged::Refused => return,
+                Charged::Asks(question) => {
+                    return self.ask(Asking { asked: asked.cloned(), question, times: 1 }, world);
+                }
+            }
         }
         if let (true, false, Some(asked)) = (world.worker.stages.count, self.told, asked) {
             self.edit(model, asked);
@@ -409,8 +445,48 @@ impl Exchange {
         }
     }
 
-    /// The limit stage. `false` where the request was refused.
-    fn charge(&mut self, world: &mut World<'_>) -> bool {
+    /// Asks the service of the limits that all proxies share.
+    fn ask(&mut self, asking: Asking, world: &mut World<'_>) {
+        let Some(mesh) = &self.config.mesh else { return };
+        world.out.push(Effect::Call {
+            cluster: mesh.service.clone(),
+            service: mesh::SERVICE,
+            method: mesh::METHOD,
+            message: mesh::encode(&asking.question, &self.config),
+            timeout_ms: mesh.timeout_ms,
+        });
+        self.state = State::Asking(Box::new(asking));
+    }
+
+    /// The service has answered, or not: tries again with what is known now.
+    fn call_done(&mut self, message: Option<&[u8]>, world: &mut World<'_>) {
+        let State::Asking(asking) = core::mem::replace(&mut self.state, State::Decided) else { return };
+        let Asking { asked, question, times } = *asking;
+        let limit = question.limit.clone();
+        match mesh::answered(question, message, world.now, world.store) {
+            Some(_) if times >= QUESTIONS_MAX => {
+                let retry = vec![("retry-after", "1".to_owned()), ("x-penstock-limit", limit)];
+                let message = "the limits' state is contended; try again";
+                return self.refuse(Outcome::Shed, Kind::Overloaded, message, None, retry, world);
+            }
+            Some(Next::Ask(question)) => {
+                let times = times.saturating_add(1);
+                return self.ask(Asking { asked, question, times }, world);
+            }
+            Some(Next::Retry) => {}
+            None => {
+                let text = format!("the service of limit {limit:?} does not answer; mesh.onError holds for a second");
+                world.out.push(Effect::Log(Level::Warn, text));
+            }
+        }
+        self.decide(asked.as_ref(), world);
+        if let State::Asking(asking) = &mut self.state {
+            asking.times = times.saturating_add(1);
+        }
+    }
+
+    /// The limit stage.
+    fn charge(&mut self, world: &mut World<'_>) -> Charged {
         let secret = world.worker.secret;
         let mut till = world.worker.till(world.now, world.store);
         let admitted = limits::admit(&self.config, &secret, &self.caller, &self.facts, &mut till);
@@ -422,17 +498,25 @@ impl Exchange {
                 if admitted.retries > 0 {
                     world.out.push(Effect::Count(Metric::SharedContention, Vec::new(), admitted.retries));
                 }
-                true
+                Charged::All
             }
+            Err(Refused::Asks(question)) => Charged::Asks(question),
             Err(Refused::Contended) if self.config.contended == Some(Policy::Pass) => {
                 world.out.push(Effect::Log(Level::Warn, "limits were not charged: shared state is contended".into()));
-                true
+                Charged::All
             }
             Err(Refused::Contended) => {
                 let retry = vec![("retry-after", "1".to_owned())];
                 let message = "the limits' state is contended; try again";
                 self.refuse(Outcome::Shed, Kind::Overloaded, message, None, retry, world);
-                false
+                Charged::Refused
+            }
+            Err(Refused::Unavailable { limit }) => {
+                let message = format!("limit {limit:?} cannot be checked at the moment; try again");
+                self.facts.limit = Some(limit.clone());
+                let retry = vec![("retry-after", "1".to_owned()), ("x-penstock-limit", limit)];
+                self.refuse(Outcome::Shed, Kind::Overloaded, &message, None, retry, world);
+                Charged::Refused
             }
             Err(Refused::Concurrent { limit, max }) => {
                 let message = format!(
@@ -445,7 +529,7 @@ impl Exchange {
                     ("retry-after-ms", "1000".to_owned()),
                 ];
                 self.refuse(Outcome::Limited, Kind::RateLimit, &message, None, headers, world);
-                false
+                Charged::Refused
             }
             Err(Refused::Session { limit, exhausted }) => {
                 let what = match exhausted {
@@ -459,11 +543,11 @@ impl Exchange {
                 // No time brings it back; the SDKs would try again.
                 let headers = vec![("x-penstock-limit", limit), ("x-should-retry", "false".to_owned())];
                 self.refuse(Outcome::Limited, Kind::RateLimit, &message, None, headers, world);
-                false
+                Charged::Refused
             }
             Err(Refused::Limit { standing, cost, refusal }) => {
                 self.limited(standing, cost, refusal, world);
-                false
+                Charged::Refused
             }
         }
     }
@@ -633,7 +717,7 @@ impl Exchange {
         }
         self.learn(world);
         let forwarded = matches!(state, State::Decided) && self.facts.refused.is_none();
-        let reading = matches!(state, State::Reading(_));
+        let reading = matches!(state, State::Reading(_) | State::Asking(_));
         let outcome = self.facts.refused.unwrap_or_else(|| self.outcome(reading, world));
         self.facts.quality = self.response.reader.as_deref_mut().map(|(answer, _)| answer.quality().into());
         let used = if forwarded { self.used(outcome) } else { None };

@@ -38,6 +38,8 @@ impl Secret {
 pub struct Caller {
     /// A configured tenant's name, else a keyed hash, else [`ANONYMOUS`].
     pub tenant: String,
+    /// What the tenant was found by, as the request says it.
+    tenant_key: Option<Vec<u8>>,
     /// The values of the sources that limits and sticky draws use.
     values: Vec<(Source, Vec<u8>)>,
 }
@@ -56,11 +58,12 @@ impl Caller {
             let long = value.len() > VALUE_BYTES_MAX;
             Some(if long { secret.hash([value.as_slice()]).to_le_bytes().to_vec() } else { value })
         };
+        let tenant_key = config.tenant_from.iter().find_map(look);
         let tenant = tenant.unwrap_or_else(|| {
-            let Some(key) = config.tenant_from.iter().find_map(look) else {
+            let Some(key) = &tenant_key else {
                 return ANONYMOUS.to_owned();
             };
-            let named = core::str::from_utf8(&key).ok().and_then(|name| config.tenant(name));
+            let named = core::str::from_utf8(key).ok().and_then(|name| config.tenant(name));
             named.map_or_else(|| format!("h-{:016x}", secret.hash([key.as_slice()])), |tenant| tenant.name.clone())
         });
         let sticky = config.models.iter().flat_map(|model| &model.sticky);
@@ -73,7 +76,15 @@ impl Caller {
                 values.push((source.clone(), value));
             }
         }
-        Self { tenant, values }
+        Self { tenant, tenant_key, values }
+    }
+
+    /// As [`Caller::value`], but with nothing that only this process can know: the tenant by what it was found by.
+    pub fn raw<'a>(&'a self, source: &Source, model: &'a str) -> Option<&'a [u8]> {
+        match source {
+            Source::Tenant => self.tenant_key.as_deref(),
+            other => self.value(other, model),
+        }
     }
 
     /// The value of `source` for this caller and `model`.

@@ -32,6 +32,7 @@ mod exchange;
 mod expectation;
 mod identity;
 mod limits;
+pub mod mesh;
 mod saturation;
 mod tools;
 mod waiting;

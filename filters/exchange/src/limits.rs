@@ -5,9 +5,10 @@ use penstock_bucket::credit::{self, Account, Allowance, Exhausted};
 use penstock_bucket::lease::{self, Holder};
 use penstock_bucket::{FullAt, MILLI, Nanos, Rate, Refusal, page};
 
-use crate::config::{Config, Kind, Limit, Weights};
+use crate::config::{Config, Kind, Limit, OnError, Weights};
 use crate::facts::{Facts, Used};
 use crate::identity::{Caller, Secret};
+use crate::mesh::{self, Question};
 use crate::port::{Contended, Store};
 
 /// How many pages the buckets are spread over; each holds [`page::ENTRIES_MAX`] of them.
@@ -25,6 +26,17 @@ pub enum Charge {
         fingerprint: u64,
         /// The rate that admitted.
         rate: Rate,
+        /// Its weights.
+        cost: Weights,
+        /// Thousandths of a token.
+        reserved: u64,
+    },
+    /// Tokens of a lease were reserved.
+    Leased {
+        /// The pool.
+        fingerprint: u64,
+        /// The lease's window.
+        window: Nanos,
         /// Its weights.
         cost: Weights,
         /// Thousandths of a token.
@@ -83,6 +95,13 @@ pub enum Refused {
         /// What there is no more of.
         exhausted: Exhausted,
     },
+    /// Not yet decided: a service is to be asked first.
+    Asks(Question),
+    /// By a limit whose service does not answer.
+    Unavailable {
+        /// Its name.
+        limit: String,
+    },
     /// Because the state could not be updated.
     Contended,
 }
@@ -97,6 +116,16 @@ pub struct Admitted {
     pub credit: Option<Allowance>,
     /// How many updates others won.
     pub retries: u64,
+}
+
+impl Admitted {
+    /// Keeps the tighter standing.
+    fn stand(&mut self, standing: Standing) {
+        self.standing = Some(match self.standing.take() {
+            Some(tighter) if share(&tighter) <= share(&standing) => tighter,
+            _ => standing,
+        });
+    }
 }
 
 /// What all charges of a worker need.
@@ -121,17 +150,40 @@ pub fn admit(
     till: &mut Till<'_>,
 ) -> Result<Admitted, Refused> {
     let mut admitted = Admitted { charges: Vec::new(), standing: None, credit: None, retries: 0 };
+    let on_error = config.mesh.as_ref().map(|mesh| mesh.on_error).unwrap_or_default();
+    let is_down = config.mesh.is_some() && mesh::is_down(till.holder.now, till.store);
     for limit in config.limits.iter().filter(|limit| applies(limit, caller, facts)) {
         let fingerprint = fingerprint(limit, secret, caller, facts);
         let taken = match limit.kind {
-            Kind::Tokens { rate, cost } => {
+            Kind::Tokens { rate, cost, mesh: true } if !(is_down && on_error == OnError::Local) => {
+                if is_down && on_error == OnError::Open {
+                    continue;
+                }
+                let reserved = reservation(rate, cost, facts);
+                let taken = match &config.mesh {
+                    _ if is_down => Err(Refused::Unavailable { limit: limit.name.clone() }),
+                    _ if reserved > rate.burst().saturating_mul(MILLI) => Err(Refused::Limit {
+                        standing: standing(&limit.name, rate, FullAt::default(), till.holder.now),
+                        cost: reserved.div_ceil(MILLI),
+                        refusal: Refusal::Never { burst: rate.burst() },
+                    }),
+                    None => Err(Refused::Contended),
+                    Some(mesh) => {
+                        let patience = u64::from(mesh.timeout_ms).saturating_mul(1_000_000);
+                        let key = || mesh::key(limit, mesh, caller, facts);
+                        mesh::take(limit, rate, fingerprint, reserved, patience, key, till)
+                    }
+                };
+                taken.map(|(standing, window, retries)| {
+                    admitted.stand(standing);
+                    (Charge::Leased { fingerprint, window, cost, reserved }, retries)
+                })
+            }
+            Kind::Tokens { rate, cost, .. } => {
                 let reserved = reservation(rate, cost, facts);
                 let charge = Charge::Tokens { fingerprint, rate, cost, reserved };
                 take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, retries)| {
-                    admitted.standing = Some(match admitted.standing.take() {
-                        Some(tighter) if share(&tighter) <= share(&standing) => tighter,
-                        _ => standing,
-                    });
+                    admitted.stand(standing);
                     (charge, retries)
                 })
             }
@@ -172,6 +224,10 @@ pub fn settle(charges: &[Charge], used: Option<Used>, tool_calls: u32, till: &mu
                 let cost = used.map_or(0, |used| cost.cost(used.prompt, used.cached, used.completion));
                 let now = till.holder.now;
                 change(fingerprint, till, &mut |at| Some(rate.settle(at, now, reserved, cost))).is_ok()
+            }
+            Charge::Leased { fingerprint, window, cost, reserved } => {
+                let used = used.map_or(0, |used| cost.cost(used.prompt, used.cached, used.completion));
+                mesh::settle(fingerprint, window, reserved, used, till)
             }
             Charge::Place { fingerprint } => till.leave(fingerprint),
             Charge::Credit { fingerprint, reserved } => {

@@ -40,6 +40,11 @@ pub enum Event<'a> {
         /// They are the last.
         end: bool,
     },
+    /// The call that was asked for with [`Effect::Call`] has ended.
+    CallDone {
+        /// The answer; `None` where there was none.
+        message: Option<&'a [u8]>,
+    },
     /// It is over, however it ended. Comes once, last.
     Closed,
 }
@@ -71,6 +76,19 @@ pub enum Effect {
         headers: Vec<(&'static str, String)>,
         /// JSON.
         body: Vec<u8>,
+    },
+    /// Call another service by gRPC, and hold the request until [`Event::CallDone`].
+    Call {
+        /// A cluster of the proxy.
+        cluster: String,
+        /// `package.Service`
+        service: &'static str,
+        /// The method.
+        method: &'static str,
+        /// The message, protobuf.
+        message: Vec<u8>,
+        /// How long to wait, in milliseconds.
+        timeout_ms: u32,
     },
     /// Leave the facts for later plugins and the access log.
     Publish(Vec<u8>),

@@ -1,6 +1,7 @@
 //! The host's functions (proxy-wasm ABI 0.2.1), as far as they are used, each answering a status instead of panicking.
 #![allow(unsafe_code, reason = "foreign functions; the only such module of the workspace")]
 
+use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
 /// Anything but `Ok`, by the ABI's number.
@@ -232,6 +233,18 @@ pub fn reply(status: u32, details: &str, headers: &[(&str, &[u8])], body: &[u8])
             -1,
         )
     })
+}
+
+/// Calls a cluster by gRPC; the stream's context gets the answer. It has to go through the SDK, which knows the context again by what it
+/// notes here, and panics on statuses that no host answers to this call.
+pub fn grpc_call(cluster: &str, service: &str, method: &str, message: &[u8], timeout_ms: u32) -> Result<(), Status> {
+    // `envoy.config.core.v3.GrpcService` with `envoy_grpc.cluster_name`; each length is one byte, which the configuration has checked. The
+    // SDK wants text, and below 128 bytes are.
+    let length = |len: usize| char::from(u8::try_from(len).unwrap_or(0x7f) & 0x7f);
+    let target = format!("\n{}\n{}{cluster}", length(cluster.len().saturating_add(2)), length(cluster.len()));
+    let timeout = core::time::Duration::from_millis(u64::from(timeout_ms));
+    let called = hostcalls::dispatch_grpc_call(&target, service, method, Vec::new(), Some(message), timeout);
+    called.map(drop).map_err(|status| Status(status as u32))
 }
 
 /// Defines a metric, or finds the one of that name.

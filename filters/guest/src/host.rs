@@ -72,6 +72,8 @@ pub enum Progress {
     Released,
     /// It has been answered here.
     Replied,
+    /// A call was to be made, and could not be.
+    Unasked,
 }
 
 /// The metrics that were defined, by stat name.
@@ -111,6 +113,13 @@ impl Metrics {
                 }
                 Effect::ResponseBytes(bytes) => {
                     told(abi::set_buffer(BufferType::HttpResponseBody, usize::MAX >> 1, &bytes), "the response's body");
+                }
+                Effect::Call { cluster, service, method, message, timeout_ms } => {
+                    let called = abi::grpc_call(&cluster, service, method, &message, timeout_ms);
+                    if let Err(Status(status)) = called {
+                        abi::log(WARN, &format!("{cluster:?} cannot be called: status {status}"));
+                    }
+                    progress = if called.is_ok() { Progress::Held } else { Progress::Unasked };
                 }
                 Effect::Publish(facts) => told(abi::set_property("penstock.exchange", &facts), "penstock.exchange"),
                 Effect::Count(metric, labels, by) => {

@@ -46,8 +46,20 @@ impl Stream {
             self.exchange.on(Event::Released, &mut world);
         }
         self.exchange.on(event, &mut world);
-        let progress = metrics.run(effects);
-        if progress == Progress::Held && worker.is_trying() {
+        let mut progress = metrics.run(effects);
+        while progress == Progress::Unasked {
+            let mut world = World {
+                now: worker.time(abi::now(), &mut Shared),
+                entropy: entropy(),
+                store: &mut Shared,
+                properties: &host::Stream,
+                worker,
+                out: effects,
+            };
+            self.exchange.on(Event::CallDone { message: None }, &mut world);
+            progress = metrics.run(effects);
+        }
+        if progress == Progress::Held && self.exchange.is_reading() && worker.is_trying() {
             waiting.insert(self.id, 0);
         }
         self.replied |= progress == Progress::Replied;
@@ -55,13 +67,21 @@ impl Stream {
     }
 }
 
-impl Context for Stream {}
+impl Context for Stream {
+    fn on_grpc_call_response(&mut self, _: u32, status: u32, size: usize) {
+        let message = abi::buffer(BufferType::GrpcReceiveBuffer, 0, size);
+        let message = message.ok().filter(|_| status == 0);
+        if self.tell(Event::CallDone { message: message.as_deref() }) == Progress::Released {
+            let _ = abi::continue_request();
+        }
+    }
+}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {
         let headers = abi::headers(MapType::HttpRequestHeaders).unwrap_or_default();
         match self.tell(Event::RequestHead { headers: &headers, end }) {
-            Progress::Held | Progress::Replied => Action::Pause,
+            Progress::Held | Progress::Replied | Progress::Unasked => Action::Pause,
             Progress::Unsaid | Progress::Released => Action::Continue,
         }
     }
@@ -78,7 +98,7 @@ impl HttpContext for Stream {
         self.read = self.read.saturating_add(bytes.len());
         match self.tell(Event::RequestChunk { bytes: &bytes, end }) {
             Progress::Released => Action::Continue,
-            Progress::Replied => Action::Pause,
+            Progress::Replied | Progress::Unasked => Action::Pause,
             Progress::Held | Progress::Unsaid if self.exchange.is_holding() => Action::Pause,
             Progress::Held | Progress::Unsaid => Action::Continue,
         }

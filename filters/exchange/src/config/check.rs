@@ -10,7 +10,7 @@ use penstock_tokens::Encoding;
 
 use super::units::{duration, is_name};
 use super::{Config, LIMITS_MAX, MODELS_MAX, TENANTS_MAX, VERSIONS_MAX, raw};
-use super::{Kind, Limit, Model, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
+use super::{Kind, Limit, Mesh, Model, OnError, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,12 @@ impl Check {
                 self.problem(format!("limits[{i}].match.model"), what);
             }
         }
+        for (i, limit) in limits.iter().enumerate() {
+            if raw.mesh.is_none() && matches!(limit.kind, Kind::Tokens { mesh: true, .. }) {
+                let what = "mesh needs a service; add a section mesh: {service: …} that names its cluster";
+                self.problem(format!("limits[{i}].scope"), what);
+            }
+        }
         for (i, prefix) in raw.path_prefixes.iter().enumerate() {
             if !prefix.starts_with('/') || prefix.ends_with('/') {
                 let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
@@ -138,6 +144,7 @@ impl Check {
             unknown_model: policy(raw.unknown_model),
             contended: policy(raw.contended),
             path_prefixes: raw.path_prefixes,
+            mesh: raw.mesh.map(|mesh| self.mesh(mesh)),
             wait_for_body: match raw.wait_for_body {
                 raw::WaitForBody::Auto => WaitForBody::Auto,
                 raw::WaitForBody::Yes => WaitForBody::Yes,
@@ -324,10 +331,7 @@ impl Check {
         let kind = match (raw.tokens, raw.concurrent, raw.session) {
             (Some(tokens), None, None) => {
                 let cost = raw.cost.unwrap_or_default();
-                if raw.scope == Some(raw::Scope::Mesh) {
-                    self.notice(&format!("{path}.scope: mesh"));
-                }
-                self.tokens(&path, tokens, raw.every.as_deref(), raw.burst, &cost)?
+                self.tokens(&path, tokens, raw.every.as_deref(), raw.burst, &cost, raw.scope)?
             }
             (None, Some(max), None) => {
                 if max == 0 {
@@ -349,6 +353,36 @@ impl Check {
             }
         };
         Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, kind })
+    }
+
+    fn mesh(&mut self, raw: raw::Mesh) -> Mesh {
+        // It travels in a message whose lengths take one byte each.
+        if !(1..=120).contains(&raw.service.len()) {
+            self.problem("mesh.service", "write the name of a cluster of the proxy, at most 120 bytes long");
+        }
+        let timeout = raw.timeout.as_deref().unwrap_or("100ms");
+        let timeout_ms = self.duration("mesh.timeout".into(), timeout).map_or(100, |nanos| nanos / 1_000_000);
+        if !(1..=10_000).contains(&timeout_ms) {
+            self.problem("mesh.timeout", format!("{timeout:?} is out of range; write 1ms to 10s"));
+        }
+        let salt = raw.salt.unwrap_or_default();
+        let half = |seed: u8| crate::identity::Secret([seed; 16]).hash([salt.as_bytes()]).to_le_bytes();
+        let (first, second) = (half(1), half(2));
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(first.into_iter().chain(second)) {
+            *to = from;
+        }
+        Mesh {
+            service: raw.service,
+            domain: raw.domain.unwrap_or_else(|| "penstock".to_owned()),
+            timeout_ms: u32::try_from(timeout_ms).unwrap_or(100),
+            on_error: match raw.on_error {
+                Some(raw::OnError::Open) => OnError::Open,
+                Some(raw::OnError::Closed) => OnError::Closed,
+                Some(raw::OnError::Local) | None => OnError::Local,
+            },
+            salt: key,
+        }
     }
 
     fn session(&mut self, path: &str, raw: &raw::Session) -> Allowance {
@@ -375,6 +409,7 @@ impl Check {
         every: Option<&str>,
         burst: Option<u64>,
         cost: &raw::Cost,
+        scope: Option<raw::Scope>,
     ) -> Option<Kind> {
         let Some(every) = every else {
             self.problem(format!("{path}.every"), "missing; write the period of the tokens, as in 1m");
@@ -391,6 +426,6 @@ impl Check {
             cached: cost.cached.map_or(input, |w| self.weight(format!("{path}.cost.cached"), Some(w))),
             output: self.weight(format!("{path}.cost.output"), cost.output),
         };
-        Some(Kind::Tokens { rate: rate?, cost })
+        Some(Kind::Tokens { rate: rate?, cost, mesh: scope == Some(raw::Scope::Mesh) })
     }
 }

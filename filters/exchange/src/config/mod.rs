@@ -77,8 +77,37 @@ pub struct Config {
     pub count_bytes_max: u64,
     /// Milliseconds between two heartbeats.
     pub tick_ms: u64,
+    /// The service behind limits that all proxies share.
+    pub mesh: Option<Mesh>,
     /// What is accepted and has no effect yet; to be told to the operator at load.
     pub notices: Vec<String>,
+}
+
+/// The service behind limits that all proxies share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mesh {
+    /// A cluster of the proxy.
+    pub service: String,
+    /// The domain of its limits.
+    pub domain: String,
+    /// How long it may take to answer, in milliseconds.
+    pub timeout_ms: u32,
+    /// What happens when it does not.
+    pub on_error: OnError,
+    /// The key of the hashes that it is told.
+    pub salt: [u8; 16],
+}
+
+/// What a limit that all proxies share does when its service does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Nothing.
+    Open,
+    /// Refuses.
+    Closed,
+    /// Holds for each proxy by itself.
+    #[default]
+    Local,
 }
 
 /// Whether the request's headers may wait for its body.
@@ -183,6 +212,8 @@ pub enum Kind {
         rate: Rate,
         /// What tokens cost here.
         cost: Weights,
+        /// Of all proxies together.
+        mesh: bool,
     },
     /// Requests at the same time.
     Concurrent {

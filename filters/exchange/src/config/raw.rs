@@ -20,6 +20,29 @@ pub struct Document {
     pub wait_for_body: WaitForBody,
     pub count_bytes_max: Option<u64>,
     pub tick: Option<String>,
+    pub mesh: Option<Mesh>,
+}
+
+/// `mesh`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Mesh {
+    pub service: String,
+    pub domain: Option<String>,
+    pub timeout: Option<String>,
+    pub on_error: Option<OnError>,
+    pub salt: Option<String>,
+}
+
+/// `mesh.onError`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub enum OnError {
+    Open,
+    Closed,
+    Local,
 }
 
 /// `pass` or `refuse`.
