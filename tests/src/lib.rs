@@ -1,5 +1,7 @@
 //! What tests that cross crates share: where the modules and tools are, and how a test says that it was skipped.
 
+pub mod rate_limit;
+
 use std::io::Write;
 use std::path::PathBuf;
 

@@ -39,8 +39,10 @@ pub enum Taken {
         pool: Pool,
         /// For so many tokens.
         hits: u64,
-        /// Of which so many are needed.
+        /// Of which so many are needed if others spend what is here meanwhile.
         need: u64,
+        /// Of which so many are needed if they do not.
+        short: u64,
     },
     /// The owner said no a moment ago.
     Refused {
@@ -60,13 +62,14 @@ impl Pool {
         if left >= 0 {
             return Taken::Spent(Self { balance: left, ..pool });
         }
-        let need = left.unsigned_abs().div_ceil(MILLI);
-        if now < pool.refused_until && pool.refused_until.abs_diff(now) <= REFUSAL && need >= pool.refused {
+        let short = left.unsigned_abs().div_ceil(MILLI);
+        let need = cost.saturating_sub(pool.balance.min(0)).unsigned_abs().div_ceil(MILLI);
+        if now < pool.refused_until && pool.refused_until.abs_diff(now) <= REFUSAL && short >= pool.refused {
             return Taken::Refused { wait: pool.refused_until.saturating_sub(now) };
         }
         let asks = now < pool.asking_until && pool.asking_until.abs_diff(now) <= patience;
         let hits = if asks { need } else { need.max(lease) };
-        Taken::Ask { pool: Self { asking_until: now.saturating_add(patience), ..pool }, hits, need }
+        Taken::Ask { pool: Self { asking_until: now.saturating_add(patience), ..pool }, hits, need, short }
     }
 
     /// The owner gave `hits` tokens, for a window that is over after `window`; it has `elsewhere` left.
@@ -169,7 +172,9 @@ mod tests {
     #[test]
     fn a_lease_is_spent_without_asking_and_ends_with_its_window() {
         let pool = Pool::default();
-        let Taken::Ask { pool, hits: 100, need: 10 } = pool.take(0, 10 * MILLI, 100, SECOND) else { panic!() };
+        let Taken::Ask { pool, hits: 100, need: 10, short: 10 } = pool.take(0, 10 * MILLI, 100, SECOND) else {
+            panic!()
+        };
         // Somebody asks already: the next asks for no more than it needs, until patience ends.
         assert!(matches!(pool.take(1, 20 * MILLI, 100, SECOND), Taken::Ask { hits: 20, need: 20, .. }));
         assert!(matches!(pool.take(2 * SECOND, 20 * MILLI, 100, SECOND), Taken::Ask { hits: 100, .. }));
@@ -209,9 +214,9 @@ mod tests {
                         pool = next.settle(2, next.window(), cost, spent);
                         used += spent;
                     }
-                    Taken::Ask { pool: next, hits, need } => {
-                        prop_assert!(hits >= need);
-                        pool = if says_yes { next.granted(1, hits, SECOND, 0) } else { next.refused(1, need) };
+                    Taken::Ask { pool: next, hits, need, short } => {
+                        prop_assert!(hits >= need && need >= short);
+                        pool = if says_yes { next.granted(1, hits, SECOND, 0) } else { next.refused(1, short) };
                         given += if says_yes { hits } else { 0 };
                     }
                     Taken::Refused { .. } => {}

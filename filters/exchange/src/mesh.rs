@@ -39,6 +39,7 @@ pub struct Question {
     key: String,
     hits: u64,
     need: u64,
+    short: u64,
     /// How long a lease lasts if the service does not say.
     window: Nanos,
 }
@@ -88,12 +89,13 @@ pub fn take(
     let retries = changed.map_err(|Contended| Refused::Contended)?;
     match taken {
         Taken::Spent(pool) => Ok((standing(limit, rate, pool, now), pool.window(), retries)),
-        Taken::Ask { hits, need, .. } if need <= HITS_MAX => Err(Refused::Asks(Question {
+        Taken::Ask { hits, need, short, .. } if need <= HITS_MAX => Err(Refused::Asks(Question {
             limit: limit.name.clone(),
             fingerprint,
             key: key(),
             hits,
             need,
+            short,
             window: rate.every() / LEASES,
         })),
         Taken::Ask { .. } => Err(refused(limit, rate, reserved, rate.every(), till)),
@@ -139,9 +141,10 @@ pub fn answered(question: Question, message: Option<&[u8]>, now: Nanos, store: &
         let _ = store.update(DOWN_KEY, &mut |_| Some(now.saturating_add(DOWN).to_le_bytes().to_vec()));
         return None;
     };
-    let Question { fingerprint, hits, need, window, .. } = question;
-    if !answer.granted && hits > need {
-        return Some(Next::Ask(Question { hits: need, ..question }));
+    let Question { fingerprint, hits, need, short, window, .. } = question;
+    if !answer.granted && hits > short {
+        let hits = if hits > need { need } else { short };
+        return Some(Next::Ask(Question { hits, ..question }));
     }
     // An answer that cannot be noted is a lease that is lost; the next attempt asks again.
     let _ = store.update(&pool_key(fingerprint), &mut |old| {
@@ -150,7 +153,7 @@ pub fn answered(question: Question, message: Option<&[u8]>, now: Nanos, store: &
         let pool = if answer.granted {
             pool.granted(now, hits, answer.reset.unwrap_or(window), answer.left.unwrap_or(0))
         } else {
-            pool.refused(now, need)
+            pool.refused(now, short)
         };
         Some(pool::set(old, fingerprint, pool, now))
     });
@@ -276,7 +279,7 @@ mod tests {
         let config = br#"{"mesh":{"service":"rls","domain":"penstock"}}"#;
         let config = Config::parse(config).unwrap();
         let question =
-            Question { limit: "tpm".into(), fingerprint: 1, key: "ab".into(), hits: 300, need: 5, window: 9 };
+            Question { limit: "tpm".into(), fingerprint: 1, key: "ab".into(), hits: 300, need: 5, short: 5, window: 9 };
         let expected =
             b"\x0a\x08penstock\x12\x19\x0a\x0c\x0a\x05limit\x12\x03tpm\x0a\x09\x0a\x03key\x12\x02ab\x18\xac\x02";
         assert_eq!(encode(&question, &config), expected);
