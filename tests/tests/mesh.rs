@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use penstock_harness::envoy::{Envoy, Gateway};
+use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
 use penstock_tests::rate_limit::{DOMAIN, Redis, Service};
 use penstock_tests::{checkout, find_envoy, module, skip};
@@ -178,8 +178,9 @@ impl Stage {
         });
         let clients = (0..8).map(|_| Client::new()).collect();
         let mut stage = Self { envoys: Vec::new(), server, service, redis, clients, config };
-        for _ in 0..2 {
-            let rendered = stage.gateway(&stage.config).render();
+        // In one of them the limits are a filter of their own, which decides at the headers.
+        for chain in [Chain::One, Chain::RowInOneVm] {
+            let rendered = stage.gateway(&stage.config).chain(chain).render();
             stage.envoys.push(Envoy::start(&envoy, &rendered, 2).await?);
         }
         Ok(stage)

@@ -1,5 +1,6 @@
 //! A simulated proxy: workers over one store, with a clock that tests move.
 
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
 #![allow(clippy::disallowed_types, reason = "what runs in tests may use the standard maps")]
 
 use std::collections::HashMap;
