@@ -73,6 +73,46 @@ async fn the_client_of_a_known_key_is_the_tenant() {
     stage.only_acme_has_a_label().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_in_a_clients_certificate_is_the_tenant() {
+    let (envoy, python) = (need!(find_envoy()), need!(find_python()));
+    const URIS: [&str; 2] = ["spiffe://cluster.local/ns/agents/sa/acme", "spiffe://cluster.local/ns/agents/sa/other"];
+    let directory = std::env::temp_dir().join(format!("penstock-mtls-{}", std::process::id()));
+    let script = |arguments: Vec<String>| {
+        let mut python = Command::new(&python);
+        python.arg(checkout().join("tests/tests/clients/mtls.py")).args(arguments);
+        async move { String::from_utf8(python.output().await.expect("Python runs").stdout).expect("text").trim().to_owned() }
+    };
+    let at = directory.display().to_string();
+    script([&["issue".to_owned(), at.clone()], URIS.map(str::to_owned).as_slice()].concat()).await;
+    let file = |name: &str| json!({"filename": directory.join(name)});
+    let tls = json!({
+        "require_client_certificate": true,
+        "common_tls_context": {
+            "tls_certificates": [{"certificate_chain": file("server.pem"), "private_key": file("server.key")}],
+            "validation_context": {"trusted_ca": file("ca.pem")},
+        },
+    });
+    let config = json!({
+        "tenant": {"from": [{"property": ["connection", "uri_san_peer_certificate"]}], "anonymous": "deny"},
+        "tenants": {URIS[0]: {}},
+        "models": [{"name": "chat"}],
+    });
+    let change = |gateway: Gateway| gateway.tls(&tls).plugin_config(&config);
+    let stage = Stage::start(&envoy, "mesh.yaml", change).await;
+    let url = stage.envoy.url().replace("http://127.0.0.1", "https://localhost");
+    for (client, tenant) in [("0", URIS[0]), ("1", "h-")] {
+        assert_eq!(script(vec!["call".into(), url.clone(), at.clone(), client.into()]).await, "200");
+        let seen = stage.server.requests().pop().unwrap();
+        assert!(seen.header("x-penstock-tenant").unwrap().starts_with(tenant), "{seen:?}");
+    }
+    let without = script(vec!["call".into(), url, at]).await;
+    assert!(without.starts_with("refused"), "{without}");
+    assert_eq!(stage.server.totals().requests, 2);
+    // A directory that stays behind in /tmp harms nobody.
+    let _ = std::fs::remove_dir_all(directory);
+}
+
 struct Stage {
     envoy: Envoy,
     server: ModelServer,

@@ -104,6 +104,16 @@ impl Gateway {
         self
     }
 
+    /// Speaks TLS on the first listener, by this `DownstreamTlsContext`.
+    #[must_use]
+    pub fn tls(mut self, context: &Value) -> Self {
+        let mut context = context.clone();
+        context["@type"] = json!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext");
+        self.document["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] =
+            json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
+        self
+    }
+
     /// Says whether a filter that pauses at the headers still gets the body.
     #[must_use]
     pub fn headers_may_wait(mut self, may: bool) -> Self {
