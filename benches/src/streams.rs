@@ -6,6 +6,8 @@ use penstock_harness::host::{Headers, Host, Module, Options, Plugin};
 
 /// Streams that are open at the same time where their memory is measured.
 const OPEN: usize = 1000;
+/// Events of each of them.
+const EVENTS_OPEN: u32 = 300;
 /// Events of the stream that is measured.
 const EVENTS: u32 = 1000;
 
@@ -116,7 +118,9 @@ fn bytes_per_stream(module: &Module) -> Result<usize, String> {
                 true,
             );
             worker.response_headers(id, event_stream(), false);
-            // Cut in the middle of an event, so that there is a part of one to keep.
+            // So many that texts were counted; and cut in the middle of an event, so that there is a part of one to keep.
+            let events: String = (0..EVENTS_OPEN).map(event).collect();
+            worker.response_body(id, events.as_bytes(), false);
             worker.response_body(id, &event(0).as_bytes()[..150], false);
         }
         worker.memory()

@@ -8,7 +8,7 @@ const EVENT_MAX: u64 = 25_000;
 /// Fuel for a byte of a request of 2 KB that is read and edited, and not counted.
 const REQUEST_BYTE_MAX: u64 = 70;
 /// Bytes of memory for an open stream.
-const STREAM_MAX: usize = 2048;
+const STREAM_MAX: usize = 3200;
 
 #[test]
 fn requests_events_and_open_streams() {

@@ -87,6 +87,27 @@ pub enum Dialect {
     AnthropicMessages,
 }
 
+/// A path as servers read it: with its percent-escapes undone.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let hex = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0usize;
+    while let Some(byte) = path.get(at) {
+        let (high, low) = (hex(at.saturating_add(1)), hex(at.saturating_add(2)));
+        match (byte, high, low) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                at = at.saturating_add(3);
+            }
+            _ => {
+                out.push(*byte);
+                at = at.saturating_add(1);
+            }
+        }
+    }
+    out
+}
+
 impl Dialect {
     /// The dialect of a request, if it is one that costs tokens. A query string is ignored; anything else in
     /// front of the API's own path (`/openai/v1/chat/completions`) is not, unless `prefixes` names it.
@@ -95,6 +116,7 @@ impl Dialect {
             return None;
         }
         let path = path.split(|b| matches!(b, b'?' | b'#')).next()?;
+        let path = &decoded(path)[..];
         let own = |path: &[u8]| match path.strip_suffix(b"/").unwrap_or(path) {
             b"/v1/chat/completions" => Some(Self::OpenAiChat),
             b"/v1/completions" => Some(Self::OpenAiCompletions),

@@ -8,6 +8,8 @@ use memchr::memchr2;
 /// What the stream consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
+    /// Some bytes of the current event's name.
+    Name(&'a [u8]),
     /// Some bytes of the current event's data.
     Data(&'a [u8]),
     /// The current event is complete.
@@ -19,11 +21,11 @@ enum State {
     /// At the start of a line.
     #[default]
     Start,
-    /// So many bytes of `data:` have matched.
+    /// So many bytes of `data:` or `event:` have matched.
     Field(u8),
-    /// Behind `data:`, where one space is skipped.
+    /// Behind that, where one space is skipped.
     Space,
-    /// In the value of a data line.
+    /// In the value.
     Data,
     /// In a line without data.
     Skip,
@@ -37,9 +39,11 @@ pub struct Lines {
     state: State,
     after_cr: bool,
     has_data: bool,
+    /// The current field is the event's name.
+    in_name: bool,
 }
 
-const FIELD: &[u8] = b"data:";
+const FIELDS: [&[u8]; 2] = [b"data:", b"event:"];
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Lines {
@@ -62,7 +66,7 @@ impl Lines {
                 let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
                 let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
                 if self.state == State::Data {
-                    out(Piece::Data(line));
+                    out(self.value(line));
                 }
                 bytes = rest;
                 continue;
@@ -78,7 +82,7 @@ impl Lines {
                 State::Space => {
                     self.state = State::Data;
                     if byte != b' ' {
-                        out(Piece::Data(&[byte]));
+                        out(self.value(&[byte]));
                     }
                 }
                 State::Data | State::Skip => {}
@@ -91,18 +95,27 @@ impl Lines {
             State::Field(matched) => matched,
             _ => 0,
         };
-        if FIELD.get(usize::from(matched)) != Some(&byte) {
+        if matched == 0 {
+            self.in_name = byte == b'e';
+        }
+        let [data, event] = FIELDS;
+        let field = if self.in_name { event } else { data };
+        if field.get(usize::from(matched)) != Some(&byte) {
             self.state = State::Skip;
             return;
         }
         let matched = matched.saturating_add(1);
         self.state = State::Field(matched);
-        if usize::from(matched) == FIELD.len() {
-            if core::mem::replace(&mut self.has_data, true) {
+        if usize::from(matched) == field.len() {
+            if !self.in_name && core::mem::replace(&mut self.has_data, true) {
                 out(Piece::Data(b"\n"));
             }
             self.state = State::Space;
         }
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> Piece<'a> {
+        if self.in_name { Piece::Name(bytes) } else { Piece::Data(bytes) }
     }
 
     fn end_line(&mut self, out: &mut impl FnMut(Piece<'_>)) {
@@ -122,12 +135,15 @@ mod tests {
         let mut lines = Lines::default();
         let mut done = Vec::new();
         let mut current = Vec::new();
+        let mut names = Vec::new();
         for piece in stream.chunks(size) {
             lines.push(piece, &mut |piece| match piece {
                 Piece::Data(data) => current.extend_from_slice(data),
+                Piece::Name(name) => names.extend_from_slice(name),
                 Piece::End => done.push(String::from_utf8(core::mem::take(&mut current)).unwrap()),
             });
         }
+        assert_eq!(String::from_utf8(names).unwrap(), "x", "size {size}");
         done
     }
 

@@ -83,6 +83,8 @@ impl Sink for Prompt {
     }
 }
 
+/// Bytes of an answer that are collected before they are counted.
+const BATCH: usize = 256;
 /// How many answers of one response are counted apart; further ones are counted with the last of these.
 const ANSWERS_MAX: usize = 8;
 
@@ -112,7 +114,7 @@ impl Generated for Completion {
         self.any = true;
         let answer = usize::try_from(answer).unwrap_or(ANSWERS_MAX).min(ANSWERS_MAX.saturating_sub(1));
         while self.counters.len() <= answer {
-            self.counters.push(Counter::new(self.encoding));
+            self.counters.push(Counter::new(self.encoding).with_batch(BATCH));
         }
         if let Some(counter) = self.counters.get_mut(answer) {
             counter.push(text);

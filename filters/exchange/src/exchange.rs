@@ -40,10 +40,16 @@ pub struct Exchange {
     /// When the headers went on without waiting for the body: they can be edited no more, and this is 0 where they were
     /// never held.
     headers_gone: Option<u64>,
+    /// The body can no longer be edited.
+    is_fixed: bool,
+    /// What the request says the length of its body is.
+    content_length: Option<usize>,
     /// Some of the body has come.
     body_seen: bool,
     /// What the estimate was made of, where the prompt was read here and its model is estimated.
     features: Option<Features>,
+    /// Whether what the server reports of it teaches the estimate.
+    teaches: bool,
     /// How many answers were asked for.
     choices: u64,
     /// The answer is to be JSON.
@@ -128,8 +134,11 @@ impl Exchange {
             caller: Caller::default(),
             told: false,
             headers_gone: None,
+            is_fixed: false,
+            content_length: None,
             body_seen: false,
             features: None,
+            teaches: false,
             choices: 1,
             json_output: false,
             splices: Vec::new(),
@@ -165,6 +174,11 @@ impl Exchange {
             Event::RequestHead { headers, end } => self.request_head(headers, end, world),
             Event::Released => self.headers_gone = Some(world.now),
             Event::RequestChunk { bytes, end } => self.request_chunk(bytes, end, world),
+            Event::RequestTrailers => {
+                // A proxy that did not let the headers wait hands over the trailers while it is forwarding the body.
+                self.is_fixed = self.headers_gone.is_some();
+                self.request_chunk(&[], true, world);
+            }
             Event::ResponseHead { headers, end } => self.response_head(headers, end, world),
             Event::ResponseChunk { bytes, end } => self.response_chunk(bytes, end, world),
             Event::CallDone { message } => self.call_done(message, world),
@@ -215,6 +229,9 @@ impl Exchange {
         if end {
             return self.unreadable(Unreadable { at: 0, what: Fault::Empty }, world);
         }
+        let length =
+            header(headers, "content-length").and_then(|length| core::str::from_utf8(length).ok()?.parse().ok());
+        self.content_length = length;
         let prompt = Prompt::new(&self.config, secret);
         self.state = State::Reading(Box::new((Ask::new(dialect), prompt)));
         self.hold(world);
@@ -351,8 +368,7 @@ impl Exchange {
     /// What a request to this model costs.
     fn assess(&mut self, model: &Model, asked: &Asked, prompt: &Prompt, world: &mut World<'_>) {
         // The estimate for another tokenizer is learnt from texts.
-        self.features =
-            (model.approximate && asked.token_ids == 0).then(|| prompt.features(model.encoding, asked.messages));
+        self.features = model.approximate.then(|| prompt.features(model.encoding, asked.messages));
         let extras = extras(self.dialect, asked, model, world);
         let (framing, framing_is_known) = match self.dialect {
             Dialect::OpenAiChat => (framing::chat(asked.messages, asked.names), true),
@@ -362,7 +378,10 @@ impl Exchange {
         let facts = &mut self.facts;
         facts.model.clone_from(&model.name);
         facts.prompt_tokens = match &self.features {
-            Some(features) => ratio(&model.name, world).estimate(features),
+            Some(features) => ratio(&model.name, world)
+                .estimate(features)
+                .saturating_add(extras.unwrap_or(0))
+                .saturating_add(asked.token_ids),
             None => prompt
                 .tokens(model.encoding)
                 .saturating_add(asked.token_ids)
@@ -372,6 +391,8 @@ impl Exchange {
         facts.estimated =
             model.approximate || !framing_is_known || asked.unseen || extras.is_some() || prompt.estimated;
         let ceiling = asked.max_output.into_iter().chain(model.output_max).min();
+        // The fit is of texts and messages, and learns nothing from requests with anything else in them.
+        self.teaches = extras.is_none() && asked.token_ids == 0 && !asked.unseen;
         self.facts.max_output = asked.max_output.and(ceiling).map(|each| each.saturating_mul(asked.choices));
         let learnt = world.store.get(&expectation_key(&self.facts)).as_deref().map(Expectation::decode);
         let likely = learnt.and_then(|learnt| learnt.most()).unwrap_or(model.output_expect);
@@ -422,9 +443,16 @@ impl Exchange {
                 world.worker.tell_load(world.now, world.store);
             }
         }
+        if self.is_fixed {
+            self.splices.clear();
+            (self.ceiling, self.hide) = (None, None);
+        }
         if !self.splices.is_empty() {
-            if self.headers_gone.is_none() {
-                world.out.push(Effect::DropRequestHeader("content-length".to_owned()));
+            if let (None, Some(length)) = (self.headers_gone, self.content_length) {
+                let length = self.splices.iter().fold(length, |length, splice| {
+                    length.saturating_add(splice.with.len()).saturating_sub(splice.at.len())
+                });
+                world.out.push(Effect::RequestHeader("content-length", length.to_string().into_bytes()));
             }
             world.out.push(Effect::Splice(core::mem::take(&mut self.splices)));
         }
@@ -435,8 +463,17 @@ impl Exchange {
     /// What counting writes into the request: the model's output ceiling, and that usage is reported.
     fn edit(&mut self, model: &Model, asked: &Asked) {
         if let Some(max) = model.output_max {
-            let splices = asked.with_ceiling(max);
-            self.ceiling = (!splices.is_empty()).then_some(max);
+            let key = match self.dialect {
+                Dialect::OpenAiChat => Some(model.output_key),
+                // Servers have a ceiling of their own there, which mostly is 16.
+                Dialect::OpenAiCompletions => None,
+                _ => asked.ceiling_key,
+            };
+            let room = model.context.map(|context| context.saturating_sub(self.facts.prompt_tokens).max(1));
+            let absent = max.min(room.unwrap_or(max));
+            let splices = asked.with_ceiling(max, key.map(|key| (key, absent)));
+            let set = if asked.max_output.is_some() { max } else { absent };
+            self.ceiling = (!splices.is_empty()).then_some(set);
             self.splices.extend(splices);
         }
         if asked.stream && asked.usage_on_request && !asked.include_usage {
@@ -743,7 +780,8 @@ impl Exchange {
 
     /// The server's own count teaches the estimate of the next request.
     fn learn_ratio(&self, used: Option<Used>, world: &mut World<'_>) {
-        let (Some(features), Some(used)) = (&self.features, used.filter(|used| !used.counted)) else { return };
+        let features = self.features.as_ref().filter(|_| self.teaches);
+        let (Some(features), Some(used)) = (features, used.filter(|used| !used.counted)) else { return };
         let _ = world.store.update(&ratio_key(&self.facts.model), &mut |old| {
             let mut ratio = old.map(Ratio::decode).unwrap_or_default();
             ratio.learn(features, used.prompt);
@@ -789,9 +827,19 @@ impl Exchange {
     /// before its first token used nothing; one that the client left has been read by then.
     fn used(&mut self, outcome: Outcome) -> Option<Used> {
         let reader = self.response.reader.as_deref_mut();
-        if let Some(usage) = reader.as_ref().and_then(|(answer, _)| answer.usage()) {
-            return Some(usage.into());
+        if let Some((answer, completion)) = reader
+            && let Some(usage) = answer.usage()
+        {
+            let mut used = Used::from(usage);
+            if outcome == Outcome::Ok || answer.is_settled() {
+                return Some(used);
+            }
+            // What was reported was the state of a part; what was seen may be more.
+            let seen = completion.tokens();
+            used.completion = used.completion.max(seen);
+            return (outcome == Outcome::Abandoned || seen > 0).then_some(used);
         }
+        let reader = self.response.reader.as_deref_mut();
         let unread = if self.response.unreadable && outcome == Outcome::Ok { self.facts.expected_output } else { 0 };
         let completion = reader.map_or(unread, |(_, completion)| completion.tokens());
         let worked = matches!(outcome, Outcome::Ok | Outcome::Abandoned) || completion > 0;
@@ -856,10 +904,19 @@ impl Exchange {
     }
 }
 
+/// The longest definition of tools that is read; one that is longer, or is no JSON to serde_json, goes by its length.
+const TOOLS_BYTES_MAX: usize = 1 << 18;
+/// See above.
+const TOOLS_BYTES_PER_TOKEN: u64 = 4;
+
 /// What tools and images cost, where there are any.
 fn extras(dialect: Dialect, asked: &Asked, model: &Model, world: &World<'_>) -> Option<u64> {
     let tools = asked.tools.clone().and_then(|at| world.properties.body(at));
-    let tools = tools.map(|definition| tools::tokens(&definition, model.encoding).unwrap_or(0));
+    let tools = tools.map(|definition| {
+        let readable = definition.len() <= TOOLS_BYTES_MAX;
+        let tokens = readable.then(|| tools::tokens(&definition, model.encoding)).flatten();
+        tokens.unwrap_or(definition.len() as u64 / TOOLS_BYTES_PER_TOKEN)
+    });
     let images = asked.images.iter().map(|image| match dialect {
         Dialect::AnthropicMessages => framing::image_by_area(image.size),
         _ => framing::image(image.low, image.size),

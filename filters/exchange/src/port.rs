@@ -26,6 +26,8 @@ pub enum Event<'a> {
         /// They are the last.
         end: bool,
     },
+    /// Trailers follow what is here of its body, which therefore is all.
+    RequestTrailers,
     /// The response's headers are here; also those of a reply that the proxy itself makes.
     ResponseHead {
         /// With the pseudo header `:status`.
@@ -62,7 +64,7 @@ pub enum Effect {
     DropResponseHeader(&'static str),
     /// Forward these bytes of the response's body instead of those of the event.
     ResponseBytes(Vec<u8>),
-    /// Edit the request's body, which has been held back. Its `content-length` has been dropped.
+    /// Edit the request's body, which has been held back. Its `content-length` has been set or dropped.
     Splice(Vec<Splice>),
     /// Hold the request back until [`Effect::Resume`] or [`Effect::Reply`].
     Pause,

@@ -12,6 +12,8 @@ use crate::port::{Effect, Level, Store};
 const EVIDENCE: u8 = 3;
 /// What "right after" means, in nanoseconds.
 const AT_ONCE: u64 = 50_000_000;
+/// How long headers are held without a body where that was found to help, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
 /// Where the workers share what they saw: `[may wait, observations against it]`.
 const KEY: &str = "penstock/wait";
 
@@ -30,6 +32,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Waiting {
     verdict: Verdict,
+    /// It is to be found out, and may change.
+    auto: bool,
 }
 
 impl Waiting {
@@ -40,9 +44,11 @@ impl Waiting {
             WaitForBody::No => Verdict::No,
             WaitForBody::Auto => Verdict::Unknown,
         };
-        let mut waiting = Self { verdict };
-        waiting.refresh(store);
-        waiting
+        // What was found out before may have been about another listener's settings.
+        if configured == WaitForBody::Auto {
+            let _ = store.update(KEY, &mut |_| Some(vec![0, 0]));
+        }
+        Self { verdict, auto: configured == WaitForBody::Auto }
     }
 
     /// What is known.
@@ -50,13 +56,23 @@ impl Waiting {
         self.verdict
     }
 
+    /// For how many ticks headers are held without a body before they are let go: briefly as long as it is not known whether that
+    /// helps, and for as long as a client may take to begin its body where it does. `None`: for as long as it takes.
+    pub fn patience(&self, tick_ms: u64) -> Option<u64> {
+        match self.verdict {
+            Verdict::Unknown => Some(1),
+            Verdict::Yes if self.auto => Some(PATIENCE_MS.div_ceil(tick_ms.max(1))),
+            Verdict::Yes | Verdict::No => None,
+        }
+    }
+
     /// Asks what other workers saw. Cheap once there is a verdict.
     pub fn refresh(&mut self, store: &mut dyn Store) {
-        if self.verdict == Verdict::Unknown {
+        if self.auto && self.verdict != Verdict::No {
             self.verdict = match store.get(KEY).as_deref() {
                 Some([1, _]) => Verdict::Yes,
                 Some([_, against]) if *against >= EVIDENCE => Verdict::No,
-                _ => Verdict::Unknown,
+                _ => self.verdict,
             };
         }
     }
@@ -71,12 +87,15 @@ impl Waiting {
 
     /// A body began to come so many nanoseconds after its headers were let go; `whole`: in one piece.
     pub fn body_after_release(&mut self, after: u64, whole: bool, store: &mut dyn Store, out: &mut Vec<Effect>) {
-        if self.verdict != Verdict::Unknown || !whole || after > AT_ONCE {
+        if !self.auto || self.verdict == Verdict::No || !whole || after > AT_ONCE {
             return;
         }
         let _ = store.update(KEY, &mut |old| match old {
-            Some([1, _]) => None,
-            Some([_, against]) => Some(vec![0, against.saturating_add(1)]),
+            // Other streams' bodies come while their headers are held; so many that do not outweigh them.
+            Some([may, against]) => {
+                let against = against.saturating_add(1);
+                Some(vec![u8::from(*may == 1 && against < EVIDENCE), against])
+            }
             _ => Some(vec![0, 1]),
         });
         self.refresh(store);

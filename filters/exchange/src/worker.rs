@@ -15,7 +15,7 @@ use crate::limits::{Leases, Till};
 use crate::metrics::{Labels, Metric};
 use crate::port::{Effect, Store};
 use crate::saturation::load_key;
-use crate::waiting::{Verdict, Waiting};
+use crate::waiting::Waiting;
 
 /// A slot that was silent for this long no longer counts, in ticks.
 const SILENCE_TICKS: u64 = 6;
@@ -88,9 +88,9 @@ impl Worker {
         self.clock.read(wall, store)
     }
 
-    /// Whether it is still to be found out if headers may wait: those that are held are then to be let go after a tick.
-    pub fn is_trying(&self) -> bool {
-        self.waiting.verdict() == Verdict::Unknown
+    /// After how many ticks without a body headers that are held are to be let go.
+    pub fn patience(&self) -> Option<u64> {
+        self.waiting.patience(self.config.tick_ms)
     }
 
     /// Whole millionths of a dollar out of `nano` billionths and what earlier calls left over.

@@ -530,3 +530,89 @@ fn limits_and_prices_out_of_range_are_refused_at_load() {
         assert!(errors.contains(said), "{config}: {errors}");
     }
 }
+
+#[test]
+fn what_a_part_of_a_stream_reports_is_not_what_was_used() {
+    let start =
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n";
+    let delta = "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"one two three four five\"}}\n\n";
+    let end = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":7}}\n\n";
+    let fail = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+    let head = vec![(":status".into(), b"200".to_vec()), ("content-type".into(), b"text/event-stream".to_vec())];
+    for (events, complete, completion) in [
+        ([start, delta, end].concat(), true, Some(7)),
+        ([start, delta, end].concat(), false, Some(7)),
+        ([start, delta].concat(), false, Some(5)),
+        ([start, delta, fail].concat(), true, Some(5)),
+        ([start, fail].concat(), true, None),
+    ] {
+        let mut proxy = Proxy::new(&limited(1_000_000, 1_000_000));
+        let mut flight = proxy.open();
+        let headers = vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/messages".to_vec())];
+        let body = CHAT.replace("]}", r#"],"max_tokens":900,"stream":true}"#);
+        proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: false });
+        proxy.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+        proxy.tell(&mut flight, Event::ResponseHead { headers: &head, end: false });
+        proxy.tell(&mut flight, Event::ResponseChunk { bytes: events.as_bytes(), end: complete });
+        if !complete {
+            flight.props.0.insert("response.code_details".into(), b"downstream_remote_disconnect".to_vec());
+        }
+        proxy.close(&mut flight);
+        assert_eq!(flight.facts().used.map(|used| used.completion), completion, "{events}");
+    }
+}
+
+#[test]
+fn a_ceiling_is_set_as_the_server_takes_it() {
+    let sent = |config: &str, path: &str, body: &str| {
+        let mut proxy = Proxy::new(config);
+        let mut flight = proxy.open();
+        let length = body.len().to_string().into_bytes();
+        let head = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+        let headers = vec![head(":method", b"POST"), head(":path", path.as_bytes()), head("content-length", &length)];
+        proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: false });
+        proxy.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+        let splices = flight.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(splices.clone()),
+            _ => None,
+        });
+        let sent = penstock_dialects::apply(body.as_bytes(), splices.clone().unwrap_or_default());
+        let told = flight.seen.iter().find_map(|effect| match effect {
+            Effect::RequestHeader("content-length", value) => Some(String::from_utf8(value.clone()).unwrap()),
+            _ => None,
+        });
+        assert_eq!(told, splices.map(|_| sent.len().to_string()));
+        String::from_utf8(sent).unwrap()
+    };
+    let plain = r#"{"models":[{"name":"chat","output":{"max":100}}]}"#;
+    let newer = r#"{"models":[{"name":"chat","output":{"max":100,"key":"max_completion_tokens","context":40}}]}"#;
+    assert!(sent(plain, "/v1/chat/completions", CHAT).starts_with(r#"{"max_tokens":100,"model""#));
+    // 40 of context less 10 of prompt.
+    assert!(sent(newer, "/v1/chat/completions", CHAT).starts_with(r#"{"max_completion_tokens":30,"model""#));
+    // Servers have a default of their own there.
+    let completion = r#"{"model":"chat","prompt":"x"}"#;
+    assert_eq!(sent(plain, "/v1/completions", completion), completion);
+    assert_eq!(
+        sent(plain, "/v1/completions", r#"{"model":"chat","max_tokens":900}"#),
+        r#"{"model":"chat","max_tokens":100}"#
+    );
+}
+
+#[test]
+fn tools_do_not_spoil_what_is_learnt_of_a_tokenizer() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","tokenizer":{"like":"o200k_base"}}]}"#);
+    let words = |n: usize| CHAT.replace("Hello, world", &"word ".repeat(n));
+    let tools = format!(
+        r#"],"tools":[{{"type":"function","function":{{"name":"f","description":"{}"}}}}]}}"#,
+        "long ".repeat(500)
+    );
+    let with_tools = proxy.chat(&[], &words(100).replace("]}", &tools)).facts().prompt_tokens;
+    assert!(with_tools > 550, "{with_tools}");
+    for n in [50, 100, 200, 80] {
+        let mut flight = proxy.chat(&[], &words(n).replace("]}", &tools));
+        let usage = format!(r#"{{"usage":{{"prompt_tokens":{},"completion_tokens":1}}}}"#, n + 600);
+        proxy.answer(&mut flight, 200, &usage);
+    }
+    let plain = proxy.chat(&[], &words(100)).facts().prompt_tokens;
+    assert!((100..=115).contains(&plain), "{plain}");
+}

@@ -20,19 +20,21 @@ pub struct Plugin {
     pub metrics: Metrics,
     /// A buffer for effects, kept between callbacks.
     pub effects: Vec<Effect>,
-    /// Streams whose headers are held on trial, with the number of ticks they have been.
-    pub waiting: HashMap<u32, u8>,
+    /// Streams whose headers are held and whose body has not begun, with the number of ticks that they have been.
+    pub waiting: HashMap<u32, u64>,
     /// Streams whose headers were let go by a tick, and that have not been told so.
     pub released: HashSet<u32>,
 }
 
 impl Plugin {
-    /// Lets the headers go that have been held for a whole tick without a body.
+    /// Lets the headers go that have been held for too long without a body.
     fn release(&mut self, root: u32) {
         for ticks in self.waiting.values_mut() {
             *ticks = ticks.saturating_add(1);
         }
-        let overdue: Vec<u32> = self.waiting.iter().filter(|(_, ticks)| **ticks > 1).map(|(id, _)| *id).collect();
+        let Some(patience) = self.worker.patience() else { return };
+        let overdue = self.waiting.iter().filter(|(_, ticks)| **ticks > patience);
+        let overdue: Vec<u32> = overdue.map(|(id, _)| *id).collect();
         for id in overdue {
             self.waiting.remove(&id);
             if abi::set_effective_context(id).is_ok() {

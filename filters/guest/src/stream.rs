@@ -59,7 +59,7 @@ impl Stream {
             self.exchange.on(Event::CallDone { message: None }, &mut world);
             progress = metrics.run(effects);
         }
-        if progress == Progress::Held && self.exchange.is_reading() && worker.is_trying() {
+        if progress == Progress::Held && self.exchange.is_reading() && worker.patience().is_some() {
             waiting.insert(self.id, 0);
         }
         self.replied |= progress == Progress::Replied;
@@ -102,6 +102,29 @@ impl HttpContext for Stream {
             Progress::Held | Progress::Unsaid if self.exchange.is_holding() => Action::Pause,
             Progress::Held | Progress::Unsaid => Action::Continue,
         }
+    }
+
+    /// A body that trailers follow ends with them.
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if self.replied {
+            return Action::Pause;
+        }
+        if !self.exchange.is_reading() {
+            return if self.exchange.is_holding() { Action::Pause } else { Action::Continue };
+        }
+        // Going on from here would be inside of the proxy's own going on where the headers were let go a moment ago, and then the body is
+        // lost. Being told to go on it does when it is done with that.
+        if self.tell(Event::RequestTrailers) == Progress::Released {
+            let _ = abi::continue_request();
+        }
+        Action::Pause
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if !self.exchange.is_foreign() && !self.replied {
+            self.tell(Event::ResponseChunk { bytes: &[], end: true });
+        }
+        Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, end: bool) -> Action {

@@ -18,11 +18,13 @@ pub(crate) struct Core {
     pub(crate) vocabulary: &'static Vocabulary,
     /// Pieces of up to 15 bytes that are no token: the bytes, in the top byte the length below the number of tokens.
     cache: Option<Box<[u128; 1 << CACHE_BITS]>>,
+    /// Whether that is worth its 2 KiB.
+    pub(crate) remembers: bool,
 }
 
 impl Core {
     pub(crate) fn new(vocabulary: &'static Vocabulary) -> Self {
-        Self { vocabulary, cache: None }
+        Self { vocabulary, cache: None, remembers: true }
     }
 
     /// Counts the pieces of `text` until it ends or there are more than `most` tokens. Returns the tokens and the bytes that were
@@ -94,6 +96,9 @@ impl Core {
     /// A piece of up to 15 bytes that is no token.
     fn remembered(&mut self, text: &[u8], at: usize, end: usize, bytes: u128, mixed: u64) -> u64 {
         const COUNT_SHIFT: u32 = 124;
+        if !self.remembers {
+            return merge::count(self.vocabulary, text.get(at..end).unwrap_or_default());
+        }
         let key = bytes | ((end - at) as u128) << 120;
         let cache = self.cache.get_or_insert_with(|| Box::new([0; 1 << CACHE_BITS]));
         let index = (mixed >> 8) as usize & ((1 << CACHE_BITS) - 1);

@@ -43,6 +43,7 @@ pub struct Counter {
     budget: u64,
     /// Over all texts, what was counted exactly.
     counted: (u64, u64),
+    batch: usize,
 }
 
 impl Counter {
@@ -57,6 +58,7 @@ impl Counter {
             core: Core::new(vocabulary),
             held: Vec::new(),
             look_at: BATCH,
+            batch: BATCH,
             long: None,
             tokens: 0,
             beyond: 0,
@@ -73,6 +75,15 @@ impl Counter {
         self
     }
 
+    /// Collects less before it counts, and remembers nothing: for texts that come slowly, many at a time.
+    #[must_use]
+    pub fn with_batch(mut self, bytes: usize) -> Self {
+        self.batch = bytes.clamp(64, BATCH);
+        self.look_at = self.batch;
+        self.core.remembers = false;
+        self
+    }
+
     /// The next piece of the current text.
     pub fn push(&mut self, piece: &str) {
         let within = usize::try_from(self.budget).unwrap_or(usize::MAX).min(piece.len());
@@ -81,18 +92,18 @@ impl Counter {
         self.counted.1 += within.len() as u64;
         self.budget = if beyond.is_empty() { self.budget.saturating_sub(within.len() as u64) } else { 0 };
         let mut rest = within;
-        if self.held.is_empty() && rest.len() >= BATCH {
+        if self.held.is_empty() && rest.len() >= self.batch {
             let (tokens, used) = self.core.count(rest, false, u64::MAX);
             self.tokens += tokens;
             rest = rest.get(used..).unwrap_or_default();
         }
         while !rest.is_empty() {
-            let (batch, after) = rest.split_at(boundary(rest, BATCH));
+            let (batch, after) = rest.split_at(boundary(rest, self.batch));
             self.held.extend_from_slice(batch);
             rest = after;
             if self.held.len() >= self.look_at {
                 self.look(false);
-                self.look_at = (self.held.len() * 2).clamp(BATCH, self.held.len() + HELD_MAX);
+                self.look_at = (self.held.len() * 2).clamp(self.batch, self.held.len() + HELD_MAX);
             }
         }
     }
@@ -112,7 +123,7 @@ impl Counter {
             tokens: self.tokens.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)),
             estimated: self.beyond > 0,
         };
-        self.look_at = BATCH;
+        self.look_at = self.batch;
         (self.tokens, self.beyond) = (0, 0);
         count
     }

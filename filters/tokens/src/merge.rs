@@ -285,14 +285,14 @@ impl<const N: usize, const R: usize, const S: usize, const T: usize> Parts<N, R,
             let part = self.part(after);
             *part = part.after(at);
             let right = part.token();
-            order(with_next.merged(vocabulary, token, right), at)
+            order(with_next.merged(vocabulary, token, right, Self::HAS_ROWS), at)
         } else {
             NEVER
         };
         if at > 0 {
             let previous = joined.previous();
             let left = self.part(previous).token();
-            *self.order(previous) = order(with_previous.merged(vocabulary, left, token), previous);
+            *self.order(previous) = order(with_previous.merged(vocabulary, left, token, Self::HAS_ROWS), previous);
             if Self::HAS_ROWS && previous / ROW != at / ROW {
                 self.lower(previous / ROW);
             }
@@ -400,7 +400,10 @@ impl Memo {
     const EMPTY: Self = Self { left: Token::MAX, right: Token::MAX, merged: NO_TOKEN };
 
     #[inline(always)]
-    fn merged(&mut self, vocabulary: &Vocabulary, left: Token, right: Token) -> Token {
+    fn merged(&mut self, vocabulary: &Vocabulary, left: Token, right: Token, use_it: bool) -> Token {
+        if !use_it {
+            return vocabulary.merged(left, right);
+        }
         if self.left != left || self.right != right {
             *self = Self { left, right, merged: vocabulary.merged(left, right) };
         }

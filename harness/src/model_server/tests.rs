@@ -88,8 +88,11 @@ async fn same_request_same_completion() {
         let mut answer: Value = post(&server, &json!({}), &chat(extra)).send().await.unwrap().json().await.unwrap();
         answer["choices"].take()
     };
-    assert_eq!(text(json!({"user": "a"})).await, text(json!({"user": "a"})).await);
-    assert_ne!(text(json!({"user": "a"})).await, text(json!({"user": "b"})).await);
+    let prompt = |text: &str| json!({"messages": [{"role": "user", "content": text}]});
+    assert_eq!(text(prompt("a")).await, text(prompt("a")).await);
+    // What is not the prompt makes no difference.
+    assert_eq!(text(json!({"user": "a"})).await, text(json!({"user": "b"})).await);
+    assert_ne!(text(prompt("a")).await, text(prompt("b")).await);
 }
 
 #[tokio::test]

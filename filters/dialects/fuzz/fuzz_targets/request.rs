@@ -54,7 +54,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
         return;
     }
     let mut splices = asked.with_model("m\"\n");
-    splices.extend(asked.with_ceiling(7));
+    splices.extend(asked.with_ceiling(7, asked.ceiling_key.map(|key| (key, 7))));
     if asked.stream && asked.usage_on_request && !asked.include_usage {
         splices.extend(asked.with_usage());
     }

@@ -5,7 +5,6 @@ mod reader;
 use reader::{Reader, Visit};
 
 use crate::json::Lexer;
-use crate::path::Path;
 use crate::sse::{Lines, Piece};
 use crate::{Dialect, Generated, Quality};
 
@@ -66,8 +65,9 @@ impl Answer {
                 Piece::Data(data) => {
                     *unreadable = *unreadable || lexer.push(data, &mut visit).is_err();
                 }
+                Piece::Name(name) => visit.reader.name(name),
                 Piece::End => {
-                    visit.reader.path = Path::default();
+                    visit.reader.end_event();
                     lexer.reset();
                     *unreadable = false;
                 }
@@ -78,6 +78,11 @@ impl Answer {
     /// The usage that was reported so far.
     pub fn usage(&self) -> Option<Usage> {
         self.reader.usage()
+    }
+
+    /// Whether that is final: reported after it was known how the answer ended. Parts of streams report what they have so far.
+    pub fn is_settled(&self) -> bool {
+        self.reader.is_settled
     }
 
     /// Whether the server reported an error in the body, as it must in a stream whose headers have gone.

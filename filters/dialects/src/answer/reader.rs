@@ -48,6 +48,10 @@ pub(super) struct Reader {
     index: Option<u32>,
     held: String,
     word: String,
+    /// What kind of event this is: by its name, which comes first where there is one, or by its `type`.
+    event_type: String,
+    /// Usage was reported after it was known how the answer ended: it is not that of a part.
+    pub(super) is_settled: bool,
     finish: Option<Finish>,
     any: bool,
     tool_calls: u32,
@@ -86,6 +90,8 @@ impl Reader {
             index: None,
             held: String::new(),
             word: String::new(),
+            event_type: String::new(),
+            is_settled: false,
             finish: None,
             any: false,
             tool_calls: 0,
@@ -114,6 +120,19 @@ impl Reader {
             malformed_json_output: self.output.as_deref_mut().is_some_and(JsonCheck::is_malformed),
             tool_calls: self.tool_calls,
         }
+    }
+
+    /// A piece of the event's name.
+    pub(super) fn name(&mut self, name: &[u8]) {
+        let room = WORD_MAX.saturating_sub(self.event_type.len());
+        let name = core::str::from_utf8(name).unwrap_or_default();
+        self.event_type.push_str(name.get(..room.min(name.len())).unwrap_or_default());
+    }
+
+    pub(super) fn end_event(&mut self) {
+        self.path = Path::default();
+        self.event_type.clear();
+        self.word.clear();
     }
 
     fn read(&mut self, steps: &[Step], event: &Event<'_>, sink: &mut impl Generated) {
@@ -178,14 +197,16 @@ impl Reader {
         };
         *slot = value;
         self.reported = true;
+        self.is_settled = self.finish.is_some();
     }
 
     /// What the text at this place is, if it was generated.
     fn kind(&self, steps: &[Step]) -> Option<Kind> {
         Some(match (self.dialect, steps) {
             (Dialect::OpenAiChat, [Key(Choices), Item, Key(Message | Delta), Key(field)]) => match field {
-                Content | Refusal => Kind::Content,
-                ReasoningContent | Reasoning => Kind::Reasoning,
+                Content => Kind::Content,
+                // A refusal need not be what was asked for.
+                ReasoningContent | Reasoning | Refusal => Kind::Reasoning,
                 _ => return None,
             },
             (
@@ -199,12 +220,14 @@ impl Reader {
             (Dialect::OpenAiChat | Dialect::OpenAiCompletions, [Key(Choices), Item, Key(Text)]) => Kind::Content,
 
             // In a stream the texts come as deltas and are repeated at the end of each part, and of all.
-            (Dialect::OpenAiResponses, [Key(Delta)]) if self.word.contains("function_call_arguments") => {
+            (Dialect::OpenAiResponses, [Key(Delta)]) if self.event_type.contains("function_call_arguments") => {
                 Kind::ToolArguments
             }
-            (Dialect::OpenAiResponses, [Key(Delta)]) if self.word.contains("reasoning") => Kind::Reasoning,
-            (Dialect::OpenAiResponses, [Key(Delta)]) if !self.word.contains("audio") => Kind::Content,
-            (Dialect::OpenAiResponses, [Key(ItemKey), Key(Name)]) if self.word == "response.output_item.added" => {
+            (Dialect::OpenAiResponses, [Key(Delta)]) if self.event_type.contains("reasoning") => Kind::Reasoning,
+            (Dialect::OpenAiResponses, [Key(Delta)]) if !self.event_type.contains("audio") => Kind::Content,
+            (Dialect::OpenAiResponses, [Key(ItemKey), Key(Name)])
+                if self.event_type == "response.output_item.added" =>
+            {
                 Kind::ToolName
             }
             (Dialect::OpenAiResponses, [Key(Output), Item, Key(field)]) if !self.stream => match field {
@@ -325,7 +348,10 @@ impl Reader {
         match steps {
             // vLLM's form of an error in a stream, and Anthropic's.
             [Key(Object)] => self.failed |= self.word == "error",
-            [Key(Type)] => self.failed |= self.word == "error" || self.word == "response.failed",
+            [Key(Type)] => {
+                self.failed |= self.word == "error" || self.word == "response.failed";
+                self.event_type.clone_from(&self.word);
+            }
             [Key(Status)] | [Key(Response), Key(Status)] => match self.word.as_str() {
                 "completed" => self.finish = self.finish.or(Some(Finish::Stop)),
                 "failed" => self.failed = true,

@@ -116,3 +116,29 @@ fn an_event_of_a_megabyte_is_counted_without_being_held() {
     assert_eq!(texts.of[0].len(), 1 << 20);
     assert!(!answer.quality().empty && size_of::<Answer>() < 1024);
 }
+
+#[test]
+fn events_are_known_by_their_names_where_their_type_comes_last() {
+    let event = |name: &str, data: &str| format!("event: {name}\ndata: {data}\n\n");
+    let body = [
+        event(
+            "response.output_item.added",
+            r#"{"item":{"name":"f","type":"function_call"},"type":"response.output_item.added"}"#,
+        ),
+        event(
+            "response.function_call_arguments.delta",
+            r#"{"delta":"{\"a\"","type":"response.function_call_arguments.delta"}"#,
+        ),
+        event(
+            "response.function_call_arguments.delta",
+            r#"{"delta":":1}","type":"response.function_call_arguments.delta"}"#,
+        ),
+        event("response.output_text.delta", r#"{"delta":"Hi","type":"response.output_text.delta"}"#),
+    ]
+    .concat();
+    for size in 1..body.len() {
+        let (mut answer, _) = read(Dialect::OpenAiResponses, &body, true, size);
+        let quality = answer.quality();
+        assert!(quality.tool_calls == 1 && !quality.malformed_tool_args, "{size}: {quality:?}");
+    }
+}

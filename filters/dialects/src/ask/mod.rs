@@ -35,8 +35,8 @@ pub struct Asked {
     pub max_output: Option<u64>,
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
-    /// Where their values stand, and what they are; null is `None`.
-    pub max_output_spans: Vec<(Range<usize>, Option<u64>)>,
+    /// Where their values stand, what they are (null is `None`), and which of the keys they have.
+    pub max_output_spans: Vec<(Range<usize>, Option<u64>, usize)>,
     /// Where `stream_options` stands.
     pub stream_options: Vec<StreamOptions>,
     /// Where `include_usage` has a value.
@@ -90,13 +90,20 @@ impl Asked {
         self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
     }
 
-    /// Lowers the output ceiling to `max`, or sets it where there is none. Empty where it is low enough.
-    pub fn with_ceiling(&self, max: u64) -> Vec<Splice> {
-        let high = self.max_output_spans.iter().filter(|(_, value)| value.is_none_or(|value| value > max));
-        let lowered = high.map(|(at, _)| Splice { at: at.clone(), with: max.to_string().into_bytes() });
-        let key = self.ceiling_key.filter(|_| self.max_output_spans.is_empty());
-        let absent = key.map(|key| self.insert(self.inside, key, &max.to_string()));
-        lowered.chain(absent).collect()
+    /// Lowers the output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where it is low enough.
+    pub fn with_ceiling(&self, max: u64, absent: Option<(&str, u64)>) -> Vec<Splice> {
+        let spans = &self.max_output_spans;
+        // A null stays one if the other key has a number: a server that takes only one of them takes that.
+        let is_set_beside = |key: usize| spans.iter().any(|(_, value, other)| value.is_some() && *other != key);
+        let replaced = spans.iter().filter_map(|(at, value, key)| match value {
+            Some(value) => (*value > max).then_some((at, max)),
+            None if is_set_beside(*key) => None,
+            None => absent.map(|(_, value)| (at, value)),
+        });
+        let replaced = replaced.map(|(at, value)| Splice { at: at.clone(), with: value.to_string().into_bytes() });
+        let absent = absent.filter(|_| spans.is_empty());
+        let inserted = absent.map(|(key, value)| self.insert(self.inside, key, &value.to_string()));
+        replaced.chain(inserted).collect()
     }
 
     /// Asks for usage at the end of the stream, where the dialect has it that way.

@@ -11,8 +11,8 @@ use crate::json::{Event, Fault, Unreadable, Visitor};
 use crate::path::Field::{
     Arguments, BestOf, Content, Conversation, Data, Detail, Format, Function, ImageUrl, IncludeUsage, Input,
     Instructions, MaxCompletionTokens, MaxOutputTokens, MaxTokens, MediaType, Messages, MinTokens, Model, N, Name,
-    Output, PreviousResponseId, Prompt, ResponseFormat, Role, Source, Stream, StreamOptions as StreamOptionsKey,
-    Suffix, Summary, System, Text, Thinking, ToolCalls, Tools, Type, Url,
+    Output, PreviousResponseId, Prompt, Reasoning, ReasoningContent, ResponseFormat, Role, Source, Stream,
+    StreamOptions as StreamOptionsKey, Suffix, Summary, System, Text, Thinking, ToolCalls, Tools, Type, Url,
 };
 use crate::path::Step::{Item, Key};
 use crate::path::{Field, Path, Step};
@@ -29,6 +29,8 @@ pub(super) struct Reader {
     best_of: u64,
     prompts: u64,
     /// The beginning of a short text: an image's URL, media type or detail, the type of a format.
+    /// The current source has a text.
+    text_source: bool,
     head: String,
     pub(super) fault: Option<Unreadable>,
 }
@@ -65,6 +67,7 @@ impl Reader {
             best_of: 1,
             prompts: 1,
             head: String::new(),
+            text_source: false,
             fault: None,
         }
     }
@@ -101,9 +104,7 @@ impl Reader {
             ([Key(MaxOutputTokens)], event) if self.dialect == Dialect::OpenAiResponses => {
                 self.ceiling(0, event, span, "max_output_tokens must be a whole number");
             }
-            ([Key(MinTokens)], Event::Number(word)) => self.asked.min_output = whole(word).unwrap_or(0),
-            ([Key(N)], Event::Number(word)) => self.answers = whole(word).unwrap_or(1),
-            ([Key(BestOf)], Event::Number(word)) => self.best_of = whole(word).unwrap_or(1),
+            ([Key(field @ (MinTokens | N | BestOf))], event) => self.number(*field, event, span),
 
             ([Key(Tools)], Event::Array) => self.asked.tools = Some(span),
             ([Key(Tools)], Event::Close) => {
@@ -205,7 +206,7 @@ impl Reader {
                 self.image_field(*field, event);
             }
             (
-                [Key(Messages), Item, Key(Role | Content | Name)]
+                [Key(Messages), Item, Key(Role | Content | Name | Reasoning | ReasoningContent)]
                 | [Key(Messages), Item, Key(Content), Item, Key(Text)]
                 | [Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Name | Arguments)],
                 event,
@@ -283,7 +284,7 @@ impl Reader {
             }
             ([Key(Input), Item, Key(Content | Output), Item, Key(Detail)], event) => self.image_field(Detail, event),
             (
-                [Key(Input), Item, Key(Role | Content | Name | Arguments | Output)]
+                [Key(Input), Item, Key(Role | Content | Name | Arguments | Output | Input)]
                 | [Key(Input), Item, Key(Content | Output | Summary), Item, Key(Text)],
                 event,
             ) => text(event, sink),
@@ -308,7 +309,7 @@ impl Reader {
                 [Key(Messages), Item, Key(Content), Item, Key(Source), Key(field)]
                 | [Key(Messages), Item, Key(Content), Item, Key(Content), Item, Key(Source), Key(field)],
                 event,
-            ) => self.image_field(*field, event),
+            ) => self.source(*field, event, sink),
             (
                 [Key(System)]
                 | [Key(System), Item, Key(Text)]
@@ -341,6 +342,17 @@ impl Reader {
             (_, Event::Object) => self.asked.messages = self.asked.messages.saturating_add(1),
             _ => self.mistyped("messages must be objects", span),
         }
+    }
+
+    /// A field of the source of an image or of a document, whose text costs what it is.
+    fn source(&mut self, field: Field, event: &Event<'_>, sink: &mut impl Sink) {
+        if field == Data && matches!(event, Event::Key(_)) {
+            self.text_source = self.head.starts_with("data:text/");
+            if self.text_source {
+                self.asked.images.pop();
+            }
+        }
+        if field == Data && self.text_source { text(event, sink) } else { self.image_field(field, event) }
     }
 
     fn image(&mut self) {
@@ -386,14 +398,37 @@ impl Reader {
         let value = match event {
             Event::Key(_) => return,
             Event::Null => Some(None),
+            // Some servers take a negative number for none.
+            Event::Number(word) if word.starts_with('-') => Some(None),
             Event::Number(word) => whole(word).map(Some),
             _ => None,
         };
         match (value, self.ceilings.get_mut(index)) {
-            (Some(value), Some(ceiling)) if remember(&mut self.asked.max_output_spans, (span.clone(), value)) => {
+            (Some(value), Some(ceiling))
+                if remember(&mut self.asked.max_output_spans, (span.clone(), value, index)) =>
+            {
                 *ceiling = value;
             }
             _ => self.mistyped(what, span),
+        }
+    }
+
+    /// A number that multiplies what a request costs.
+    fn number(&mut self, field: Field, event: &Event<'_>, span: Range<usize>) {
+        let (slot, absent, what) = match field {
+            MinTokens => (&mut self.asked.min_output, 0, "min_tokens must be a whole number"),
+            N => (&mut self.answers, 1, "n must be a whole number"),
+            _ => (&mut self.best_of, 1, "best_of must be a whole number"),
+        };
+        let value = match event {
+            Event::Key(_) => return,
+            Event::Null => Some(absent),
+            Event::Number(word) => whole(word),
+            _ => None,
+        };
+        match value {
+            Some(value) => *slot = value,
+            None => self.mistyped(what, span),
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::json::Fault;
 
 #[derive(Default)]
 pub struct Texts(pub Vec<String>, String);
@@ -82,15 +83,19 @@ fn edited(body: &str, edits: impl Fn(&Asked) -> Vec<Splice>) -> String {
 
 #[test]
 fn the_ceiling_is_lowered_or_set() {
-    let ceiling = |body: &str| edited(body, |asked| asked.with_ceiling(100));
+    let ceiling = |body: &str| edited(body, |asked| asked.with_ceiling(100, Some(("max_tokens", 90))));
     assert_eq!(ceiling(r#"{ "max_tokens" : 5000 ,"n":1}"#), r#"{ "max_tokens" : 100 ,"n":1}"#);
     assert_eq!(ceiling(r#"{"max_tokens":50}"#), r#"{"max_tokens":50}"#);
-    assert_eq!(ceiling(r#"{"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
-    assert_eq!(ceiling(r#"{"max_tokens":null,"n":1}"#), r#"{"max_tokens":100,"n":1}"#);
+    assert_eq!(ceiling(r#"{"n":1}"#), r#"{"max_tokens":90,"n":1}"#);
+    assert_eq!(ceiling(r#"{"max_tokens":null,"n":1}"#), r#"{"max_tokens":90,"n":1}"#);
     assert_eq!(
         ceiling(r#"{"max_tokens":9,"max_completion_tokens":900,"max_tokens":800}"#),
         r#"{"max_tokens":9,"max_completion_tokens":100,"max_tokens":100}"#
     );
+    let beside = r#"{"max_completion_tokens":50,"max_tokens":null}"#;
+    assert_eq!(ceiling(beside), beside);
+    assert_eq!(ceiling(r#"{"max_tokens":-1}"#), r#"{"max_tokens":90}"#);
+    assert_eq!(edited(r#"{"n":1}"#, |asked| asked.with_ceiling(100, None)), r#"{"n":1}"#);
 }
 
 #[test]
@@ -120,7 +125,6 @@ fn wrong_types_are_named() {
         (r#"{"messages":["hi"]}"#, "messages"),
         (r#"{"stream":"yes"}"#, "stream"),
         (r#"{"max_tokens":"many"}"#, "max_tokens"),
-        (r#"{"max_tokens":-1}"#, "max_tokens"),
         (r#"{"max_tokens":1.5}"#, "max_tokens"),
         (r#"{"stream_options":7}"#, "stream_options"),
         (r#"{"stream_options":{"include_usage":"yes"}}"#, "include_usage"),
@@ -163,7 +167,7 @@ fn completions_have_texts_or_tokens() {
 fn embeddings_generate_nothing() {
     let (asked, texts) = ask_in(Dialect::OpenAiEmbeddings, r#"{"model":"e","input":["one","two"]}"#).unwrap();
     assert_eq!(texts, ["one", "two"]);
-    assert_eq!((asked.with_ceiling(5), asked.with_usage()), (vec![], vec![]));
+    assert_eq!((asked.with_ceiling(5, None), asked.with_usage()), (vec![], vec![]));
     let (asked, _) = ask_in(Dialect::OpenAiEmbeddings, r#"{"input":[[7,8],[9]],"input":[5]}"#).unwrap();
     assert_eq!(asked.token_ids, 1);
 }
@@ -186,7 +190,7 @@ fn responses_have_instructions_and_items() {
     assert!(asked.unseen && asked.json_output);
     assert_eq!((asked.messages, asked.images.as_slice()), (4, [Image { low: true, size: Some((10, 20)) }].as_slice()));
     let (asked, _) = of(r#"{"model":"m","previous_response_id":null,"input":"Hi"}"#);
-    assert_eq!(asked.with_ceiling(5)[0].with, b"\"max_output_tokens\":5,");
+    assert_eq!(asked.with_ceiling(5, Some(("max_output_tokens", 5)))[0].with, b"\"max_output_tokens\":5,");
     assert!(!asked.unseen);
 }
 
@@ -208,4 +212,34 @@ fn anthropic_messages_have_blocks() {
     assert_eq!(asked.images, [Image { low: false, size: Some((10, 20)) }]);
     let (_, texts) = ask_in(Dialect::AnthropicMessages, r#"{"system":"S","messages":[]}"#).unwrap();
     assert_eq!(texts, ["S"]);
+}
+
+#[test]
+fn what_multiplies_the_cost_has_to_be_a_number() {
+    for body in [r#"{"n":"64"}"#, r#"{"n":-1}"#, r#"{"min_tokens":"9"}"#, r#"{"n":[2]}"#, r#"{"n":1.5}"#] {
+        assert!(matches!(ask(body).unwrap_err().what, Fault::Mistyped(_)), "{body}");
+    }
+    assert_eq!(ask(r#"{"n":null,"min_tokens":null}"#).unwrap().0.choices, 1);
+    assert!(ask_in(Dialect::OpenAiCompletions, r#"{"best_of":"3"}"#).is_err());
+}
+
+#[test]
+fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
+    let document = r#"{"messages":[{"role":"user","content":[
+        {"type":"document","source":{"type":"text","media_type":"text/plain","data":"long text"}},
+        {"type":"image","source":{"type":"base64","media_type":"image/png","data":"aaaa"}}]}]}"#;
+    let (asked, texts) = ask_in(Dialect::AnthropicMessages, document).unwrap();
+    assert_eq!((texts.as_slice(), asked.images.len()), (["user".to_owned(), "long text".to_owned()].as_slice(), 1));
+    let call = r#"{"input":[{"type":"custom_tool_call","name":"apply_patch","input":"*** Begin"}]}"#;
+    assert_eq!(ask_in(Dialect::OpenAiResponses, call).unwrap().1, ["apply_patch", "*** Begin"]);
+    let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;
+    assert_eq!(ask(thought).unwrap().1, ["assistant", "hm", "x"]);
+}
+
+#[test]
+fn paths_are_those_that_servers_see() {
+    let of = |path: &str| Dialect::of(b"POST", path.as_bytes(), &["/openai".to_owned()]);
+    assert_eq!(of("/v1/%63hat/completion%73?x=%"), Some(Dialect::OpenAiChat));
+    assert_eq!(of("/open%61i/v1/messages"), Some(Dialect::AnthropicMessages));
+    assert_eq!(of("/v1/chat/completions%"), None);
 }

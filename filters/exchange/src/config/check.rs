@@ -266,6 +266,11 @@ impl Check {
             approximate,
             output_expect: raw.output.expect.unwrap_or(256),
             output_max: raw.output.max,
+            output_key: match raw.output.key {
+                Some(raw::OutputKey::MaxCompletionTokens) => "max_completion_tokens",
+                Some(raw::OutputKey::MaxTokens) | None => "max_tokens",
+            },
+            context: raw.output.context,
             price,
             versions,
             split,

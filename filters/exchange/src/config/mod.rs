@@ -150,6 +150,10 @@ pub struct Model {
     pub output_expect: u64,
     /// The ceiling of output tokens.
     pub output_max: Option<u64>,
+    /// The key by which a ceiling is set in a chat request that has none.
+    pub output_key: &'static str,
+    /// How many tokens of prompt and output the model takes together.
+    pub context: Option<u64>,
     /// What its tokens cost.
     pub price: Price,
     /// The stable version first. Empty: not split.

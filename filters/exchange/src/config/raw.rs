@@ -195,6 +195,17 @@ impl Tokenizer {
 pub struct Output {
     pub expect: Option<u64>,
     pub max: Option<u64>,
+    pub key: Option<OutputKey>,
+    pub context: Option<u64>,
+}
+
+/// `models[].output.key`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "as above")]
+pub enum OutputKey {
+    MaxTokens,
+    MaxCompletionTokens,
 }
 
 /// `models[].price`, in US dollars for a million tokens.
