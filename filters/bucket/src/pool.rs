@@ -1,16 +1,20 @@
 //! Tokens that were leased from a budget which others share: spent here without asking, until they are used up or their window is over.
 //!
 //! The budget's owner counts a lease as spent when it gives it. So no token is admitted twice, and what is lost (a worker that died, an
-//! answer that did not arrive) is lost to the spenders. What was used beyond a reservation is debt, and goes into the next question.
+//! answer that did not arrive) is lost to the spenders. What was used beyond a reservation is debt, and is paid with later leases.
 
 use crate::{MILLI, Nanos};
 
 /// How many pools a page holds.
 pub const ENTRIES_MAX: usize = 64;
-/// Bytes of one entry: fingerprint, balance, expiry, what others have, refused until, refused, asking until (8 each).
-const ENTRY: usize = 56;
+/// Bytes of one entry: fingerprint and the fields of [`Pool`] in their order, 8 each.
+const ENTRY: usize = 72;
 /// For how long a refusal is believed. Other proxies may have given the owner a reason to think otherwise by then.
 const REFUSAL: Nanos = 500_000_000;
+/// Two ends of a window that are told are one if they are no further apart: clocks differ, and services round.
+const SAME_WINDOW: Nanos = 2_000_000_000;
+/// The first lease is this part of the largest; each that is used up is followed by one of twice the size.
+const FIRST_LEASE: u64 = 16;
 
 /// One pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub struct Pool {
     refused: u64,
     /// Somebody asks for a whole lease, until then at most.
     asking_until: Nanos,
+    /// When the owner will have more, as it said when it refused.
+    renews: Nanos,
+    /// The size of the last lease, in tokens.
+    lease: u64,
 }
 
 /// What became of an attempt to spend.
@@ -46,57 +54,64 @@ pub enum Taken {
     },
     /// The owner said no a moment ago.
     Refused {
-        /// When to ask again.
+        /// When it will have more, as far as is known.
         wait: Nanos,
+        /// As it stands.
+        pool: Pool,
     },
 }
 
 impl Pool {
-    /// Spends `cost` thousandths of a token, or says whom to ask for what: a whole `lease`, unless somebody does so already and has been for
-    /// less than `patience`.
+    /// Spends `cost` thousandths of a token, or says what to ask the owner for: a lease of at most `largest` tokens, unless somebody asks for
+    /// one already and has been for less than `patience`. Debt is paid first, in leases.
     #[must_use]
-    pub fn take(self, now: Nanos, cost: u64, lease: u64, patience: Nanos) -> Taken {
+    pub fn take(self, now: Nanos, cost: u64, largest: u64, patience: Nanos) -> Taken {
         let pool = self.at(now);
         let cost = i64::try_from(cost).unwrap_or(i64::MAX);
         let left = pool.balance.saturating_sub(cost);
         if left >= 0 {
             return Taken::Spent(Self { balance: left, ..pool });
         }
-        let short = left.unsigned_abs().div_ceil(MILLI);
-        let need = cost.saturating_sub(pool.balance.min(0)).unsigned_abs().div_ceil(MILLI);
-        if now < pool.refused_until && pool.refused_until.abs_diff(now) <= REFUSAL && short >= pool.refused {
-            return Taken::Refused { wait: pool.refused_until.saturating_sub(now) };
+        let debt = pool.balance.min(0).unsigned_abs().div_ceil(MILLI);
+        let (need, short) = if debt > 0 {
+            let part = debt.min(largest.max(1));
+            (part, part)
+        } else {
+            (cost.unsigned_abs().div_ceil(MILLI), left.unsigned_abs().div_ceil(MILLI))
+        };
+        let refusal = pool.refused_until.saturating_sub(now);
+        if (1..=REFUSAL).contains(&refusal) && short >= pool.refused {
+            return Taken::Refused { wait: pool.renews.saturating_sub(now).max(refusal), pool };
         }
-        let asks = now < pool.asking_until && pool.asking_until.abs_diff(now) <= patience;
-        let hits = if asks { need } else { need.max(lease) };
+        let asks = (1..=patience).contains(&pool.asking_until.saturating_sub(now));
+        let lease = pool.lease.saturating_mul(2).max(largest / FIRST_LEASE).min(largest);
+        let hits = if asks || debt > 0 { need } else { need.max(lease) };
         Taken::Ask { pool: Self { asking_until: now.saturating_add(patience), ..pool }, hits, need, short }
     }
 
-    /// The owner gave `hits` tokens, for a window that is over after `window`; it has `elsewhere` left.
+    /// The owner gave `hits` tokens, and has `elsewhere` left. Its window is over after `reset`; where it does not say, after `every` from
+    /// the first lease on.
     #[must_use]
-    pub fn granted(self, now: Nanos, hits: u64, window: Nanos, elsewhere: u64) -> Self {
-        let pool = self.at(now);
-        let gift = i64::try_from(hits.saturating_mul(MILLI)).unwrap_or(i64::MAX);
-        Self {
-            balance: pool.balance.saturating_add(gift),
-            expires: now.saturating_add(window),
-            elsewhere,
-            refused_until: 0,
-            asking_until: 0,
-            ..pool
+    pub fn granted(self, now: Nanos, hits: u64, reset: Option<Nanos>, every: Nanos, elsewhere: u64) -> Self {
+        let mut pool = self.at(now);
+        let ends = now.saturating_add(reset.unwrap_or(every));
+        if now >= pool.expires {
+            pool.expires = ends;
+        } else if reset.is_some() && ends.abs_diff(pool.expires) > SAME_WINDOW {
+            // What is left of a window that is over is nobody's.
+            pool.balance = pool.balance.min(0);
+            pool.expires = ends;
         }
+        let gift = i64::try_from(hits.saturating_mul(MILLI)).unwrap_or(i64::MAX);
+        let balance = pool.balance.saturating_add(gift);
+        Self { balance, elsewhere, refused_until: 0, asking_until: 0, lease: hits, ..pool }
     }
 
-    /// The owner has not so many.
+    /// The owner has not so many, but `elsewhere`, and will have more after `reset`.
     #[must_use]
-    pub fn refused(self, now: Nanos, need: u64) -> Self {
-        Self {
-            refused_until: now.saturating_add(REFUSAL),
-            refused: need,
-            asking_until: 0,
-            elsewhere: 0,
-            ..self.at(now)
-        }
+    pub fn refused(self, now: Nanos, need: u64, reset: Nanos, elsewhere: u64) -> Self {
+        let (refused_until, renews) = (now.saturating_add(REFUSAL), now.saturating_add(reset));
+        Self { refused_until, refused: need, asking_until: 0, renews, elsewhere, ..self.at(now) }
     }
 
     /// Corrects a reservation to what was used. What was reserved in a window that is over is given back to nobody.
@@ -104,7 +119,7 @@ impl Pool {
     pub fn settle(self, now: Nanos, window: Nanos, reserved: u64, used: u64) -> Self {
         let pool = self.at(now);
         let difference = i128::from(reserved).saturating_sub(i128::from(used));
-        let difference = if difference > 0 && pool.expires != window { 0 } else { difference };
+        let difference = if difference > 0 && (pool.expires != window || now >= window) { 0 } else { difference };
         let balance = i128::from(pool.balance).saturating_add(difference);
         Self { balance: i64::try_from(balance).unwrap_or(i64::MIN), ..pool }
     }
@@ -121,7 +136,12 @@ impl Pool {
 
     /// Without a lease whose window is over; debt stays.
     fn at(self, now: Nanos) -> Self {
-        if now < self.expires { self } else { Self { balance: self.balance.min(0), elsewhere: 0, ..self } }
+        if now < self.expires {
+            return self;
+        }
+        // A lease that was not used up was too large.
+        let lease = if self.balance > 0 { 0 } else { self.lease };
+        Self { balance: self.balance.min(0), elsewhere: 0, lease, ..self }
     }
 
     fn is_void(self, now: Nanos) -> bool {
@@ -144,8 +164,10 @@ pub fn set(page: &[u8], fingerprint: u64, pool: Pool, now: Nanos) -> Vec<u8> {
     }
     all.push((fingerprint, pool));
     let mut out = Vec::with_capacity(all.len().saturating_mul(ENTRY));
-    for (fingerprint, Pool { balance, expires, elsewhere, refused_until, refused, asking_until }) in all {
-        for word in [fingerprint, balance.cast_unsigned(), expires, elsewhere, refused_until, refused, asking_until] {
+    for (fingerprint, pool) in all {
+        let Pool { balance, expires, elsewhere, refused_until, refused, asking_until, renews, lease } = pool;
+        let first = [fingerprint, balance.cast_unsigned(), expires, elsewhere];
+        for word in first.into_iter().chain([refused_until, refused, asking_until, renews, lease]) {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
@@ -154,11 +176,11 @@ pub fn set(page: &[u8], fingerprint: u64, pool: Pool, now: Nanos) -> Vec<u8> {
 
 fn entries(page: &[u8]) -> impl Iterator<Item = (u64, Pool)> {
     page.chunks_exact(ENTRY).filter_map(|bytes| {
-        let words: &[[u8; 8]; 7] = bytes.as_chunks::<8>().0.try_into().ok()?;
-        let [fingerprint, balance, expires, elsewhere, refused_until, refused, asking_until] =
+        let words: &[[u8; 8]; 9] = bytes.as_chunks::<8>().0.try_into().ok()?;
+        let [fingerprint, balance, expires, elsewhere, refused_until, refused, asking_until, renews, lease] =
             words.map(u64::from_le_bytes);
         let balance = balance.cast_signed();
-        Some((fingerprint, Pool { balance, expires, elsewhere, refused_until, refused, asking_until }))
+        Some((fingerprint, Pool { balance, expires, elsewhere, refused_until, refused, asking_until, renews, lease }))
     })
 }
 
@@ -168,69 +190,130 @@ mod tests {
     use proptest::prelude::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const HOUR: u64 = 3600 * SECOND;
+
+    fn granted(pool: Pool, now: Nanos, hits: u64, reset: Nanos) -> Pool {
+        pool.granted(now, hits, Some(reset), HOUR, 0)
+    }
 
     #[test]
     fn a_lease_is_spent_without_asking_and_ends_with_its_window() {
-        let pool = Pool::default();
-        let Taken::Ask { pool, hits: 100, need: 10, short: 10 } = pool.take(0, 10 * MILLI, 100, SECOND) else {
+        let Taken::Ask { pool, hits: 10, need: 10, short: 10 } = Pool::default().take(0, 10 * MILLI, 100, SECOND)
+        else {
             panic!()
         };
+        let pool = Pool { lease: 60, ..pool };
         // Somebody asks already: the next asks for no more than it needs, until patience ends.
         assert!(matches!(pool.take(1, 20 * MILLI, 100, SECOND), Taken::Ask { hits: 20, need: 20, .. }));
         assert!(matches!(pool.take(2 * SECOND, 20 * MILLI, 100, SECOND), Taken::Ask { hits: 100, .. }));
-        let mut pool = pool.granted(0, 100, 60 * SECOND, 900);
+        let mut pool = pool.granted(0, 100, Some(60 * SECOND), HOUR, 900);
         for _ in 0..10 {
             let Taken::Spent(next) = pool.take(SECOND, 10 * MILLI, 100, SECOND) else { panic!() };
             pool = next;
         }
         assert_eq!(pool.remaining(), 900);
         assert!(matches!(pool.take(SECOND, 1, 100, SECOND), Taken::Ask { need: 1, .. }));
-        let pool = pool.settle(SECOND, pool.window(), 50 * MILLI, 20 * MILLI);
-        assert_eq!(pool.remaining(), 930);
-        assert!(matches!(pool.take(60 * SECOND, MILLI, 100, SECOND), Taken::Ask { need: 1, .. }));
-        // What comes back after the window is nobody's.
-        assert_eq!(pool.settle(61 * SECOND, 5, 50 * MILLI, 0).remaining(), 0);
+        // What comes back is there again, also if there was another lease of the same window meanwhile.
+        let window = pool.window();
+        let pool = granted(pool, 10 * SECOND, 7, 51 * SECOND).settle(11 * SECOND, window, 50 * MILLI, 20 * MILLI);
+        assert_eq!(pool.remaining(), 37);
+        // After the window it is nobody's, whether another has begun or not.
+        assert_eq!(pool.settle(61 * SECOND, window, 50 * MILLI, 0).remaining(), 0);
+        let next = granted(pool, 59 * SECOND, 7, 61 * SECOND);
+        assert_eq!(next.remaining(), 7);
+        assert_eq!(next.settle(59 * SECOND, window, 50 * MILLI, 0).remaining(), 7);
     }
 
     #[test]
-    fn debt_outlives_the_window_and_refusals_are_believed_for_a_moment() {
-        let pool = Pool::default().granted(0, 10, SECOND, 0).settle(0, SECOND, 10 * MILLI, 60 * MILLI);
-        assert!(matches!(pool.take(5 * SECOND, 10 * MILLI, 1, SECOND), Taken::Ask { need: 50, .. }));
-        let pool = Pool::default().refused(0, 7);
-        assert_eq!(pool.take(1, 7 * MILLI, 100, SECOND), Taken::Refused { wait: REFUSAL - 1 });
+    fn leases_grow_as_they_are_used_up_and_shrink_when_they_are_not() {
+        let mut pool = Pool::default();
+        let mut sizes = Vec::new();
+        for _ in 0..7 {
+            let Taken::Ask { pool: next, hits, .. } = pool.take(0, 1600 * MILLI, 160_000, SECOND) else { panic!() };
+            sizes.push(hits);
+            pool = Pool { balance: 0, ..granted(next, 0, hits, HOUR) };
+        }
+        assert_eq!(sizes, [10_000, 20_000, 40_000, 80_000, 160_000, 160_000, 160_000]);
+        let idle = Pool { balance: 5, ..pool };
+        assert!(matches!(idle.take(HOUR, 1600 * MILLI, 160_000, SECOND), Taken::Ask { hits: 10_000, .. }));
+    }
+
+    #[test]
+    fn a_service_that_tells_no_window_gives_leases_that_last_a_period() {
+        let pool = Pool::default().granted(0, 10, None, HOUR, 0).granted(HOUR / 2, 5, None, HOUR, 0);
+        assert_eq!((pool.remaining(), pool.window()), (15, HOUR));
+    }
+
+    #[test]
+    fn debt_outlives_the_window_and_is_paid_in_leases() {
+        let mut pool = granted(Pool::default(), 0, 10, SECOND).settle(0, SECOND, 10 * MILLI, 260 * MILLI);
+        let mut paid = Vec::new();
+        loop {
+            match pool.take(5 * SECOND, 10 * MILLI, 100, SECOND) {
+                Taken::Ask { pool: next, hits, .. } => {
+                    paid.push(hits);
+                    pool = granted(next, 5 * SECOND, hits, SECOND);
+                }
+                Taken::Spent(_) => break,
+                Taken::Refused { .. } => panic!(),
+            }
+        }
+        assert_eq!(paid[..3], [100, 100, 40]);
+    }
+
+    #[test]
+    fn refusals_are_believed_for_a_moment_and_tell_when_there_is_more() {
+        let pool = Pool::default().refused(0, 7, 50 * SECOND, 3);
+        let Taken::Refused { wait, .. } = pool.take(1, 7 * MILLI, 100, SECOND) else { panic!() };
+        assert_eq!(wait, 50 * SECOND - 1);
         assert!(matches!(pool.take(1, 6 * MILLI, 100, SECOND), Taken::Ask { .. }));
         assert!(matches!(pool.take(REFUSAL, 7 * MILLI, 100, SECOND), Taken::Ask { .. }));
     }
 
     proptest! {
-        /// Within a window: what is spent and kept is never more than what was given.
+        /// In a window, with several requests in flight and ends that are told with a jitter: what is used is never more than what was given
+        /// and what answers took beyond their reservations.
         #[test]
-        fn no_token_is_admitted_that_was_not_given(asks in prop::collection::vec((1u64..100_000, 0u64..100_000, any::<bool>()), 1..60)) {
-            let (mut pool, mut given, mut used) = (Pool::default(), 0u64, 0u64);
-            for (cost, spent, says_yes) in asks {
-                match pool.take(1, cost, 50, SECOND) {
+        fn no_token_is_admitted_that_was_not_given(
+            asks in prop::collection::vec((1u64..100_000, 0u64..150_000, any::<bool>(), 0u64..3, 0u64..SECOND), 1..80),
+        ) {
+            let mut pool = Pool::default();
+            let mut flights: Vec<(u64, u64, u64)> = Vec::new();
+            let (mut now, mut given, mut used, mut beyond) = (0, 0i128, 0i128, 0i128);
+            for (cost, spends, yes, ends, jitter) in asks {
+                now += SECOND / 2;
+                match pool.take(now, cost, 50, SECOND) {
                     Taken::Spent(next) => {
-                        let spent = spent.min(cost);
-                        pool = next.settle(2, next.window(), cost, spent);
-                        used += spent;
+                        pool = next;
+                        flights.push((cost, spends, pool.window()));
+                        used += i128::from(cost);
                     }
                     Taken::Ask { pool: next, hits, need, short } => {
                         prop_assert!(hits >= need && need >= short);
-                        pool = if says_yes { next.granted(1, hits, SECOND, 0) } else { next.refused(1, short) };
-                        given += if says_yes { hits } else { 0 };
+                        let reset = HOUR - now + jitter;
+                        pool = if yes { next.granted(now, hits, Some(reset), HOUR, 0) } else { next.refused(now, short, reset, 0) };
+                        given += if yes { i128::from(hits * MILLI) } else { 0 };
                     }
                     Taken::Refused { .. } => {}
                 }
-                prop_assert!(used <= given * MILLI);
-                prop_assert_eq!(get(&set(&[], 3, pool, 1), 3).remaining(), pool.remaining());
+                if ends == 0 && !flights.is_empty() {
+                    let (cost, spends, window) = flights.swap_remove(0);
+                    pool = pool.settle(now, window, cost, spends);
+                    used += i128::from(spends) - i128::from(cost);
+                    beyond += i128::from(spends.saturating_sub(cost));
+                }
+                prop_assert!(used <= given + beyond);
+                prop_assert_eq!(get(&set(&[], 3, pool, now), 3).remaining(), pool.remaining());
             }
         }
 
         #[test]
         fn nothing_overflows(balance: i64, a: u64, b: u64, c: u64, now: u64) {
-            let pool = Pool { balance, expires: a, elsewhere: b, refused_until: c, refused: a, asking_until: b };
-            let _ = (pool.take(now, a, b, c), pool.granted(now, a, b, c), pool.refused(now, a), pool.settle(now, a, b, c));
-            let _ = (pool.remaining(), set(&[], a, pool, now));
+            let pool = Pool {
+                balance, expires: a, elsewhere: b, refused_until: c, refused: a, asking_until: b, renews: c, lease: a,
+            };
+            let _ = (pool.take(now, a, b, c), pool.granted(now, a, Some(b), c, a), pool.refused(now, a, b, c));
+            let _ = (pool.settle(now, a, b, c), pool.remaining(), set(&[], a, pool, now));
         }
     }
 
@@ -238,7 +321,7 @@ mod tests {
     fn a_page_is_bounded() {
         let mut page = Vec::new();
         for n in 0..1000u64 {
-            page = set(&page, n, Pool::default().granted(n, 10, SECOND, 0), n);
+            page = set(&page, n, granted(Pool::default(), n, 10, SECOND), n);
             assert!(page.len() <= ENTRIES_MAX * ENTRY);
         }
         assert_eq!(get(&page, 999).remaining(), 10);

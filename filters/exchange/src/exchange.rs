@@ -189,8 +189,9 @@ impl Exchange {
     fn request_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
         self.started = world.now;
         let prior = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode);
-        self.told = prior.is_some();
-        if !self.told {
+        // One that decides at the body has only left its mark by now.
+        self.told = prior.as_ref().is_some_and(|facts| !facts.model.is_empty());
+        if prior.is_none() {
             for (name, _) in headers.iter().filter(|(name, _)| name.starts_with("x-penstock-")) {
                 world.out.push(Effect::DropRequestHeader(name.clone()));
             }
@@ -257,6 +258,8 @@ impl Exchange {
                 self.draw(model, world);
             }
         }
+        // The next plugin in the row is to know our headers from the client's.
+        world.out.push(Effect::Publish(self.facts.encode()));
     }
 
     /// The body begins to come: tells whether headers may wait, and whether an earlier plugin has read it by now.
@@ -270,6 +273,7 @@ impl Exchange {
         if !self.told
             && self.headers_gone.is_some()
             && let Some(facts) = world.properties.get(&FILTER_STATE).as_deref().and_then(Facts::decode)
+            && !facts.model.is_empty()
         {
             let version = self.facts.version.take();
             self.facts = facts;
@@ -360,6 +364,10 @@ impl Exchange {
             model = next;
             self.fallback = Some(model.name.clone());
         }
+        self.shed(model, world);
+    }
+
+    fn shed(&mut self, model: &Model, world: &mut World<'_>) {
         let message = format!("{:?} is saturated; try again later", model.name);
         let retry = vec![("retry-after", SHED_RETRY_SECONDS.to_owned())];
         self.refuse(Outcome::Shed, Kind::Overloaded, &message, None, retry, world);
@@ -510,7 +518,15 @@ impl Exchange {
                 let times = times.saturating_add(1);
                 return self.ask(Asking { asked, question, times }, world);
             }
-            Some(Next::Retry) => {}
+            Some(Next::Retry) => {
+                let config = self.config.clone();
+                // Others may have come in meanwhile.
+                if let (false, Some(model)) = (self.told, config.model(&self.facts.model))
+                    && !saturation::admits(model, &self.facts, world)
+                {
+                    return self.shed(model, world);
+                }
+            }
             None => {
                 let text = format!("the service of limit {limit:?} does not answer; mesh.onError holds for a second");
                 world.out.push(Effect::Log(Level::Warn, text));
@@ -692,7 +708,8 @@ impl Exchange {
                 world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
             }
         }
-        for (name, value) in self.credit.iter().flat_map(left_of) {
+        let is_firm = self.facts.max_output.is_some();
+        for (name, value) in self.credit.iter().flat_map(|left| left_of(left, is_firm)) {
             world.out.push(Effect::ResponseHeader(name, value));
         }
         let kind = header(headers, "content-type").unwrap_or_default();
@@ -925,11 +942,13 @@ fn extras(dialect: Dialect, asked: &Asked, model: &Model, world: &World<'_>) -> 
     tools.map(|tools| tools.saturating_add(images.unwrap_or(0))).or(images)
 }
 
-/// What is left of a session's credit, as response headers.
-fn left_of(left: &Allowance) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+/// What is left of a session's credit, as response headers. Where nothing is left for another call, this is the last; tokens that are
+/// reserved for an answer whose length is a guess may come back.
+fn left_of(left: &Allowance, is_firm: bool) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let seconds = left.wall_clock.map(|nanos| nanos / 1_000_000_000);
     let counts = [left.tokens, left.calls, left.tool_calls];
-    let last = counts.contains(&Some(0)).then(|| ("x-penstock-session-final", b"true".to_vec()));
+    let used_up = [left.tokens.filter(|_| is_firm), left.calls, left.tool_calls];
+    let last = used_up.contains(&Some(0)).then(|| ("x-penstock-session-final", b"true".to_vec()));
     let names = ["x-penstock-session-remaining-tokens", "x-penstock-session-remaining-calls"];
     let names =
         names.into_iter().chain(["x-penstock-session-remaining-tool-calls", "x-penstock-session-remaining-seconds"]);

@@ -155,37 +155,28 @@ pub fn admit(
     for limit in config.limits.iter().filter(|limit| applies(limit, caller, facts)) {
         let fingerprint = fingerprint(limit, secret, caller, facts);
         let taken = match limit.kind {
-            Kind::Tokens { rate, cost, mesh: true } if !(is_down && on_error == OnError::Local) => {
-                if is_down && on_error == OnError::Open {
-                    continue;
-                }
+            Kind::Tokens { rate, cost, mesh } => {
                 let reserved = reservation(rate, cost, facts);
-                let taken = match &config.mesh {
-                    _ if is_down => Err(Refused::Unavailable { limit: limit.name.clone() }),
-                    _ if reserved > rate.burst().saturating_mul(MILLI) => Err(Refused::Limit {
-                        standing: standing(&limit.name, rate, FullAt::default(), till.holder.now),
-                        cost: reserved.div_ceil(MILLI),
-                        refusal: Refusal::Never { burst: rate.burst() },
-                    }),
-                    None => Err(Refused::Contended),
-                    Some(mesh) => {
-                        let patience = u64::from(mesh.timeout_ms).saturating_mul(1_000_000);
-                        let key = || mesh::key(limit, mesh, caller, facts);
-                        mesh::take(limit, rate, fingerprint, reserved, patience, key, till)
+                let leased = mesh.then(|| mesh::take(limit, rate, fingerprint, reserved, config, caller, facts, till));
+                match leased {
+                    // What is leased is spent whether the service answers or not.
+                    Some(Err(Refused::Asks(_))) if is_down && on_error == OnError::Open => continue,
+                    Some(Err(Refused::Asks(_))) if is_down && on_error == OnError::Closed => {
+                        Err(Refused::Unavailable { limit: limit.name.clone() })
                     }
-                };
-                taken.map(|(standing, window, retries)| {
-                    admitted.stand(standing);
-                    (Charge::Leased { fingerprint, window, cost, reserved }, retries)
-                })
-            }
-            Kind::Tokens { rate, cost, .. } => {
-                let reserved = reservation(rate, cost, facts);
-                let charge = Charge::Tokens { fingerprint, rate, cost, reserved };
-                take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, retries)| {
-                    admitted.stand(standing);
-                    (charge, retries)
-                })
+                    None | Some(Err(Refused::Asks(_))) if leased.is_none() || is_down => {
+                        let charge = Charge::Tokens { fingerprint, rate, cost, reserved };
+                        take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, retries)| {
+                            admitted.stand(standing);
+                            (charge, retries)
+                        })
+                    }
+                    None => Err(Refused::Contended),
+                    Some(leased) => leased.map(|(standing, window, retries)| {
+                        admitted.stand(standing);
+                        (Charge::Leased { fingerprint, window, cost, reserved }, retries)
+                    }),
+                }
             }
             Kind::Concurrent { max } => {
                 let refused = || Refused::Concurrent { limit: limit.name.clone(), max };
@@ -318,7 +309,12 @@ fn applies(limit: &Limit, caller: &Caller, facts: &Facts) -> bool {
 /// Which bucket of the limit a request draws from.
 fn fingerprint(limit: &Limit, secret: &Secret, caller: &Caller, facts: &Facts) -> u64 {
     let key = limit.per.iter().map(|source| caller.value(source, &facts.model).unwrap_or_default());
-    secret.hash([limit.name.as_bytes()].into_iter().chain(key))
+    // A bucket's state is a time: what was spent at one rate says nothing under another period.
+    let every = match limit.kind {
+        Kind::Tokens { rate, .. } => rate.every(),
+        Kind::Concurrent { .. } | Kind::Session(_) => 0,
+    };
+    secret.hash([limit.name.as_bytes(), &every.to_le_bytes()].into_iter().chain(key))
 }
 
 /// What to reserve, in thousandths. Where the client set no ceiling the output is a guess, and a guess does not refuse

@@ -2,12 +2,12 @@
 //!
 //! The protocol is `envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit`: one descriptor with the entries `limit` (its name) and `key`
 //! (whom it counts), and how many hits are asked for. Of the answer the code is read and, where the service says so, what is left and when
-//! its window ends; without the latter a lease lasts a sixteenth of the limit's period.
+//! its window ends; without the latter a lease is spent for as long as the limit's period.
 
 use core::hash::Hasher;
 
 use penstock_bucket::pool::{self, Pool, Taken};
-use penstock_bucket::{MILLI, Nanos, Rate};
+use penstock_bucket::{MILLI, Nanos, Rate, Refusal};
 use siphasher::sip::SipHasher13;
 
 use crate::config::{Config, Limit, Mesh};
@@ -20,7 +20,7 @@ use crate::port::{Contended, Store};
 pub const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 /// Its method.
 pub const METHOD: &str = "ShouldRateLimit";
-/// How many leases a budget is.
+/// A lease is at most this part of a budget.
 const LEASES: u64 = 16;
 /// How long the service is left alone after it did not answer.
 const DOWN: Nanos = 1_000_000_000;
@@ -40,8 +40,8 @@ pub struct Question {
     hits: u64,
     need: u64,
     short: u64,
-    /// How long a lease lasts if the service does not say.
-    window: Nanos,
+    /// The limit's period.
+    every: Nanos,
 }
 
 /// What the service said.
@@ -66,47 +66,54 @@ pub enum Next {
 ///
 /// # Errors
 /// [`Refused`], or [`Refused::Asks`].
+#[expect(clippy::too_many_arguments, reason = "what a charge needs, and what a question is made of")]
 pub fn take(
     limit: &Limit,
     rate: Rate,
     fingerprint: u64,
     reserved: u64,
-    patience: Nanos,
-    key: impl FnOnce() -> String,
+    config: &Config,
+    caller: &Caller,
+    facts: &Facts,
     till: &mut Till<'_>,
 ) -> Result<(Standing, Nanos, u32), Refused> {
+    let Some(mesh) = &config.mesh else { return Err(Refused::Contended) };
     let now = till.holder.now;
-    let lease = rate.burst().div_ceil(LEASES).min(HITS_MAX);
-    let mut taken = Taken::Refused { wait: 0 };
+    if reserved > rate.burst().saturating_mul(MILLI) {
+        let refusal = Refusal::Never { burst: rate.burst() };
+        let standing = standing(limit, rate, Pool::default(), now);
+        return Err(Refused::Limit { standing, cost: reserved.div_ceil(MILLI), refusal });
+    }
+    let patience = u64::from(mesh.timeout_ms).saturating_mul(1_000_000);
+    let largest = rate.burst().div_ceil(LEASES).min(HITS_MAX);
+    let mut taken = None;
     let changed = till.store.update(&pool_key(fingerprint), &mut |old| {
         let old = old.unwrap_or_default();
-        taken = pool::get(old, fingerprint).take(now, reserved, lease, patience);
-        match taken {
+        let outcome = pool::get(old, fingerprint).take(now, reserved, largest, patience);
+        taken = Some(outcome);
+        match outcome {
             Taken::Spent(pool) | Taken::Ask { pool, .. } => Some(pool::set(old, fingerprint, pool, now)),
             Taken::Refused { .. } => None,
         }
     });
     let retries = changed.map_err(|Contended| Refused::Contended)?;
     match taken {
-        Taken::Spent(pool) => Ok((standing(limit, rate, pool, now), pool.window(), retries)),
-        Taken::Ask { hits, need, short, .. } if need <= HITS_MAX => Err(Refused::Asks(Question {
+        None => Err(Refused::Contended),
+        Some(Taken::Spent(pool)) => Ok((standing(limit, rate, pool, now), pool.window(), retries)),
+        Some(Taken::Ask { hits, need, short, .. }) => Err(Refused::Asks(Question {
             limit: limit.name.clone(),
             fingerprint,
-            key: key(),
-            hits,
-            need,
-            short,
-            window: rate.every() / LEASES,
+            key: key(limit, mesh, caller, facts),
+            hits: hits.min(HITS_MAX),
+            need: need.min(HITS_MAX),
+            short: short.min(HITS_MAX),
+            every: rate.every(),
         })),
-        Taken::Ask { .. } => Err(refused(limit, rate, reserved, rate.every(), till)),
-        Taken::Refused { wait } => Err(refused(limit, rate, reserved, wait, till)),
+        Some(Taken::Refused { wait, pool }) => {
+            let standing = Standing { reset: wait, ..standing(limit, rate, pool, now) };
+            Err(Refused::Limit { standing, cost: reserved.div_ceil(MILLI), refusal: Refusal::NotYet { wait } })
+        }
     }
-}
-
-fn refused(limit: &Limit, rate: Rate, reserved: u64, wait: Nanos, till: &Till<'_>) -> Refused {
-    let standing = standing(limit, rate, Pool::default(), till.holder.now);
-    let refusal = penstock_bucket::Refusal::NotYet { wait };
-    Refused::Limit { standing: Standing { reset: wait, ..standing }, cost: reserved.div_ceil(MILLI), refusal }
 }
 
 fn standing(limit: &Limit, rate: Rate, pool: Pool, now: Nanos) -> Standing {
@@ -141,7 +148,7 @@ pub fn answered(question: Question, message: Option<&[u8]>, now: Nanos, store: &
         let _ = store.update(DOWN_KEY, &mut |_| Some(now.saturating_add(DOWN).to_le_bytes().to_vec()));
         return None;
     };
-    let Question { fingerprint, hits, need, short, window, .. } = question;
+    let Question { fingerprint, hits, need, short, every, .. } = question;
     if !answer.granted && hits > short {
         let hits = if hits > need { need } else { short };
         return Some(Next::Ask(Question { hits, ..question }));
@@ -151,9 +158,9 @@ pub fn answered(question: Question, message: Option<&[u8]>, now: Nanos, store: &
         let old = old.unwrap_or_default();
         let pool = pool::get(old, fingerprint);
         let pool = if answer.granted {
-            pool.granted(now, hits, answer.reset.unwrap_or(window), answer.left.unwrap_or(0))
+            pool.granted(now, hits, answer.reset, every, answer.left.unwrap_or(0))
         } else {
-            pool.refused(now, short)
+            pool.refused(now, short, answer.reset.unwrap_or(0), answer.left.unwrap_or(0))
         };
         Some(pool::set(old, fingerprint, pool, now))
     });
@@ -279,7 +286,7 @@ mod tests {
         let config = br#"{"mesh":{"service":"rls","domain":"penstock"}}"#;
         let config = Config::parse(config).unwrap();
         let question =
-            Question { limit: "tpm".into(), fingerprint: 1, key: "ab".into(), hits: 300, need: 5, short: 5, window: 9 };
+            Question { limit: "tpm".into(), fingerprint: 1, key: "ab".into(), hits: 300, need: 5, short: 5, every: 9 };
         let expected =
             b"\x0a\x08penstock\x12\x19\x0a\x0c\x0a\x05limit\x12\x03tpm\x0a\x09\x0a\x03key\x12\x02ab\x18\xac\x02";
         assert_eq!(encode(&question, &config), expected);

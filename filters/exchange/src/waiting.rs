@@ -60,9 +60,10 @@ impl Waiting {
     /// helps, and for as long as a client may take to begin its body where it does. `None`: for as long as it takes.
     pub fn patience(&self, tick_ms: u64) -> Option<u64> {
         match self.verdict {
-            Verdict::Unknown => Some(1),
+            // Some may still be held when it turns out that they may not wait.
+            Verdict::Unknown | Verdict::No => Some(1),
             Verdict::Yes if self.auto => Some(PATIENCE_MS.div_ceil(tick_ms.max(1))),
-            Verdict::Yes | Verdict::No => None,
+            Verdict::Yes => None,
         }
     }
 

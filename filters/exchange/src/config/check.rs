@@ -58,6 +58,9 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigErrors> {
     if check.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(check.problems)) }
 }
 
+/// Nanoseconds that a bucket may take to refill: an instant that far ahead is still one that can be written down.
+const REFILL_MAX: u128 = 50 * 365 * 86_400 * 1_000_000_000;
+
 #[derive(Default)]
 struct Check {
     problems: Vec<Problem>,
@@ -370,6 +373,10 @@ impl Check {
         if !(1..=10_000).contains(&timeout_ms) {
             self.problem("mesh.timeout", format!("{timeout:?} is out of range; write 1ms to 10s"));
         }
+        if raw.salt.is_none() {
+            let text = "mesh.salt is not set: keys go to the service under hashes that anybody can make; set the same one on all proxies";
+            self.notices.push(text.to_owned());
+        }
         let salt = raw.salt.unwrap_or_default();
         let half = |seed: u8| crate::identity::Secret([seed; 16]).hash([salt.as_bytes()]).to_le_bytes();
         let (first, second) = (half(1), half(2));
@@ -424,6 +431,11 @@ impl Check {
         let rate = Rate::new(tokens, every, burst.unwrap_or(tokens));
         if rate.is_none() {
             self.problem(format!("{path}.tokens"), format!("{tokens} is out of range; write 1 to {}", 1u64 << 40));
+        }
+        let refill = u128::from(burst.unwrap_or(tokens)).saturating_mul(u128::from(every));
+        if rate.is_some() && refill.checked_div(u128::from(tokens)).is_some_and(|refill| refill > REFILL_MAX) {
+            let what = "the bucket takes more than 50 years to refill; raise tokens, or use a session";
+            self.problem(format!("{path}.burst"), what);
         }
         let input = self.weight(format!("{path}.cost.input"), cost.input);
         let cost = Weights {

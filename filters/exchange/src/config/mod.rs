@@ -79,7 +79,7 @@ pub struct Config {
     pub tick_ms: u64,
     /// The service behind limits that all proxies share.
     pub mesh: Option<Mesh>,
-    /// What is accepted and has no effect yet; to be told to the operator at load.
+    /// What the operator is to be told at load.
     pub notices: Vec<String>,
 }
 
