@@ -219,3 +219,83 @@ fn fallbacks_that_lead_nowhere_are_refused_at_load() {
         assert!(errors.contains(said), "{config}: {errors}");
     }
 }
+
+/// Two workers, a model that works off 4,000 tokens in a tenth of a second, three tenants that want more than there is, and one that does
+/// not: measured are the tokens that each has pending.
+#[test]
+fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
+    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key"}]},
+        "tenants":{"four":{"weight":4},"two":{"weight":2},"one":{"weight":1},"light":{}},
+        "models":[{"name":"chat","pending":{"ceiling":100000}}]}"#;
+    const GREEDY: [(&str, u64); 3] = [("four", 4), ("two", 2), ("one", 1)];
+    let mut proxy = Proxy::new(CONFIG);
+    let mut other = Worker::new(Config::parse(CONFIG.as_bytes()).unwrap(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let mut seed = 1u64;
+    let mut draw = |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % n
+    };
+    // Who, how much of it is left, at which worker, and the request.
+    let mut queue: Vec<(&str, u64, usize, Flight)> = Vec::new();
+    let (mut active, mut sums, mut refused) = (0, [0u64; 3], 0);
+    for step in 0..1500u64 {
+        proxy.now += SECOND / 10;
+        for ask in 0..24 {
+            let (tenant, output) = match ask {
+                0 if step % 3 == 0 => ("light", 500),
+                0 => continue,
+                // The first has the machine to itself to begin with.
+                _ if step < 50 => ("four", 200 + draw(800)),
+                _ => (GREEDY[draw(3) as usize].0, 200 + draw(800)),
+            };
+            if ask % 2 == 0 {
+                std::mem::swap(&mut proxy.worker, &mut other);
+                active = 1 - active;
+            }
+            let body = format!(r#"{{"model":"chat","messages":[],"max_tokens":{output}}}"#);
+            let mut flight = proxy.chat(&[("x-api-key", tenant)], &body);
+            if flight.went() {
+                queue.push((tenant, output, active, flight));
+            } else {
+                assert_ne!(tenant, "light", "refused in step {step}");
+                refused += 1;
+                proxy.close(&mut flight);
+            }
+        }
+        // Continuous batching: everybody in the queue gets on.
+        let each = 4000 / (queue.len() as u64).max(1);
+        let mut open = Vec::new();
+        for (tenant, left, at, mut flight) in queue {
+            if left > each {
+                open.push((tenant, left - each, at, flight));
+                continue;
+            }
+            if at != active {
+                std::mem::swap(&mut proxy.worker, &mut other);
+                active = at;
+            }
+            proxy.answer(&mut flight, 200, USAGE);
+        }
+        queue = open;
+        if step % 5 == 0 {
+            for _ in 0..2 {
+                proxy.gauges();
+                std::mem::swap(&mut proxy.worker, &mut other);
+            }
+        }
+        if step > 400 {
+            for (sum, (name, _)) in sums.iter_mut().zip(GREEDY) {
+                *sum += queue
+                    .iter()
+                    .filter(|(tenant, ..)| *tenant == name)
+                    .map(|(.., flight)| flight.facts().expected_output)
+                    .sum::<u64>();
+            }
+        }
+    }
+    let all: u64 = sums.iter().sum();
+    for (sum, (name, weight)) in sums.into_iter().zip(GREEDY) {
+        let fair = all * weight / 7;
+        assert!(sum.abs_diff(fair) * 10 <= fair, "{name} has {sum} pending, fair is {fair}; {refused} were refused");
+    }
+}
