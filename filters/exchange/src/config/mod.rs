@@ -249,6 +249,12 @@ impl Weights {
     }
 }
 
+/// The JSON Schema of the document: what keys there are, and of what type. What is said in `check` it does not say.
+#[cfg(feature = "schema")]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(raw::Document).to_value()
+}
+
 impl Config {
     /// Reads and checks a configuration. Empty bytes are an empty document.
     ///

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 /// The document.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the keys are documented in the README, and checked in `check`")]
 pub struct Document {
@@ -25,6 +26,7 @@ pub struct Document {
 
 /// `mesh`
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Mesh {
@@ -37,6 +39,7 @@ pub struct Mesh {
 
 /// `mesh.onError`
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum OnError {
@@ -47,6 +50,7 @@ pub enum OnError {
 
 /// `pass` or `refuse`.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Policy {
@@ -62,6 +66,17 @@ pub enum WaitForBody {
     Auto,
     Yes,
     No,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for WaitForBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WaitForBody".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"enum": ["auto", true, false]})
+    }
 }
 
 impl<'de> Deserialize<'de> for WaitForBody {
@@ -88,6 +103,7 @@ impl<'de> Deserialize<'de> for WaitForBody {
 
 /// `tenant`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct TenantSources {
@@ -98,6 +114,7 @@ pub struct TenantSources {
 
 /// `tenant.anonymous`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Anonymous {
@@ -107,6 +124,7 @@ pub enum Anonymous {
 
 /// An element of `from`, `sticky` or `per`.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Source {
@@ -119,6 +137,7 @@ pub enum Source {
 
 /// A value of `tenants`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Tenant {
@@ -130,6 +149,7 @@ pub struct Tenant {
 
 /// `tenants.*.priority`
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Priority {
@@ -140,6 +160,7 @@ pub enum Priority {
 
 /// An element of `models`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Model {
@@ -162,6 +183,7 @@ pub struct Model {
 
 /// `models[].tokenizer`: an encoding, or one that the model's own is like.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Tokenizer {
@@ -190,6 +212,7 @@ impl Tokenizer {
 
 /// `models[].output`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Output {
@@ -201,6 +224,7 @@ pub struct Output {
 
 /// `models[].output.key`
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "as above")]
 pub enum OutputKey {
@@ -210,6 +234,7 @@ pub enum OutputKey {
 
 /// `models[].price`, in US dollars for a million tokens.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Price {
@@ -220,6 +245,7 @@ pub struct Price {
 
 /// An element of `models[].versions`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Version {
@@ -230,6 +256,7 @@ pub struct Version {
 
 /// `models[].guard`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Guard {
@@ -240,6 +267,7 @@ pub struct Guard {
 
 /// `models[].guard.errors`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct GuardErrors {
@@ -248,6 +276,7 @@ pub struct GuardErrors {
 
 /// `models[].guard.ttft`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct GuardTtft {
@@ -256,6 +285,7 @@ pub struct GuardTtft {
 
 /// `models[].pending`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Pending {
@@ -266,6 +296,7 @@ pub struct Pending {
 
 /// `models[].pending.whenFull`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum WhenFull {
@@ -275,6 +306,7 @@ pub enum WhenFull {
 
 /// An element of `limits`: one of `tokens`, `concurrent` and `session`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Limit {
@@ -294,6 +326,7 @@ pub struct Limit {
 
 /// `limits[].match`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Match {
@@ -303,6 +336,7 @@ pub struct Match {
 
 /// `limits[].scope`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as above")]
 pub enum Scope {
@@ -312,6 +346,7 @@ pub enum Scope {
 
 /// `limits[].cost`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Cost {
@@ -322,6 +357,7 @@ pub struct Cost {
 
 /// `limits[].session`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Session {
