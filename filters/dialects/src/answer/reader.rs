@@ -124,9 +124,9 @@ impl Reader {
 
     /// A piece of the event's name.
     pub(super) fn name(&mut self, name: &[u8]) {
+        // However it is cut: a byte is a character, or is left out.
         let room = WORD_MAX.saturating_sub(self.event_type.len());
-        let name = core::str::from_utf8(name).unwrap_or_default();
-        self.event_type.push_str(name.get(..room.min(name.len())).unwrap_or_default());
+        self.event_type.extend(name.iter().filter(|byte| byte.is_ascii()).take(room).map(|byte| char::from(*byte)));
     }
 
     pub(super) fn end_event(&mut self) {
