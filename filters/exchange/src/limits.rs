@@ -3,7 +3,8 @@
 use hashbrown::HashMap;
 use penstock_bucket::credit::{self, Account, Allowance, Exhausted};
 use penstock_bucket::lease::{self, Holder};
-use penstock_bucket::{FullAt, MILLI, Nanos, Rate, Refusal, page};
+use penstock_bucket::page::{self, Bucket};
+use penstock_bucket::{FullAt, MILLI, Nanos, Rate, Refusal};
 
 use crate::config::{Config, Kind, Limit, OnError, Weights};
 use crate::facts::{Facts, Used};
@@ -30,6 +31,8 @@ pub enum Charge {
         cost: Weights,
         /// Thousandths of a token.
         reserved: u64,
+        /// Since when the bucket had not been full.
+        since: Nanos,
     },
     /// Tokens of a lease were reserved.
     Leased {
@@ -165,10 +168,9 @@ pub fn admit(
                         Err(Refused::Unavailable { limit: limit.name.clone() })
                     }
                     None | Some(Err(Refused::Asks(_))) if leased.is_none() || is_down => {
-                        let charge = Charge::Tokens { fingerprint, rate, cost, reserved };
-                        take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, retries)| {
+                        take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, since, retries)| {
                             admitted.stand(standing);
-                            (charge, retries)
+                            (Charge::Tokens { fingerprint, rate, cost, reserved, since }, retries)
                         })
                     }
                     None => Err(Refused::Contended),
@@ -211,10 +213,15 @@ pub fn settle(charges: &[Charge], used: Option<Used>, tool_calls: u32, till: &mu
     let mut lost = 0u64;
     for charge in charges {
         let settled = match *charge {
-            Charge::Tokens { fingerprint, rate, cost, reserved } => {
+            Charge::Tokens { fingerprint, rate, cost, reserved, since } => {
                 let cost = used.map_or(0, |used| cost.cost(used.prompt, used.cached, used.completion));
                 let now = till.holder.now;
-                change(fingerprint, till, &mut |at| Some(rate.settle(at, now, reserved, cost))).is_ok()
+                let settled = change(fingerprint, till, &mut |bucket| {
+                    // It has been full since: time has given back what was not used.
+                    let cost = if bucket.since == since { cost } else { cost.max(reserved) };
+                    Some(rate.settle(bucket.at, now, reserved, cost))
+                });
+                settled.is_ok()
             }
             Charge::Leased { fingerprint, window, cost, reserved } => {
                 let used = used.map_or(0, |used| cost.cost(used.prompt, used.cached, used.completion));
@@ -349,18 +356,20 @@ fn take(
     rate: Rate,
     reserved: u64,
     till: &mut Till<'_>,
-) -> Result<(Standing, u32), Refused> {
+) -> Result<(Standing, Nanos, u32), Refused> {
     let now = till.holder.now;
     let mut after = FullAt::default();
+    let mut since = now;
     let mut refused = None;
-    let changed = change(fingerprint, till, &mut |at| match rate.admit(at, now, reserved) {
+    let changed = change(fingerprint, till, &mut |bucket| match rate.admit(bucket.at, now, reserved) {
         Ok(next) => {
             after = next;
+            since = bucket.since;
             refused = None;
             Some(next)
         }
         Err(refusal) => {
-            refused = Some((at, refusal));
+            refused = Some((bucket.at, refusal));
             None
         }
     });
@@ -369,22 +378,22 @@ fn take(
         return Err(Refused::Limit { standing: standing(limit, rate, at, now), cost, refusal });
     }
     let retries = changed.map_err(|Contended| Refused::Contended)?;
-    Ok((standing(limit, rate, after, now), retries))
+    Ok((standing(limit, rate, after, now), since, retries))
 }
 
 /// Changes one bucket in its page.
 fn change(
     fingerprint: u64,
     till: &mut Till<'_>,
-    to: &mut dyn FnMut(FullAt) -> Option<FullAt>,
+    to: &mut dyn FnMut(Bucket) -> Option<FullAt>,
 ) -> Result<u32, Contended> {
     let key = format!("penstock/bucket/{}", fingerprint % PAGES);
     let now = till.holder.now;
     let mut full = false;
     let retries = till.store.update(&key, &mut |old| {
         let old = old.unwrap_or_default();
-        let next = to(page::get(old, fingerprint))?;
-        let page = page::set(old, fingerprint, next, now);
+        let bucket = page::get(old, fingerprint, now);
+        let page = page::set(old, fingerprint, Bucket { at: to(bucket)?, ..bucket }, now);
         full = page.is_err();
         page.ok()
     })?;
