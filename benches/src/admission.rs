@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use penstock_harness::host::{Host, Module, Options, Plugin};
+use penstock_harness::host::Module;
 use serde_json::{Value, json};
 
-use crate::streams::chat;
+use crate::streams::{chat, host};
 
 /// Requests over which fuel is averaged.
 const REQUESTS: u64 = 200;
@@ -53,24 +53,9 @@ fn config(limits: &Value) -> Value {
     json!({"tenant": {"from": [{"header": "x-api-key"}]}, "models": [{"name": "chat", "output": {"expect": 10}}], "limits": limits})
 }
 
-/// One process with so many workers.
-///
-/// # Errors
-/// When it does not start.
-pub fn host(module: &Module, config: &Value, workers: usize) -> Result<Host, String> {
-    let plugin = Plugin {
-        module: module.clone(),
-        name: "penstock".to_owned(),
-        root_id: String::new(),
-        vm_id: "penstock".to_owned(),
-        configuration: config.to_string().into_bytes(),
-    };
-    Host::start(&[plugin], &Options { workers, ..Options::default() })
-}
-
 /// Mean fuel of one request up to its release.
 fn fuel(module: &Module, limits: &Value) -> Result<u64, String> {
-    let host = host(module, &config(limits), 1)?;
+    let host = host(module, &config(limits).to_string(), 1)?;
     let mut worker = host.worker(0);
     for _ in 0..REQUESTS {
         let id = worker.open(chat(), false);
@@ -87,7 +72,7 @@ fn fuel(module: &Module, limits: &Value) -> Result<u64, String> {
 /// Four workers that do nothing but admit, under one limit and one key.
 fn retries(module: &Module) -> Result<f64, String> {
     let limits = json!([{"name": "all", "tokens": 1u64 << 40, "every": "1h"}]);
-    let host = host(module, &config(&limits), 4)?;
+    let host = host(module, &config(&limits).to_string(), 4)?;
     std::thread::scope(|scope| {
         for index in 0..host.workers() {
             let host = &host;
@@ -113,9 +98,9 @@ fn tenants(module: &Module) -> Result<(f64, usize), String> {
         config["tenants"] = Value::Object(tenants.collect());
         config
     };
-    let small = host(module, &with(1), 1)?.worker(0).memory();
+    let small = host(module, &with(1).to_string(), 1)?.worker(0).memory();
     let began = Instant::now();
-    let large = host(module, &with(10_000), 1)?;
+    let large = host(module, &with(10_000).to_string(), 1)?;
     let seconds = began.elapsed().as_secs_f64();
     let large = large.worker(0).memory();
     Ok((seconds, large - small))

@@ -35,11 +35,11 @@ pub fn measure(module: &Path) -> Result<Figures, String> {
     })
 }
 
-/// One worker with the filter and this configuration.
+/// One process with the filter, this configuration and so many workers.
 ///
 /// # Errors
 /// When it does not start.
-pub fn host(module: &Module, configuration: &str) -> Result<Host, String> {
+pub fn host(module: &Module, configuration: &str, workers: usize) -> Result<Host, String> {
     let plugin = Plugin {
         module: module.clone(),
         name: "penstock".to_owned(),
@@ -47,7 +47,7 @@ pub fn host(module: &Module, configuration: &str) -> Result<Host, String> {
         vm_id: "penstock".to_owned(),
         configuration: configuration.as_bytes().to_vec(),
     };
-    Host::start(&[plugin], &Options::default())
+    Host::start(&[plugin], &Options { workers, ..Options::default() })
 }
 
 /// The headers of a chat request.
@@ -75,7 +75,7 @@ pub fn event(i: u32) -> String {
 }
 
 fn fuel_per_event(module: &Module) -> Result<u64, String> {
-    let host = host(module, r#"{"models":[{"name":"chat"}]}"#)?;
+    let host = host(module, r#"{"models":[{"name":"chat"}]}"#, 1)?;
     let mut worker = host.worker(0);
     let id = worker.open(chat(), false);
     worker.request_body(id, br#"{"model":"chat","stream":true,"messages":[{"role":"user","content":"Hi"}]}"#, true);
@@ -89,6 +89,7 @@ fn fuel_per_request_byte(module: &Module) -> Result<u64, String> {
     let host = host(
         module,
         r#"{"countBytesMax":0,"models":[{"name":"chat","output":{"max":100},"versions":[{"name":"a","weight":1,"model":"llama"}]}]}"#,
+        1,
     )?;
     let mut worker = host.worker(0);
     let text = "The water turns the wheel, and the wheel turns the stone.\\n".repeat(32);
@@ -107,7 +108,7 @@ fn fuel_per_request_byte(module: &Module) -> Result<u64, String> {
 }
 
 fn bytes_per_stream(module: &Module) -> Result<usize, String> {
-    let host = host(module, r#"{"models":[{"name":"chat"}]}"#)?;
+    let host = host(module, r#"{"models":[{"name":"chat"}]}"#, 1)?;
     let mut worker = host.worker(0);
     let mut open = |streams: usize| {
         for _ in 0..streams {

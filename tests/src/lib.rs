@@ -18,6 +18,17 @@ macro_rules! skip {
     }};
 }
 
+/// Unwraps a tool, or leaves the test as [`skip!`] does.
+#[macro_export]
+macro_rules! need {
+    ($tool:expr) => {
+        match $tool {
+            Ok(tool) => tool,
+            Err(reason) => $crate::skip!("{reason}"),
+        }
+    };
+}
+
 /// The work of [`skip!`] but for the `return`.
 ///
 /// # Panics

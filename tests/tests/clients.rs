@@ -7,21 +7,11 @@ use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway, Metrics};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_python, module, skip};
+use penstock_tests::{checkout, find_envoy, find_python, module, need};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-/// Unwraps a tool, or skips the test.
-macro_rules! need {
-    ($tool:expr) => {
-        match $tool {
-            Ok(tool) => tool,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counted_prompt_tokens_are_the_servers_streamed_and_not_in_both_deployments() {

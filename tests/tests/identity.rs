@@ -5,21 +5,11 @@ use std::process::Stdio;
 
 use penstock_harness::envoy::{Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_python, module, skip};
+use penstock_tests::{checkout, find_envoy, find_python, module, need};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-/// Unwraps a tool, or skips the test.
-macro_rules! need {
-    ($tool:expr) => {
-        match $tool {
-            Ok(tool) => tool,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 const JWKS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/providers/\
                     identity/local_jwks/inline_string";

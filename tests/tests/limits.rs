@@ -53,7 +53,7 @@ fn eight_workers_spend_one_budget_and_not_a_token_more() {
                 {"name": "places", "per": [{"header": "x-key"}], "concurrent": PLACES},
             ],
         });
-        let host = admission::host(&module, &config, 8).expect("it starts");
+        let host = streams::host(&module, &config.to_string(), 8).expect("it starts");
         let used: u64 = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..8)
                 .map(|index| {

@@ -6,19 +6,9 @@ use std::time::{Duration, Instant};
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
 use penstock_tests::rate_limit::{DOMAIN, Redis, Service};
-use penstock_tests::{checkout, find_envoy, module, skip};
+use penstock_tests::{checkout, find_envoy, module, need};
 use reqwest::Client;
 use serde_json::{Value, json};
-
-/// Unwraps a tool, or skips the test.
-macro_rules! need {
-    ($tool:expr) => {
-        match $tool {
-            Ok(tool) => tool,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 /// What every request reserves and uses.
 const COST: u64 = 10;

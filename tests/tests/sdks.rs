@@ -4,20 +4,10 @@ use std::process::Stdio;
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_node_clients, find_python, module, skip};
+use penstock_tests::{checkout, find_envoy, find_node_clients, find_python, module, need};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-/// Unwraps a tool, or skips the test.
-macro_rules! need {
-    ($tool:expr) => {
-        match $tool {
-            Ok(tool) => tool,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_the_answer_without_the_filters() {

@@ -33,21 +33,9 @@ impl Stream {
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return Progress::Unsaid };
         let Plugin { worker, metrics, effects, waiting, released } = &mut *plugin;
         waiting.remove(&self.id);
-        let was_released = released.remove(&self.id);
-        let mut world = World {
-            now: worker.time(abi::now(), &mut Shared),
-            entropy: entropy(),
-            store: &mut Shared,
-            properties: &host::Stream,
-            worker,
-            out: effects,
-        };
-        if was_released {
-            self.exchange.on(Event::Released, &mut world);
-        }
-        self.exchange.on(event, &mut world);
-        let mut progress = metrics.run(effects);
-        while progress == Progress::Unasked {
+        let mut was_released = released.remove(&self.id);
+        let mut event = event;
+        let progress = loop {
             let mut world = World {
                 now: worker.time(abi::now(), &mut Shared),
                 entropy: entropy(),
@@ -56,9 +44,15 @@ impl Stream {
                 worker,
                 out: effects,
             };
-            self.exchange.on(Event::CallDone { message: None }, &mut world);
-            progress = metrics.run(effects);
-        }
+            if core::mem::take(&mut was_released) {
+                self.exchange.on(Event::Released, &mut world);
+            }
+            self.exchange.on(event, &mut world);
+            match metrics.run(effects) {
+                Progress::Unasked => event = Event::CallDone { message: None },
+                progress => break progress,
+            }
+        };
         if progress == Progress::Held && self.exchange.is_reading() && worker.patience().is_some() {
             waiting.insert(self.id, 0);
         }
