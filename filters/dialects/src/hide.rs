@@ -32,9 +32,16 @@ pub struct Hide {
     left_out: bool,
     /// What goes on is not what came.
     changed: bool,
+    /// Usage objects go, too: the client asked for something that brings them, but only together with what it did not ask for.
+    all: bool,
 }
 
 impl Hide {
+    /// Cuts out all usage, for requests with other stream options. `Hide::default()` leaves what a server sends unasked.
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
     /// The bytes to forward now; `None` where they are those that came.
     pub fn push(&mut self, mut bytes: &[u8]) -> Option<Vec<u8>> {
         self.changed = !self.held.is_empty();
@@ -88,7 +95,8 @@ impl Hide {
         self.left_out = look.empty_choices && look.usage;
         self.changed |= self.left_out;
         if !self.left_out {
-            if let Some(member) = look.null.and_then(|at| member(&self.held, at)) {
+            let object = look.object.filter(|_| self.all);
+            if let Some(member) = look.null.or(object).and_then(|at| member(&self.held, at)) {
                 self.held.drain(member);
                 self.changed = true;
             }
@@ -143,6 +151,8 @@ struct Look {
     key: Option<usize>,
     /// The member whose value is null, in the event's data.
     null: Option<Range<usize>>,
+    /// As above, of an object.
+    object: Option<Range<usize>>,
 }
 
 impl Visitor for Look {
@@ -155,6 +165,7 @@ impl Visitor for Look {
             ([Key(Usage)], Event::Key(_)) => self.key = Some(span.start),
             ([Key(Usage)], Event::Null) => self.null = self.key.map(|start| start..span.end),
             ([Key(Usage)], Event::Object) => self.usage = true,
+            ([Key(Usage)], Event::Close) => self.object = self.key.map(|start| start..span.end),
             _ => {}
         }
         self.path.enter(&event);
@@ -221,6 +232,11 @@ mod tests {
                 }
             }
         }
+        // vLLM's `continuous_usage_stats` only works where usage was asked for.
+        let event = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3,\"x\":{}},\"id\":7}\n\n";
+        assert_eq!(Hide::default().push(event.as_bytes()), None);
+        let cut = Hide::all().push(event.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(cut).unwrap(), "data: {\"choices\":[{}],\"id\":7}\n\n");
         // Where the data is in several lines its places are not those of the bytes.
         let lines = b"data: {\"usage\":\ndata: null}\n\n";
         assert_eq!(Hide::default().push(lines), None);

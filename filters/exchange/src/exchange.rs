@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use penstock_bucket::Refusal;
 use penstock_bucket::credit::{Allowance, Exhausted};
+use penstock_dialects::ask::StreamOptions;
 use penstock_dialects::refusal::{self, Kind};
 use penstock_dialects::{Answer, Ask, Asked, Dialect, Hide, Ignore, Splice, Unreadable, json::Fault};
 use penstock_pending::Series;
@@ -486,7 +487,11 @@ impl Exchange {
         }
         if asked.stream && asked.usage_on_request && !asked.include_usage {
             self.splices.extend(asked.with_usage());
-            self.hide = Some(Box::default());
+            let has_options = asked
+                .stream_options
+                .iter()
+                .any(|options| matches!(options, StreamOptions::Object { empty: false, .. }));
+            self.hide = Some(Box::new(if has_options { Hide::all() } else { Hide::default() }));
         }
     }
 
