@@ -139,6 +139,11 @@ impl Service {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
+    /// Stops listening.
+    pub fn stop(&self) {
+        self.serving.abort();
+    }
+
     /// Answers this much later from now on.
     pub fn slow_down(&self, by: Duration) {
         self.shared.delay_ms.store(by.as_millis() as u64, Ordering::SeqCst);

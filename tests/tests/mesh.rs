@@ -106,6 +106,23 @@ async fn a_slow_service_leaves_the_decision_to_the_policy() {
     }
 }
 
+/// A service that is not there: each policy, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_down_leaves_the_decision_to_the_policy() {
+    for (policy, admitted) in [("open", 20), ("closed", 0), ("local", 10)] {
+        let stage = need!(Stage::start(10 * COST, policy, "200ms").await);
+        stage.service.stop();
+        let url = stage.envoys[0].url();
+        let mut ok = 0;
+        for _ in 0..20 {
+            let began = Instant::now();
+            ok += usize::from(send(stage.clients[0].clone(), url.clone(), 0).await == 200);
+            assert!(began.elapsed() < Duration::from_secs(1), "{policy}: it waited for {:?}", began.elapsed());
+        }
+        assert_eq!((ok, stage.service.calls()), (admitted, 0), "{policy}");
+    }
+}
+
 /// Redis dies in the middle and comes back with what it had: over all no more is admitted than the budget holds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_was_away_counts_nothing_twice() {
