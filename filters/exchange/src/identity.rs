@@ -33,6 +33,12 @@ impl Secret {
     }
 }
 
+/// A hash that all processes agree on.
+pub fn digest(value: &[u8]) -> [u8; 16] {
+    let [low, high] = [1, 2].map(|seed| u128::from(Secret([seed; 16]).hash([value])));
+    (low | high << 64).to_le_bytes()
+}
+
 /// A caller, as far as the configuration asks.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
@@ -55,9 +61,8 @@ impl Caller {
     ) -> Self {
         let look = |source: &Source| {
             let value = value(config, source, headers, properties)?;
-            // By a hash that other processes agree on: what leaves this one is hashed once more.
-            let digest = || [1, 2].map(|seed| Secret([seed; 16]).hash([value.as_slice()]).to_le_bytes()).concat();
-            Some(if value.len() > VALUE_BYTES_MAX { digest() } else { value })
+            // What leaves this process is hashed once more.
+            Some(if value.len() > VALUE_BYTES_MAX { digest(&value).to_vec() } else { value })
         };
         let tenant_key = config.tenant_from.iter().find_map(look);
         let tenant = tenant.unwrap_or_else(|| {

@@ -161,24 +161,23 @@ pub fn admit(
             Kind::Tokens { rate, cost, mesh } => {
                 let reserved = reservation(rate, cost, facts);
                 let leased = mesh.then(|| mesh::take(limit, rate, fingerprint, reserved, config, caller, facts, till));
-                match leased {
+                let taken = match leased {
+                    Some(Ok((standing, window, retries))) => {
+                        Ok((standing, Charge::Leased { fingerprint, window, cost, reserved }, retries))
+                    }
                     // What is leased is spent whether the service answers or not.
-                    Some(Err(Refused::Asks(_))) if is_down && on_error == OnError::Open => continue,
-                    Some(Err(Refused::Asks(_))) if is_down && on_error == OnError::Closed => {
-                        Err(Refused::Unavailable { limit: limit.name.clone() })
-                    }
-                    None | Some(Err(Refused::Asks(_))) if leased.is_none() || is_down => {
-                        take(&limit.name, fingerprint, rate, reserved, till).map(|(standing, since, retries)| {
-                            admitted.stand(standing);
-                            (Charge::Tokens { fingerprint, rate, cost, reserved, since }, retries)
-                        })
-                    }
-                    None => Err(Refused::Contended),
-                    Some(leased) => leased.map(|(standing, window, retries)| {
-                        admitted.stand(standing);
-                        (Charge::Leased { fingerprint, window, cost, reserved }, retries)
-                    }),
-                }
+                    Some(Err(Refused::Asks(_))) if is_down => match on_error {
+                        OnError::Open => continue,
+                        OnError::Closed => Err(Refused::Unavailable { limit: limit.name.clone() }),
+                        OnError::Local => take(&limit.name, fingerprint, rate, cost, reserved, till),
+                    },
+                    Some(Err(refused)) => Err(refused),
+                    None => take(&limit.name, fingerprint, rate, cost, reserved, till),
+                };
+                taken.map(|(standing, charge, retries)| {
+                    admitted.stand(standing);
+                    (charge, retries)
+                })
             }
             Kind::Concurrent { max } => {
                 let refused = || Refused::Concurrent { limit: limit.name.clone(), max };
@@ -354,9 +353,10 @@ fn take(
     limit: &str,
     fingerprint: u64,
     rate: Rate,
+    cost: Weights,
     reserved: u64,
     till: &mut Till<'_>,
-) -> Result<(Standing, Nanos, u32), Refused> {
+) -> Result<(Standing, Charge, u32), Refused> {
     let now = till.holder.now;
     let mut after = FullAt::default();
     let mut since = now;
@@ -374,11 +374,12 @@ fn take(
         }
     });
     if let Some((at, refusal)) = refused {
-        let cost = reserved.div_ceil(MILLI);
-        return Err(Refused::Limit { standing: standing(limit, rate, at, now), cost, refusal });
+        let standing = standing(limit, rate, at, now);
+        return Err(Refused::Limit { standing, cost: reserved.div_ceil(MILLI), refusal });
     }
     let retries = changed.map_err(|Contended| Refused::Contended)?;
-    Ok((standing(limit, rate, after, now), since, retries))
+    let charge = Charge::Tokens { fingerprint, rate, cost, reserved, since };
+    Ok((standing(limit, rate, after, now), charge, retries))
 }
 
 /// Changes one bucket in its page.

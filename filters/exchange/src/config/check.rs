@@ -11,6 +11,7 @@ use penstock_tokens::Encoding;
 use super::units::{duration, is_name};
 use super::{Config, LIMITS_MAX, MODELS_MAX, TENANTS_MAX, VERSIONS_MAX, raw};
 use super::{Kind, Limit, Mesh, Model, OnError, Policy, Price, Source, Tenant, Version, WaitForBody, Weights};
+use crate::identity::digest;
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -377,13 +378,6 @@ impl Check {
             let text = "mesh.salt is not set: keys go to the service under hashes that anybody can make; set the same one on all proxies";
             self.notices.push(text.to_owned());
         }
-        let salt = raw.salt.unwrap_or_default();
-        let half = |seed: u8| crate::identity::Secret([seed; 16]).hash([salt.as_bytes()]).to_le_bytes();
-        let (first, second) = (half(1), half(2));
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(first.into_iter().chain(second)) {
-            *to = from;
-        }
         Mesh {
             service: raw.service,
             domain: raw.domain.unwrap_or_else(|| "penstock".to_owned()),
@@ -393,7 +387,7 @@ impl Check {
                 Some(raw::OnError::Closed) => OnError::Closed,
                 Some(raw::OnError::Local) | None => OnError::Local,
             },
-            salt: key,
+            salt: digest(raw.salt.unwrap_or_default().as_bytes()),
         }
     }
 
