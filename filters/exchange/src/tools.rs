@@ -7,8 +7,20 @@ use serde_json::Value;
 /// How deep schemas are followed.
 const DEPTH_MAX: usize = 16;
 
-/// The cost of a `tools` array, of functions in the form of any dialect; `None` where it cannot be read.
-pub fn tokens(definition: &[u8], encoding: Encoding) -> Option<u64> {
+/// The longest definition that is read; one that is longer, or is no JSON to serde_json, goes by its length.
+const BYTES_MAX: usize = 1 << 18;
+/// See above.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The cost of a `tools` array, of functions in the form of any dialect.
+pub fn tokens(definition: &[u8], encoding: Encoding) -> u64 {
+    let readable = definition.len() <= BYTES_MAX;
+    let tokens = readable.then(|| tokens_of(definition, encoding)).flatten();
+    tokens.unwrap_or(definition.len() as u64 / BYTES_PER_TOKEN)
+}
+
+/// `None` where it cannot be read.
+fn tokens_of(definition: &[u8], encoding: Encoding) -> Option<u64> {
     let value: Value = serde_json::from_slice(definition).ok()?;
     let mut tools = Tools::new(encoding);
     for tool in value.as_array()? {
@@ -63,7 +75,7 @@ mod tests {
             "What's the weather like in San Francisco?",
         ];
         let messages: u64 = texts.iter().map(|text| encoding.count(text)).sum();
-        messages + penstock_tokens::framing::chat(2, 0) + tokens(WEATHER.as_bytes(), encoding).unwrap()
+        messages + penstock_tokens::framing::chat(2, 0) + tokens_of(WEATHER.as_bytes(), encoding).unwrap()
     }
 
     #[test]
@@ -74,7 +86,7 @@ mod tests {
 
     #[test]
     fn all_dialects_cost_the_same() {
-        let of = |text: &str| tokens(text.as_bytes(), Encoding::O200kBase);
+        let of = |text: &str| tokens_of(text.as_bytes(), Encoding::O200kBase);
         let flat = WEATHER.replace(r#""function":{"#, "").replace("}}]", "}]");
         assert_eq!(of(&flat), of(WEATHER));
         assert_eq!(of(&flat.replace("parameters", "input_schema")), of(WEATHER));
@@ -87,10 +99,10 @@ mod tests {
             r#""items":{"properties":{"city":{"type":"string","description":"A city."}}}"#,
         );
         let (flat, nested) =
-            (tokens(WEATHER.as_bytes(), Encoding::O200kBase), tokens(nested.as_bytes(), Encoding::O200kBase));
+            (tokens_of(WEATHER.as_bytes(), Encoding::O200kBase), tokens_of(nested.as_bytes(), Encoding::O200kBase));
         assert!(nested.unwrap() > flat.unwrap() - 13);
         for bad in ["", "7", "[[]]", "[{}]", "{\"function\":1}", &"[".repeat(10_000)] {
-            tokens(bad.as_bytes(), Encoding::O200kBase);
+            tokens_of(bad.as_bytes(), Encoding::O200kBase);
         }
     }
 }
