@@ -17,8 +17,8 @@ use limitador::AsyncRateLimiter;
 use limitador::limit::{Limit, Namespace};
 use limitador::storage::redis::AsyncRedisStorage;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
 /// The domain that the service knows.
@@ -99,7 +99,8 @@ impl Drop for Redis {
 pub struct Service {
     address: SocketAddr,
     shared: Arc<Shared>,
-    serving: JoinHandle<()>,
+    /// Of its own, so that with it every connection ends.
+    runtime: Option<Runtime>,
 }
 
 #[derive(Debug, Default)]
@@ -114,19 +115,47 @@ impl Service {
     /// # Errors
     /// When Redis does not answer.
     pub async fn start(redis: &Redis, limit: &str, hits: u64, seconds: u64) -> Result<Self, String> {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), redis, limit, hits, seconds).await
+    }
+
+    /// As [`Service::start`], at an address: where one was that has stopped.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the address is taken.
+    pub async fn start_at(
+        address: SocketAddr,
+        redis: &Redis,
+        limit: &str,
+        hits: u64,
+        seconds: u64,
+    ) -> Result<Self, String> {
+        let (url, limit) = (redis.url(), limit.to_owned());
+        let runtime = Runtime::new().map_err(|error| format!("the rate limit service: {error}"))?;
+        let serving = runtime.spawn(async move { Self::serve(address, &url, &limit, hits, seconds).await });
+        let (address, shared) = serving.await.map_err(|error| format!("the rate limit service: {error}"))??;
+        Ok(Self { address, shared, runtime: Some(runtime) })
+    }
+
+    async fn serve(
+        address: SocketAddr,
+        redis: &str,
+        limit: &str,
+        hits: u64,
+        seconds: u64,
+    ) -> Result<(SocketAddr, Arc<Shared>), String> {
         let text = |error: &dyn std::fmt::Display| format!("the rate limit service: {error}");
-        let storage = AsyncRedisStorage::new(&redis.url()).await.map_err(|error| text(&error))?;
+        let storage = AsyncRedisStorage::new(redis).await.map_err(|error| text(&error))?;
         let limiter = AsyncRateLimiter::new_with_storage(Box::new(storage));
         let hits = i64::try_from(hits).map_err(|error| text(&error))?;
         limiter.add_limit(Limit::new(DOMAIN, hits, seconds, [format!("limit == \"{limit}\"")], ["key"]));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| text(&error))?;
+        let listener = TcpListener::bind(address).await.map_err(|error| text(&error))?;
         let address = listener.local_addr().map_err(|error| text(&error))?;
         let shared = Arc::new(Shared::default());
         let engine = Engine { limiter: Mutex::new(limiter), seconds, shared: Arc::clone(&shared) };
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
         let server = tonic::transport::Server::builder().add_service(RateLimitServiceServer::new(engine));
-        let serving = tokio::spawn(async move { drop(server.serve_with_incoming(incoming).await) });
-        Ok(Self { address, shared, serving })
+        tokio::spawn(async move { drop(server.serve_with_incoming(incoming).await) });
+        Ok((address, shared))
     }
 
     /// Where it listens.
@@ -139,9 +168,11 @@ impl Service {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
-    /// Stops listening.
-    pub fn stop(&self) {
-        self.serving.abort();
+    /// Stops listening, and breaks its connections.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 
     /// Answers this much later from now on.
@@ -152,7 +183,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.stop();
     }
 }
 

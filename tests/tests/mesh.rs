@@ -106,20 +106,34 @@ async fn a_slow_service_leaves_the_decision_to_the_policy() {
     }
 }
 
-/// A service that is not there: each policy, at once.
+/// A service that restarts: while it is not there each policy holds, at once, and afterwards it goes on from where it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_down_leaves_the_decision_to_the_policy() {
+async fn a_service_that_restarts_leaves_the_decision_to_the_policy_and_counts_on() {
     for (policy, admitted) in [("open", 20), ("closed", 0), ("local", 10)] {
-        let stage = need!(Stage::start(10 * COST, policy, "200ms").await);
-        stage.service.stop();
+        let mut stage = need!(Stage::start(10 * COST, policy, "200ms").await);
         let url = stage.envoys[0].url();
+        for _ in 0..2 {
+            assert_eq!(send(stage.clients[0].clone(), url.clone(), 0).await, 200, "{policy}");
+        }
+        let before = stage.service.calls();
+        stage.service.stop();
         let mut ok = 0;
         for _ in 0..20 {
             let began = Instant::now();
             ok += usize::from(send(stage.clients[0].clone(), url.clone(), 0).await == 200);
             assert!(began.elapsed() < Duration::from_secs(1), "{policy}: it waited for {:?}", began.elapsed());
         }
-        assert_eq!((ok, stage.service.calls()), (admitted, 0), "{policy}");
+        assert_eq!((ok, stage.service.calls()), (admitted, before), "{policy}");
+        let address = stage.service.address();
+        stage.service =
+            Service::start_at(address, &stage.redis, "shared", 10 * COST, WINDOW).await.expect("the address");
+        // It is left alone for a second, and then Envoy may have to find out that it is there again.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let mut ok = 0;
+        for _ in 0..20 {
+            ok += usize::from(send(stage.clients[0].clone(), url.clone(), 0).await == 200);
+        }
+        assert_eq!(ok, 8, "{policy}: two of ten were used before");
     }
 }
 
