@@ -133,6 +133,17 @@ fn base64() -> String {
     (0..8_000).map(|_| char::from(ALPHABET[random.below(64)])).collect()
 }
 
+/// Words that no other text has and that are no tokens: a counter that has counted them remembers nothing of what it counted before.
+pub fn strange_words() -> String {
+    let mut random = Random(16);
+    let mut text = String::new();
+    for _ in 0..4_000 {
+        (0..5).for_each(|_| text.push(char::from(b"bcdfghjklmnpqrstvwxz"[random.below(20)])));
+        text.push(' ');
+    }
+    text
+}
+
 /// Texts of a megabyte that cost more than ordinary ones, by name.
 pub fn hard_megabytes() -> Vec<(&'static str, String)> {
     const SIZE: usize = 1_000_000;

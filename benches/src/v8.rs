@@ -3,13 +3,18 @@
 use penstock_harness::envoy::{self, Envoy, Rendered};
 use serde_json::{Value, json};
 
+use crate::corpus;
 use crate::proxy::build;
+
+/// Counts of a round, as the probe has it.
+const TIMES: usize = 60;
 
 /// Megabytes per second of both over `text`, and the quartiles of their ratio.
 ///
 /// # Errors
 /// When there is no Envoy, or the probe cannot be built or does not report.
 pub fn speed(text: &str) -> Result<Value, String> {
+    let strange = corpus::strange_words();
     let checkout = envoy::checkout()?;
     let binary = envoy::find(&checkout).ok_or("no Envoy; `cargo xtask tools` installs one")?;
     let module = build(&checkout, "penstock-envoy-probe")?;
@@ -21,7 +26,7 @@ pub fn speed(text: &str) -> Result<Value, String> {
             "config": {
                 "name": "probe",
                 "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text},
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": format!("{strange}\n{text}")},
             },
         }}],
     });
@@ -43,7 +48,7 @@ pub fn speed(text: &str) -> Result<Value, String> {
         [1, 2, 3].map(|quarter| (values[values.len() * quarter / 4] * 100.0).round() / 100.0)
     };
     // Bytes per nanosecond are gigabytes per second.
-    let speed = |nanos: f64| text.len() as f64 / nanos * 1000.0;
+    let speed = |nanos: f64| (text.len() * TIMES) as f64 / nanos * 1000.0;
     Ok(json!({
         "mb_per_s": quartiles(rounds.iter().map(|round| speed(round.0)).collect())[1],
         "tiktoken_rs_mb_per_s": quartiles(rounds.iter().map(|round| speed(round.1)).collect())[1],

@@ -3,14 +3,14 @@
 use penstock_benches::{corpus, sandbox::Sandbox};
 
 /// Bytes of linear memory beyond a module that does not count.
-const MEMORY_MAX: [(&str, u64); 2] = [("o200k", 4_300_000), ("cl100k", 2_200_000)];
+const MEMORY_MAX: [(&str, u64); 2] = [("o200k", 7_500_000), ("cl100k", 4_500_000)];
 /// Fuel of the first count, which has nothing to initialise.
 const FIRST_COUNT_MAX: u64 = 2_000;
 /// Fuel per byte with `o200k_base`.
-const FUEL_MAX: [(&str, u64); 4] = [("English", 54), ("code", 60), ("JSON chat", 104), ("mixed", 192)];
+const FUEL_MAX: [(&str, u64); 4] = [("English", 40), ("code", 47), ("JSON chat", 62), ("mixed", 108)];
 /// Fuel per byte of any megabyte, and bytes by which the memory grows.
-const HARD_FUEL_MAX: u64 = 640;
-const HARD_GROWTH_MAX: u64 = 1 << 18;
+const HARD_FUEL_MAX: u64 = 400;
+const HARD_GROWTH_MAX: u64 = 1 << 17;
 
 #[test]
 fn memory_and_first_count() {

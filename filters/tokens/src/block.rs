@@ -15,7 +15,9 @@ const BLOCK: usize = 64;
 pub(crate) struct Starts {
     /// The positions after the current piece's where a piece starts.
     next: u64,
-    /// The first position in doubt; nothing is said about pieces that reach it.
+    /// The positions in doubt; nothing is said about a piece that reaches one.
+    doubts: u64,
+    /// The first of them.
     doubt: u32,
 }
 
@@ -46,6 +48,18 @@ impl Starts {
         let end = self.next.trailing_zeros();
         self.next &= self.next.wrapping_sub(1);
         (end < self.doubt).then_some(end as usize)
+    }
+
+    /// Goes on at a position where a piece starts, after one that was left to the rules. Returns whether something of the block is left.
+    ///
+    /// That is right between a letter and a space: no rule looks further back.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, at: usize) -> bool {
+        let from = u64::MAX.checked_shl(at as u32).unwrap_or_default();
+        self.next &= from << 1;
+        self.doubts &= from;
+        self.doubt = self.doubts.trailing_zeros();
+        self.doubts != 0
     }
 
     /// Whether nothing but the end of the block was in the way.
@@ -163,7 +177,7 @@ impl Classes {
         // A slash after punctuation and line ends belongs to the punctuation.
         let slashed = if pattern.has(Pattern::SLASH) { slash & (newline << 1) } else { 0 };
         let doubts = unknown | relined | contracted | slashed | 1 << Self::LAST;
-        Starts { next: (words | marks | numbers | spaces | doubts) & !1, doubt: doubts.trailing_zeros() }
+        Starts { next: (words | marks | numbers | spaces | doubts) & !1, doubts, doubt: doubts.trailing_zeros() }
     }
 }
 

@@ -1,98 +1,131 @@
 //! What a character is to the rules that cut a text.
 
+/// A set of classes; each class is a bit.
+pub(crate) type Set = u16;
+
 /// None of the others: punctuation, symbols, controls, unassigned.
-pub(crate) const OTHER: u8 = 0;
+pub(crate) const OTHER: Set = 1;
 /// `\p{Lu}`, `\p{Lt}`.
-pub(crate) const UPPER: u8 = 1;
+pub(crate) const UPPER: Set = 1 << 1;
 /// `\p{Ll}`.
-pub(crate) const LOWER: u8 = 2;
+pub(crate) const LOWER: Set = 1 << 2;
 /// `\p{Lm}`, `\p{Lo}`.
-pub(crate) const LETTER: u8 = 3;
+pub(crate) const LETTER: Set = 1 << 3;
 /// `\p{M}`.
-pub(crate) const MARK: u8 = 4;
+pub(crate) const MARK: Set = 1 << 4;
 /// `\p{N}`.
-pub(crate) const NUMBER: u8 = 5;
+pub(crate) const NUMBER: Set = 1 << 5;
 /// `\s` but for line ends.
-pub(crate) const SPACE: u8 = 6;
+pub(crate) const SPACE: Set = 1 << 6;
 /// `[\r\n]`.
-pub(crate) const NEWLINE: u8 = 7;
+pub(crate) const NEWLINE: Set = 1 << 7;
 /// The end of the text, which is no character.
-pub(crate) const END: u8 = 8;
-
-/// A set of classes.
-#[derive(Clone, Copy)]
-pub(crate) struct Set(u16);
-
-impl Set {
-    /// The set of these.
-    pub(crate) const fn of(classes: &[u8]) -> Self {
-        let mut bits = 0;
-        let mut rest = classes;
-        while let [class, following @ ..] = rest {
-            bits |= 1 << *class;
-            rest = following;
-        }
-        Self(bits)
-    }
-
-    /// Whether `class` is one of them.
-    #[inline(always)]
-    pub(crate) fn has(self, class: u8) -> bool {
-        (self.0 >> (class & 15)) & 1 != 0
-    }
-}
-
-/// What stands for a class where a first byte does not tell it.
-const MIXED: u8 = 15;
+pub(crate) const END: Set = 1 << 8;
+/// What stands for a class where the first bytes do not tell it.
+const MIXED: Set = 1 << 9;
 
 /// A character: its class, and its length in bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Char(u8);
+pub(crate) struct Char(u16);
 
 impl Char {
+    const LENGTH_SHIFT: u32 = 12;
+    const CLASS: u16 = MIXED | (MIXED - 1);
+
     #[inline(always)]
-    pub(crate) fn class(self) -> u8 {
-        self.0 & 15
+    pub(crate) fn class(self) -> Set {
+        self.0 & Self::CLASS
+    }
+
+    #[inline(always)]
+    pub(crate) fn is(self, set: Set) -> bool {
+        self.0 & set != 0
+    }
+
+    /// The character of this length whose class is in a block, by its last byte.
+    #[inline(always)]
+    fn of_block(self, block: u16, last: u8) -> Self {
+        let class = BLOCKS.get(usize::from(block)).and_then(|block| block.get(usize::from(last & 0x3f)));
+        Self(class.map_or(OTHER, |class| Set::from(*class)) | self.0 & !Self::CLASS)
     }
 
     #[inline(always)]
     pub(crate) fn length(self) -> usize {
-        usize::from(self.0 >> 4)
+        usize::from(self.0 >> Self::LENGTH_SHIFT)
     }
 }
 
 /// Made by the build script, see `penstock_token_tables::class_table`.
 const TABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/classes.bin"));
-const BLOCKS_AT: usize = 256 + 0x11_0000 / 64 * 2;
-static FIRST_BYTES: [u8; 256] = head(TABLE);
-static BLOCK_NUMBERS: [[u8; 2]; 0x11_0000 / 64] = head(TABLE.split_at(256).1.as_chunks().0);
+const FIRST: usize = 256;
+const WIDE: usize = 64 * 64;
+const ENTRIES: &[[u8; 2]] = TABLE.as_chunks().0;
+const PAGES: usize = number(ENTRIES, FIRST + WIDE) as usize;
+const PAGES_AT: usize = FIRST + WIDE + 1;
+const BLOCKS_AT: usize = (PAGES_AT + PAGES * 64) * 2;
+static FIRST_BYTES: [Char; FIRST] = chars(ENTRIES);
+static FIRST_TWO: [Char; WIDE] = chars(ENTRIES.split_at(FIRST).1);
+static PAGE_BLOCKS: [[[u8; 2]; 64]; PAGES] = head(ENTRIES.split_at(PAGES_AT).1.as_chunks().0);
 static BLOCKS: [[u8; 64]; (TABLE.len() - BLOCKS_AT) / 64] = head(TABLE.split_at(BLOCKS_AT).1.as_chunks().0);
 
 /// The character at `at`; [`END`], with the length 0, at the end of the text.
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
 pub(crate) fn char_at(text: &[u8], at: usize) -> Char {
     let Some(first) = text.get(at) else { return Char(END) };
-    #[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
-    let known = Char(FIRST_BYTES[usize::from(*first)]);
-    if known.class() != MIXED { known } else { mixed_char_at(text, at, known) }
+    let known = FIRST_BYTES[usize::from(*first)];
+    if !known.is(MIXED) {
+        return known;
+    }
+    let second = text.get(at.wrapping_add(1)).copied().unwrap_or_default();
+    let known = wide(*first, second);
+    if !known.is(MIXED) {
+        return known;
+    }
+    let third = text.get(at.wrapping_add(2)).copied().unwrap_or_default();
+    let number = known.0 & (MIXED - 1);
+    if known.length() == 3 {
+        return known.of_block(number, third);
+    }
+    let fourth = text.get(at.wrapping_add(3)).copied().unwrap_or_default();
+    let block = PAGE_BLOCKS.get(usize::from(number)).and_then(|page| page.get(usize::from(third & 0x3f)));
+    known.of_block(block.map_or(0, |block| u16::from_le_bytes(*block)), fourth)
 }
 
-/// A character whose first byte does not tell its class.
+/// How many bytes from `at` on are characters of two bytes whose classes are in `set`.
 #[inline(always)]
-fn mixed_char_at(text: &[u8], at: usize, known: Char) -> Char {
-    let byte = |offset: usize| text.get(at.wrapping_add(offset)).map_or(0, |byte| usize::from(*byte));
-    let continuation = |offset: usize| byte(offset) & 0x3f;
-    // The last byte of a character holds six bits, as many as a block has characters.
-    let (block, last) = if known.length() == 2 {
-        (byte(0) & 0x1f, continuation(1))
-    } else if known.length() == 3 {
-        ((byte(0) & 0xf) << 6 | continuation(1), continuation(2))
-    } else {
-        ((byte(0) & 7) << 12 | continuation(1) << 6 | continuation(2), continuation(3))
-    };
-    let number = BLOCK_NUMBERS.get(block).map_or(0, |number| u16::from_le_bytes(*number));
-    let class = BLOCKS.get(usize::from(number)).and_then(|block| block.get(last));
-    Char(class.copied().unwrap_or(OTHER) | known.0 & 0xf0)
+pub(crate) fn two_byte_run(text: &[u8], at: usize, set: Set) -> usize {
+    let mut next = at;
+    while let Some(both) = text.get(next..).and_then(<[u8]>::first_chunk) {
+        let [first, second] = *both;
+        if first & 0xe0 != 0xc0 || !wide(first, second).is(set) {
+            break;
+        }
+        next = next.wrapping_add(2);
+    }
+    next.wrapping_sub(at)
+}
+
+/// What the first two bytes tell of a character that is not ASCII.
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "two times six bits are an index of 4,096 entries")]
+fn wide(first: u8, second: u8) -> Char {
+    FIRST_TWO[usize::from(first & 0x3f) << 6 | usize::from(second & 0x3f)]
+}
+
+/// The characters at the beginning of a table.
+const fn chars<const N: usize>(entries: &[[u8; 2]]) -> [Char; N] {
+    let mut chars = [Char(0); N];
+    let mut index = 0;
+    while index < N {
+        chars[index] = Char(number(entries, index));
+        index += 1;
+    }
+    chars
+}
+
+const fn number(entries: &[[u8; 2]], index: usize) -> u16 {
+    u16::from_le_bytes(entries[index])
 }
 
 const fn head<T: Copy, const N: usize>(table: &[T]) -> [T; N] {

@@ -1,32 +1,88 @@
 //! Counting the pieces of a text.
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
 
-use alloc::boxed::Box;
+use core::cell::RefCell;
+use core::ptr;
 
-use penstock_token_tables::layout::Pattern;
+use penstock_token_tables::layout::{Pattern, medium_key, mix, mix2, short_key};
 
 use crate::block::Starts;
-use crate::merge;
+use crate::forward::{self, Last};
+use crate::merge::{Parts, Settled};
 use crate::pieces::piece;
-use crate::vocabulary::{Vocabulary, medium_key, mix_medium, mix_short, short_key};
+use crate::vocabulary::Vocabulary;
 
-/// How many pieces that are no tokens are remembered, as a power of two.
-const CACHE_BITS: u32 = 7;
+/// How many pieces that are no tokens are remembered of each vocabulary, as a power of two.
+const CACHE_BITS: u32 = 10;
+/// Of how many vocabularies.
+const CACHES: usize = 3;
+/// Where the number of tokens is in an entry.
+const COUNT_SHIFT: u32 = 68;
+const COUNT: u128 = 15 << COUNT_SHIFT;
+/// The bits of bytes that are not ASCII.
+const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Counts pieces with a vocabulary, and remembers what it has learnt on the way.
-pub(crate) struct Core {
-    pub(crate) vocabulary: &'static Vocabulary,
-    /// Pieces of up to 15 bytes that are no token: the bytes, in the top byte the length below the number of tokens.
-    cache: Option<Box<[u128; 1 << CACHE_BITS]>>,
-    /// Whether that is worth its 2 KiB.
-    pub(crate) remembers: bool,
+thread_local! {
+    static ROOM: RefCell<Room> = const {
+        RefCell::new(Room { caches: [Cache::EMPTY; CACHES], oldest: 0, last: Last::EMPTY, parts: Parts::EMPTY })
+    };
 }
 
-impl Core {
-    pub(crate) fn new(vocabulary: &'static Vocabulary) -> Self {
-        Self { vocabulary, cache: None, remembers: true }
-    }
+/// What counting works in: one for all texts that a thread counts, one after the other.
+struct Room {
+    caches: [Cache; CACHES],
+    /// The cache that was taken last for a vocabulary that had none.
+    oldest: usize,
+    last: Last,
+    parts: Parts,
+}
 
+/// Pieces of up to 15 bytes that are no token.
+struct Cache {
+    /// The address of the vocabulary; 0 if none.
+    of: usize,
+    /// The key of each, and in bits that no key has, [`COUNT`], its tokens.
+    entries: [u128; 1 << CACHE_BITS],
+}
+
+impl Cache {
+    const EMPTY: Self = Self { of: 0, entries: [0; 1 << CACHE_BITS] };
+}
+
+impl Room {
+    fn core(&mut self, vocabulary: &'static Vocabulary) -> Core<'_> {
+        let Self { caches, oldest, last, parts } = self;
+        let of = ptr::from_ref(vocabulary).addr();
+        let at = caches.iter().position(|cache| cache.of == of).unwrap_or_else(|| {
+            *oldest = oldest.wrapping_add(1) % CACHES;
+            *oldest
+        });
+        #[expect(clippy::indexing_slicing, reason = "an index below CACHES")]
+        let cache = &mut caches[at];
+        if cache.of != of {
+            if cache.of != 0 {
+                cache.entries.fill(0);
+            }
+            cache.of = of;
+        }
+        Core { vocabulary, cache, last, parts }
+    }
+}
+
+/// Counts with a vocabulary.
+pub(crate) fn with_core<T>(vocabulary: &'static Vocabulary, count: impl FnOnce(&mut Core<'_>) -> T) -> T {
+    ROOM.with_borrow_mut(|room| count(&mut room.core(vocabulary)))
+}
+
+/// Counts pieces with a vocabulary, and remembers what it has learnt on the way.
+pub(crate) struct Core<'a> {
+    pub(crate) vocabulary: &'static Vocabulary,
+    cache: &'a mut Cache,
+    last: &'a mut Last,
+    parts: &'a mut Parts,
+}
+
+impl Core<'_> {
     /// Counts the pieces of `text` until it ends or there are more than `most` tokens. Returns the tokens and the bytes that were
     /// counted; without `last` these are the pieces that are complete whatever follows.
     pub(crate) fn count(&mut self, text: &[u8], last: bool, most: u64) -> (u64, usize) {
@@ -41,21 +97,28 @@ impl Core {
         let vocabulary = *self.vocabulary;
         let pattern = vocabulary.pattern;
         let (mut tokens, mut at) = (0, 0);
-        while at < text.len() && tokens <= most {
-            let block = at;
-            // What is not ASCII, if need be after a space, is known to be in doubt.
-            if !(is_wide(text, at) || is_wide(text, at + 1)) {
+        'blocks: while at < text.len() && tokens <= most {
+            // A block is worth its while if it begins with some ASCII.
+            if word_at(text, at) & HIGH == 0 {
+                let block = at;
                 let mut starts = Starts::at::<CASED>(text, block, pattern);
-                while let Some(end) = starts.end() {
-                    let end = block + end;
+                loop {
+                    while let Some(end) = starts.end() {
+                        tokens += self.piece(&vocabulary, text, at, block + end);
+                        at = block + end;
+                    }
+                    if at > block && starts.is_used_up() {
+                        continue 'blocks;
+                    }
+                    let Some(end) = piece(text, at, pattern, last) else { break 'blocks };
                     tokens += self.piece(&vocabulary, text, at, end);
                     at = end;
-                    if tokens > most {
-                        return (tokens, at);
+                    // Between a letter and a space it does not matter how the letter's piece was found.
+                    let after_word =
+                        matches!(text.get(at - 1..=at), Some([letter, b' ']) if letter.is_ascii_alphabetic());
+                    if !after_word || !starts.resume(at - block) {
+                        continue 'blocks;
                     }
-                }
-                if at > block && starts.is_used_up() {
-                    continue;
                 }
             }
             let Some(end) = piece(text, at, pattern, last) else { break };
@@ -73,49 +136,101 @@ impl Core {
             0 | 1 => length as u64,
             2..=7 => {
                 let key = short_key(word_at(text, at), length);
-                let mixed = mix_short(key);
+                let mixed = mix(key);
                 if vocabulary.has_short(key, mixed) {
                     return 1;
                 }
-                let bytes = key & (u64::MAX >> 8);
-                self.remembered(text, at, end, u128::from(bytes), mixed)
+                self.remembered(text, at, end, u128::from(key) << 64, mixed)
             }
             8..=15 => {
-                let (low, high) = medium_key(word_at(text, at), word_at(text, at + 8), length);
-                let mixed = mix_medium(low, high);
-                if vocabulary.has_medium(u128::from(low) | u128::from(high) << 64, mixed) {
+                let (first, last) = medium_key(word_at(text, at), word_at(text, end - 8), length);
+                let mixed = mix2(first, last);
+                let key = u128::from(first) | u128::from(last) << 64;
+                if vocabulary.has_medium(key, mixed) {
                     return 1;
                 }
-                let bytes = u128::from(low) | u128::from(high & (u64::MAX >> 8)) << 64;
-                self.remembered(text, at, end, bytes, mixed)
+                self.remembered(text, at, end, key, mixed)
             }
             _ => self.long_piece(text.get(at..end).unwrap_or_default()),
         }
     }
 
     /// A piece of up to 15 bytes that is no token.
-    fn remembered(&mut self, text: &[u8], at: usize, end: usize, bytes: u128, mixed: u64) -> u64 {
-        const COUNT_SHIFT: u32 = 124;
-        if !self.remembers {
-            return merge::count(self.vocabulary, text.get(at..end).unwrap_or_default());
+    fn remembered(&mut self, text: &[u8], at: usize, end: usize, key: u128, mixed: u64) -> u64 {
+        let index = (mixed >> (u64::BITS - CACHE_BITS)) as usize;
+        #[expect(clippy::indexing_slicing, reason = "CACHE_BITS bits")]
+        let known = &mut self.cache.entries[index];
+        if *known & !COUNT == key {
+            return ((*known & COUNT) >> COUNT_SHIFT) as u64;
         }
-        let key = bytes | ((end - at) as u128) << 120;
-        let cache = self.cache.get_or_insert_with(|| Box::new([0; 1 << CACHE_BITS]));
-        let index = (mixed >> 8) as usize & ((1 << CACHE_BITS) - 1);
-        let known = cache.get(index).copied().unwrap_or_default();
-        if known & ((1 << COUNT_SHIFT) - 1) == key {
-            return (known >> COUNT_SHIFT) as u64;
-        }
-        let tokens = merge::count(self.vocabulary, text.get(at..end).unwrap_or_default());
-        if let Some(entry) = cache.get_mut(index) {
-            *entry = key | u128::from(tokens) << COUNT_SHIFT;
-        }
+        let tokens = merged(self.vocabulary, self.last, self.parts, text.get(at..end).unwrap_or_default());
+        *known = key | u128::from(tokens) << COUNT_SHIFT;
         tokens
     }
 
     fn long_piece(&mut self, piece: &[u8]) -> u64 {
-        if self.vocabulary.has_long(piece) { 1 } else { merge::count(self.vocabulary, piece) }
+        if self.vocabulary.has_long(piece) { 1 } else { self.merged(piece) }
     }
+
+    /// The tokens that merging leaves of a piece.
+    pub(crate) fn merged(&mut self, piece: &[u8]) -> u64 {
+        merged(self.vocabulary, self.last, self.parts, piece)
+    }
+
+    /// Merges the beginning of a piece of which more follows, all but what that can change.
+    pub(crate) fn settle(&mut self, piece: &[u8], pause: &mut Pause) -> Settled {
+        settle(self.vocabulary, self.last, self.parts, piece, pause, false)
+    }
+}
+
+/// Where going forward was given up, it is tried again after one window, then after two, and so on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pause {
+    windows: u32,
+    tried: u32,
+}
+
+/// The tokens that merging leaves of a piece.
+#[inline(always)]
+fn merged(vocabulary: &Vocabulary, last: &mut Last, parts: &mut Parts, piece: &[u8]) -> u64 {
+    let found = forward::count(vocabulary, last, piece, 0);
+    match piece.get(found.bytes..) {
+        Some(rest @ [_, ..]) => {
+            found.tokens + settle(vocabulary, last, parts, rest, &mut Pause { windows: 1, tried: 1 }, true).tokens
+        }
+        _ => found.tokens,
+    }
+}
+
+/// Merges a piece, all of it if it is the `whole`, and else what is final of any that begins so.
+#[cold]
+#[inline(never)]
+fn settle(
+    vocabulary: &Vocabulary,
+    last: &mut Last,
+    parts: &mut Parts,
+    piece: &[u8],
+    pause: &mut Pause,
+    whole: bool,
+) -> Settled {
+    let (more, left_max) =
+        if whole { (0, 0) } else { (vocabulary.longest, 2 * (vocabulary.reach + vocabulary.longest)) };
+    let mut all = Settled::default();
+    while let Some(rest) = piece.get(all.bytes..).filter(|rest| rest.len() > left_max) {
+        let settled = if pause.windows > 0 {
+            pause.windows -= 1;
+            parts.settle(vocabulary, rest, whole)
+        } else {
+            let settled = forward::count(vocabulary, last, rest, more);
+            if rest.len() - settled.bytes > left_max {
+                pause.windows = 1 << pause.tried.min(16);
+                pause.tried += 1;
+            }
+            settled
+        };
+        all = Settled { bytes: all.bytes + settled.bytes, tokens: all.tokens + settled.tokens };
+    }
+    all
 }
 
 /// Eight bytes of `text` from `at`, with zeros for what is beyond the end.
@@ -134,7 +249,88 @@ fn word_at_end(text: &[u8], at: usize) -> u64 {
     rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-#[inline(always)]
-fn is_wide(text: &[u8], at: usize) -> bool {
-    text.get(at).is_some_and(|byte| *byte >= 0x80)
+#[cfg(all(test, feature = "o200k", feature = "cl100k"))]
+#[expect(clippy::indexing_slicing, reason = "in a test")]
+mod tests {
+    use super::*;
+    use crate::Encoding;
+
+    /// Pieces of few or many letters and of runs, of all lengths up to some windows, from a seed.
+    fn pieces() -> impl Iterator<Item = Vec<u8>> {
+        let mut state = 7_u64;
+        let mut below = move |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % bound
+        };
+        let alphabets: [Vec<char>; 9] = [
+            vec!['a', 'b'],
+            vec![' ', '\n'],
+            vec!['-', '=', '!'],
+            ('a'..='z').collect(),
+            ('!'..='~').collect(),
+            ('а'..='я').collect(),
+            ('ا'..='ي').collect(),
+            ('一'..='龥').collect(),
+            ('\u{1f300}'..='\u{1f64f}').collect(),
+        ];
+        (0..1_500).map(move |index| {
+            let alphabet = &alphabets[index % alphabets.len()];
+            let length = 1 + below([12, 60, 400, 6_000][index % 4]);
+            let mut piece = String::new();
+            while piece.len() < length {
+                let repeat = if below(8) == 0 { 1 + below(90) } else { 1 };
+                piece.extend(std::iter::repeat_n(alphabet[below(alphabet.len())], repeat));
+            }
+            piece.into_bytes()
+        })
+    }
+
+    #[test]
+    fn going_forward_is_merging() {
+        for vocabulary in [Encoding::O200kBase.vocabulary(), Encoding::Cl100kBase.vocabulary()] {
+            with_core(vocabulary, |core| {
+                let (mut found, mut all) = (0, 0);
+                for piece in pieces() {
+                    let (mut tokens, mut at) = (0, 0);
+                    while at < piece.len() {
+                        let settled = core.parts.settle(vocabulary, &piece[at..], true);
+                        (tokens, at) = (tokens + settled.tokens, at + settled.bytes);
+                    }
+                    let forward = forward::count(vocabulary, core.last, &piece, 0);
+                    let whole = forward.bytes == piece.len();
+                    assert!(!whole || forward.tokens == tokens, "{:?}", str::from_utf8(&piece));
+                    assert_eq!(core.merged(&piece), tokens, "{:?}", str::from_utf8(&piece));
+                    (found, all) = (found + u32::from(whole), all + 1);
+                }
+                assert!(found * 2 > all, "{found} of {all} pieces were found going forward");
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_settled_stays() {
+        for vocabulary in [Encoding::O200kBase.vocabulary(), Encoding::Cl100kBase.vocabulary()] {
+            with_core(vocabulary, |core| {
+                let mut bytes = 0;
+                for piece in pieces().filter(|piece| piece.len() > 2_000) {
+                    let begins = &piece[..piece.len() / 2];
+                    for settled in [
+                        core.settle(begins, &mut Pause::default()),
+                        forward::count(vocabulary, core.last, begins, vocabulary.longest),
+                        core.parts.settle(vocabulary, begins, false),
+                    ] {
+                        let rest = core.merged(&piece[settled.bytes..]);
+                        assert_eq!(
+                            settled.tokens + rest,
+                            core.merged(&piece),
+                            "{settled:?} of {:?}",
+                            str::from_utf8(begins)
+                        );
+                        bytes += settled.bytes;
+                    }
+                }
+                assert!(bytes > 100_000, "only {bytes} bytes were settled");
+            });
+        }
+    }
 }

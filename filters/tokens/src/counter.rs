@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::Encoding;
-use crate::core::Core;
+use crate::core::{Core, with_core};
 use crate::long::{Ended, Long};
 use crate::vocabulary::Vocabulary;
 
@@ -29,7 +29,7 @@ pub struct Count {
 /// The count is that of the whole text, wherever it was cut. Of the text only the end is held that is not decided yet, which is less
 /// than 64 KiB whatever the text is.
 pub struct Counter {
-    core: Core,
+    vocabulary: &'static Vocabulary,
     held: Vec<u8>,
     /// The held text is looked at when it has this many bytes: often enough to keep it short, and seldom enough that looking at what
     /// stays undecided again and again costs no more than a constant per byte.
@@ -55,7 +55,7 @@ impl Counter {
     /// A counter with a vocabulary of one's own.
     pub fn with_vocabulary(vocabulary: &'static Vocabulary) -> Self {
         Self {
-            core: Core::new(vocabulary),
+            vocabulary,
             held: Vec::new(),
             look_at: BATCH,
             batch: BATCH,
@@ -75,12 +75,11 @@ impl Counter {
         self
     }
 
-    /// Collects less before it counts, and remembers nothing: for texts that come slowly, many at a time.
+    /// Collects less before it counts: for texts that come slowly, many at a time.
     #[must_use]
     pub fn with_batch(mut self, bytes: usize) -> Self {
         self.batch = bytes.clamp(64, BATCH);
         self.look_at = self.batch;
-        self.core.remembers = false;
         self
     }
 
@@ -93,7 +92,7 @@ impl Counter {
         self.budget = if beyond.is_empty() { self.budget.saturating_sub(within.len() as u64) } else { 0 };
         let mut rest = within;
         if self.held.is_empty() && rest.len() >= self.batch {
-            let (tokens, used) = self.core.count(rest, false, u64::MAX);
+            let (tokens, used) = with_core(self.vocabulary, |core| core.count(rest, false, u64::MAX));
             self.tokens += tokens;
             rest = rest.get(used..).unwrap_or_default();
         }
@@ -130,30 +129,34 @@ impl Counter {
 
     /// Counts what is decided of the held text.
     fn look(&mut self, last: bool) {
+        with_core(self.vocabulary, |core| self.look_with(core, last));
+    }
+
+    fn look_with(&mut self, core: &mut Core<'_>, last: bool) {
         let mut from = 0;
         loop {
             let held = self.held.get(from..).unwrap_or_default();
             if let Some(long) = &mut self.long {
-                match long.advance(&mut self.core, held, last) {
+                match long.advance(core, held, last) {
                     Some(Ended { tokens, resume }) => {
                         self.tokens += tokens;
                         from += resume;
                         self.long = None;
                         continue;
                     }
-                    None if held.len() >= HELD_MAX => from += long.settle(&mut self.core, held),
+                    None if held.len() >= HELD_MAX => from += long.settle(core, held),
                     None => {}
                 }
                 break;
             }
-            let (tokens, used) = self.core.count(held, last, u64::MAX);
+            let (tokens, used) = core.count(held, last, u64::MAX);
             self.tokens += tokens;
             from += used;
             let undecided = held.get(used..).unwrap_or_default();
             if last || undecided.len() < HELD_MAX {
                 break;
             }
-            self.long = Long::begin(undecided, self.core.vocabulary.pattern);
+            self.long = Long::begin(undecided, core.vocabulary.pattern);
             if self.long.is_none() {
                 break;
             }

@@ -1,6 +1,6 @@
 //! The encodings that are built in.
 
-use crate::core::Core;
+use crate::core::with_core;
 use crate::vocabulary::Vocabulary;
 
 /// The encodings that are built in.
@@ -43,12 +43,12 @@ impl Encoding {
 
     /// The number of tokens in `text`.
     pub fn count(self, text: &str) -> u64 {
-        Core::new(self.vocabulary()).count(text.as_bytes(), true, u64::MAX).0
+        with_core(self.vocabulary(), |core| core.count(text.as_bytes(), true, u64::MAX)).0
     }
 
     /// The number of tokens in `text` if that is at most `most`; otherwise `None`, as soon as it is seen.
     pub fn count_up_to(self, text: &str, most: u64) -> Option<u64> {
-        let (tokens, _) = Core::new(self.vocabulary()).count(text.as_bytes(), true, most);
+        let (tokens, _) = with_core(self.vocabulary(), |core| core.count(text.as_bytes(), true, most));
         (tokens <= most).then_some(tokens)
     }
 

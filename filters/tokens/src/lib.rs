@@ -16,8 +16,9 @@
 //! 1. A text is cut into pieces, within which tokens are merged. `pieces` says by hand what the encoding's regular expression says;
 //!    `block` finds the same cuts in ASCII for 64 bytes at a time, and leaves to `pieces` whatever it cannot tell.
 //! 2. Most pieces are tokens: one probe of a perfect hash, in which the token itself lies, says so (`vocabulary`, `core`).
-//! 3. The others are merged as byte-pair encoding defines it (`merge`), window by window if they are long. How far a window's end can be
-//!    wrong is known from the vocabulary.
+//! 3. For the others the one sequence of tokens is searched that merging leads to (`forward`). What is not found that way in reasonable
+//!    time is merged as byte-pair encoding defines it (`merge`), window by window if it is long. How far a window's end can be wrong is
+//!    known from the vocabulary. Short pieces that are no tokens are remembered by the thread, with their counts.
 //! 4. Of a text that arrives in pieces only what is not decided yet is held (`counter`, `long`).
 //!
 //! The tables are made at build time by `penstock-token-tables` and are looked up where they lie.
@@ -35,6 +36,7 @@ mod classes;
 mod core;
 mod counter;
 mod encoding;
+mod forward;
 mod long;
 mod merge;
 mod pieces;

@@ -3,15 +3,14 @@
 //! While such a piece comes in, it is not known where it will end. But it can end in two places only: after all of the run that it
 //! consists of, or at the last *anchor* in it: the last line end in white space, the last character that is both upper and lower case
 //! among upper case. So two counts are kept: of the whole run, and of what comes after the last anchor taken by itself, with the
-//! count of the whole up to there. Of both only the end is held that [`merge::settle`] leaves open.
+//! count of the whole up to there. Of both only the end is held that [`Core::settle`] leaves open.
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
 
 use penstock_token_tables::layout::Pattern;
 
 use crate::block::{self, Kind};
-use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, UPPER, char_at};
-use crate::core::Core;
-use crate::merge;
+use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, Set, UPPER, char_at};
+use crate::core::{Core, Pause};
 use crate::pieces::contraction;
 
 /// What kind of piece it is, as far as it has been seen.
@@ -35,7 +34,7 @@ enum Run {
 const SKIP_EVERY: usize = 64;
 
 /// What characters of this class in a run go on with for a while.
-fn kind(run: Run, class: u8) -> Kind {
+fn kind(run: Run, class: Set) -> Kind {
     match (run, class) {
         (Run::Cased, _) => Kind::Upper,
         (Run::Lower, _) => Kind::Lower,
@@ -66,6 +65,7 @@ pub(crate) struct Long {
     last: usize,
     /// Where the next character starts.
     next: usize,
+    pause: Pause,
 }
 
 /// The end of a long piece: its tokens, and where in the held text ordinary counting goes on.
@@ -91,57 +91,78 @@ impl Long {
             SPACE | NEWLINE => (Run::White, 0),
             _ => return None,
         };
-        Some(Self { run, whole: Part::default(), split: None, anchor: None, last: 0, next })
+        Some(Self { run, whole: Part::default(), split: None, anchor: None, last: 0, next, pause: Pause::default() })
     }
 
     /// Goes on through `held`. Returns the end of the piece if it is there.
-    pub(crate) fn advance(&mut self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
-        let mut skip_at = self.next;
+    pub(crate) fn advance(&mut self, core: &mut Core<'_>, held: &[u8], last: bool) -> Option<Ended> {
         loop {
-            let c = char_at(held, self.next);
-            let class = c.class();
+            self.go_on(held);
+            let class = char_at(held, self.next).class();
             if class == END && !last {
                 return None;
             }
             let slash = core.vocabulary.pattern.has(Pattern::SLASH) && held.get(self.next) == Some(&b'/');
-            let run = match (self.run, class) {
-                (Run::Cased, UPPER | LETTER | MARK) => Run::Cased,
-                (Run::Cased | Run::Lower, LOWER) | (Run::Lower, LETTER | MARK) => Run::Lower,
-                (Run::Letters, UPPER | LOWER | LETTER) => Run::Letters,
-                (Run::Punctuation, OTHER | MARK) => Run::Punctuation,
-                (Run::Punctuation | Run::LineEnds, NEWLINE) => Run::LineEnds,
-                (Run::LineEnds, OTHER) if slash => Run::LineEnds,
-                (Run::White, SPACE | NEWLINE) => Run::White,
+            self.run = match (self.run, class) {
+                (Run::Cased, LOWER) => Run::Lower,
+                (Run::Punctuation, NEWLINE) => Run::LineEnds,
+                (Run::LineEnds, OTHER) if slash => {
+                    (self.last, self.next) = (self.next, self.next + 1);
+                    Run::LineEnds
+                }
                 _ => return self.end(core, held, last),
             };
-            self.run = run;
-            self.last = self.next;
-            self.next += c.length();
-            if self.next > skip_at {
-                let more = block::run(held, self.next, kind(run, class));
-                if more > 0 {
-                    self.next += more;
-                    self.last = self.next - 1;
-                }
-                skip_at = self.next + SKIP_EVERY;
-            }
-            match (run, class) {
-                (Run::Cased, LETTER | MARK) | (Run::White, NEWLINE) => {
-                    (self.split, self.anchor) = (None, Some(self.next))
-                }
+            if self.run == Run::Lower {
                 // Lower case has joined everything before it.
-                (Run::Lower, _) => (self.split, self.anchor) = (None, None),
-                _ => {}
+                (self.split, self.anchor) = (None, None);
             }
         }
     }
 
+    /// Goes on while the run stays what it is.
+    fn go_on(&mut self, held: &[u8]) {
+        let (stays, anchors) = match self.run {
+            Run::Cased => (UPPER | LETTER | MARK, LETTER | MARK),
+            Run::Lower => (LOWER | LETTER | MARK, 0),
+            Run::Letters => (UPPER | LOWER | LETTER, 0),
+            Run::Punctuation => (OTHER | MARK, 0),
+            Run::LineEnds => (NEWLINE, 0),
+            Run::White => (SPACE | NEWLINE, NEWLINE),
+        };
+        let (mut next, mut last) = (self.next, self.last);
+        let mut anchor = None;
+        let mut skip_at = next;
+        loop {
+            let c = char_at(held, next);
+            if !c.is(stays) {
+                break;
+            }
+            last = next;
+            next += c.length();
+            if next > skip_at {
+                let more = block::run(held, next, kind(self.run, c.class()));
+                if more > 0 {
+                    next += more;
+                    last = next - 1;
+                }
+                skip_at = next + SKIP_EVERY;
+            }
+            if c.is(anchors) {
+                anchor = Some(next);
+            }
+        }
+        (self.next, self.last) = (next, last);
+        if anchor.is_some() {
+            (self.split, self.anchor) = (None, anchor);
+        }
+    }
+
     /// Counts what can be, and returns how much of the held text is not needed any more.
-    pub(crate) fn settle(&mut self, core: &mut Core, held: &[u8]) -> usize {
+    pub(crate) fn settle(&mut self, core: &mut Core<'_>, held: &[u8]) -> usize {
         // The last character of white space may belong to what follows.
         let end = if self.run == Run::White { self.last } else { self.next };
         let before = self.whole;
-        settle(core, held, &mut self.whole, end);
+        settle(core, held, &mut self.whole, end, &mut self.pause);
         // What is dropped now cannot be counted later.
         if let Some(anchor) = self.anchor.take_if(|anchor| *anchor < self.whole.at) {
             let tokens = count(core, held, before, anchor);
@@ -153,7 +174,7 @@ impl Long {
                 // Both have a border here, so that from here on they are the same.
                 *part = Part { tokens: part.tokens + self.whole.tokens - before.tokens, at: self.whole.at };
             } else {
-                settle(core, held, part, end);
+                settle(core, held, part, end, &mut self.pause);
             }
             done = done.min(part.at);
             part.at -= done;
@@ -168,7 +189,7 @@ impl Long {
     }
 
     /// The end of the piece, given that the run ends here.
-    fn end(&self, core: &mut Core, held: &[u8], last: bool) -> Option<Ended> {
+    fn end(&self, core: &mut Core<'_>, held: &[u8], last: bool) -> Option<Ended> {
         let pattern = core.vocabulary.pattern;
         let at_end = self.next == held.len();
         let word = matches!(self.run, Run::Cased | Run::Lower);
@@ -196,12 +217,12 @@ impl Long {
 }
 
 /// The tokens of a piece that ends at `end`.
-fn count(core: &mut Core, held: &[u8], part: Part, end: usize) -> u64 {
-    part.tokens + merge::count(core.vocabulary, held.get(part.at..end).unwrap_or_default())
+fn count(core: &mut Core<'_>, held: &[u8], part: Part, end: usize) -> u64 {
+    part.tokens + core.merged(held.get(part.at..end).unwrap_or_default())
 }
 
 /// Settles what can be of a piece that goes on at least to `end`.
-fn settle(core: &mut Core, held: &[u8], part: &mut Part, end: usize) {
-    let settled = merge::settle(core.vocabulary, held.get(part.at..end).unwrap_or_default());
+fn settle(core: &mut Core<'_>, held: &[u8], part: &mut Part, end: usize, pause: &mut Pause) {
+    let settled = core.settle(held.get(part.at..end).unwrap_or_default(), pause);
     *part = Part { tokens: part.tokens + settled.tokens, at: part.at + settled.bytes };
 }

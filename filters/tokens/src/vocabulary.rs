@@ -3,19 +3,23 @@
 use core::fmt;
 
 use penstock_token_tables::layout::{
-    FIXED_WORDS, HEADER_BYTES, MAGIC, NO_TOKEN, PAIR_BITS, Pattern, REACH_MAX, Section, TOKEN_BYTES_MAX, TOKEN_MASK,
-    VERSION, bucket, mix, mix_bytes, pair_key, slot,
+    CELL_LEAF, CELL_PAYLOAD_SHIFT, CELL_TOKEN, FIXED_WORDS, HEADER_BYTES, MAGIC, NO_TOKEN, PAIR_BITS, PAIR_BUCKETS,
+    PAIR_SLOTS, Pattern, REACH_MAX, Section, TERMINAL, TOKEN_BYTES_MAX, TOKEN_MASK, VERSION, bucket, entry, mix,
+    mix_bytes, pair_fingerprint, pair_key, slot,
 };
 
 /// The number of a token, which is also its rank: of two merges that are possible, the one that makes the lower number happens first.
 pub(crate) type Token = u32;
+
+/// What is not the payload of a cell.
+const FLAGS: u32 = (1 << CELL_PAYLOAD_SHIFT) - 1;
 
 /// A vocabulary to count with. Making one costs nothing: it refers to parts of a table that `penstock-token-tables` has made.
 #[derive(Clone, Copy)]
 pub struct Vocabulary {
     pub(crate) pattern: Pattern,
     /// Bytes of the longest token.
-    longest: usize,
+    pub(crate) longest: usize,
     /// How far what follows can change merging, in bytes.
     pub(crate) reach: usize,
     tokens: u32,
@@ -23,10 +27,12 @@ pub struct Vocabulary {
     medium: Perfect<16>,
     long: Perfect<4>,
     long_bytes: &'static [u8],
-    bytes: &'static [[u8; 12]; 256],
-    chars: Perfect<16>,
-    ascii_pairs: &'static [[u8; 4]; 128 * 128],
-    pairs: Perfect<8>,
+    bytes: &'static [[u8; 4]; 256],
+    beginnings: &'static [[u8; 4]; 1 << 16],
+    trie: &'static [[u8; 4]],
+    entries: &'static [[u8; 8]],
+    pair_displacements: &'static [[u8; 2]; PAIR_BUCKETS],
+    pair_slots: &'static [[u8; 4]; PAIR_SLOTS],
 }
 
 /// Why bytes are no table.
@@ -88,8 +94,14 @@ impl Vocabulary {
         if !body.is_empty() {
             return Err(Malformed::WrongLength);
         }
-        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, c_disp, c, ascii, p_disp, p] = sections;
-        let (Some(bytes), Some(ascii_pairs)) = (bytes.as_chunks().0.first_chunk(), ascii.as_chunks().0.first_chunk())
+        let [s_disp, s, m_disp, m, l_disp, l, long_bytes, bytes, beginnings, trie, entries, p_disp, p] = sections;
+        let (Some(bytes), Some(beginnings)) =
+            (bytes.as_chunks().0.first_chunk(), beginnings.as_chunks().0.first_chunk())
+        else {
+            return Err(Malformed::WrongLength);
+        };
+        let (Some(pair_displacements), Some(pair_slots)) =
+            (p_disp.as_chunks().0.first_chunk(), p.as_chunks().0.first_chunk())
         else {
             return Err(Malformed::WrongLength);
         };
@@ -103,9 +115,11 @@ impl Vocabulary {
             long: Perfect::new(l_disp, l),
             long_bytes,
             bytes,
-            chars: Perfect::new(c_disp, c),
-            ascii_pairs,
-            pairs: Perfect::new(p_disp, p),
+            beginnings,
+            trie: trie.as_chunks().0,
+            entries: entries.as_chunks().0,
+            pair_displacements,
+            pair_slots,
         })
     }
 
@@ -114,7 +128,7 @@ impl Vocabulary {
         self.tokens
     }
 
-    /// Whether a piece of 2 to 7 bytes, as [`ShortSlots`](Section::ShortSlots) has it, is a token; `mixed` is [`mix`] of the key.
+    /// Whether a piece of 2 to 7 bytes is a token, given its [`short_key`](layout::short_key) and what [`mix`](layout::mix) makes of it.
     #[inline(always)]
     pub(crate) fn has_short(&self, key: u64, mixed: u64) -> bool {
         u64::from_le_bytes(self.short.probe(mixed).unwrap_or_default()) == key
@@ -136,122 +150,148 @@ impl Vocabulary {
         token.is_some_and(|(length, bytes)| usize::from(*length) == piece.len() && bytes.starts_with(piece))
     }
 
-    /// What `left` and `right` merge into, or [`NO_TOKEN`].
+    /// What `left` and `right` merge into.
     #[inline(always)]
-    pub(crate) fn merged(&self, left: Token, right: Token) -> Token {
+    pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
         let key = pair_key(left, right);
-        match self.pairs.probe(mix(key)).map(u64::from_le_bytes) {
-            Some(entry) if entry & !(u64::MAX << PAIR_BITS) == key => (entry >> PAIR_BITS) as Token,
-            _ => NO_TOKEN,
+        let h = mix(key);
+        #[expect(clippy::indexing_slicing, reason = "as many bits as the arrays are long")]
+        let slot = {
+            let displacement = self.pair_displacements[bucket(h, u64::BITS - PAIR_BUCKETS.trailing_zeros())];
+            u32::from_le_bytes(self.pair_slots[slot(h, u16::from_le_bytes(displacement), PAIR_SLOTS)])
+        };
+        let token = slot ^ pair_fingerprint(h);
+        if token > TOKEN_MASK {
+            return None;
         }
+        (self.entry(token)? & !(u64::MAX << PAIR_BITS) == key).then_some(token)
     }
-}
 
-/// What merging starts with: a byte or a character.
-#[derive(Clone, Copy)]
-struct Start {
-    token: Token,
-    /// In bytes.
-    length: usize,
-    /// The groups of merges that may take a part of it across its beginning, and across its end.
-    entries: u32,
-    exits: u32,
-}
+    /// What is known of a token; see [`entry`].
+    #[inline(always)]
+    pub(crate) fn entry(&self, token: Token) -> Option<u64> {
+        self.entries.get(token as usize).map(|entry| u64::from_le_bytes(*entry))
+    }
 
-/// What merging of a piece starts with where it is not ASCII.
-///
-/// A character of several bytes is taken as a whole if nothing that is next to it may merge with a part of it.
-#[derive(Default)]
-pub(crate) struct WideStarts {
-    /// Up to here it is single bytes.
-    bytes_to: usize,
-    /// The next character and where it is, if it was looked at already, and the groups of merges across the end of the one before it.
-    next: Option<(usize, Start)>,
-    exits: u32,
-}
-
-impl WideStarts {
-    /// The token at `at`, and its length in bytes.
-    pub(crate) fn next(&mut self, vocabulary: &Vocabulary, piece: &[u8], at: usize) -> (Token, usize) {
-        let byte = piece.get(at).copied().unwrap_or_default();
-        if at < self.bytes_to {
-            return (vocabulary.byte_token(byte), 1);
-        }
-        let (start, exits) = match self.next.filter(|(next, _)| *next == at) {
-            Some((_, start)) => (Some(start), self.exits),
-            None => {
-                let before = at.checked_sub(1).and_then(|before| piece.get(before));
-                (vocabulary.start_at(piece, at), before.map_or(0, |byte| vocabulary.byte_start(*byte).exits))
+    /// The longest token in `text` from `at` on, and its end.
+    #[inline(always)]
+    pub(crate) fn longest_at(&self, text: &[u8], at: usize) -> Option<(Token, usize)> {
+        let next = at.wrapping_add(2);
+        let Some(both) = text.get(at..next).and_then(<[u8]>::first_chunk) else {
+            return Some((self.byte_token(*text.get(at)?), at.wrapping_add(1)));
+        };
+        let both = u16::from_le_bytes(*both);
+        let mut bytes = text.get(next..)?.iter();
+        #[expect(clippy::indexing_slicing, reason = "two bytes are an index of 65,536 entries")]
+        let mut cell = u32::from_le_bytes(self.beginnings[usize::from(both)]);
+        let mut flags = cell & FLAGS;
+        // The last cell at which a token ends, and how many bytes are left after that.
+        let (mut known, mut left) = (0, 0);
+        'walk: loop {
+            if flags != 0 {
+                if flags != CELL_TOKEN {
+                    break;
+                }
+                (known, left) = (cell, bytes.len());
             }
-        };
-        let Some(start) = start else { return (0, 1) };
-        let end = at.wrapping_add(start.length);
-        let next = vocabulary.start_at(piece, end);
-        let entries = next.map_or(0, |next| next.entries);
-        self.next = next.map(|next| (end, next));
-        self.exits = start.exits;
-        if start.token == NO_TOKEN || exits & start.entries | start.exits & entries != 0 {
-            self.bytes_to = end;
-            return (vocabulary.byte_token(byte), 1);
+            loop {
+                let Some(byte) = bytes.next() else { break 'walk };
+                let byte = u32::from(*byte);
+                cell = self.cell(cell >> CELL_PAYLOAD_SHIFT ^ byte)?;
+                flags = cell & FLAGS ^ byte;
+                if flags != 0 {
+                    break;
+                }
+            }
         }
-        (start.token, start.length)
-    }
-}
-
-impl Vocabulary {
-    /// The character at `at`; if it is no token, with [`NO_TOKEN`].
-    #[inline(always)]
-    fn start_at(&self, piece: &[u8], at: usize) -> Option<Start> {
-        let first = *piece.get(at)?;
-        if first.is_ascii() { Some(self.byte_start(first)) } else { self.char_at(piece, at) }
+        if flags == CELL_LEAF {
+            return Some((cell >> CELL_PAYLOAD_SHIFT, text.len().wrapping_sub(bytes.len())));
+        }
+        if known == 0 {
+            return Some((self.byte_token(both as u8), at.wrapping_add(1)));
+        }
+        let base = known >> CELL_PAYLOAD_SHIFT;
+        Some((self.cell(base ^ u32::from(TERMINAL))? >> CELL_PAYLOAD_SHIFT, text.len().wrapping_sub(left)))
     }
 
+    /// The token that a byte is by itself.
     #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
     pub(crate) fn byte_token(&self, byte: u8) -> Token {
-        self.byte_start(byte).token
+        u32::from_le_bytes(self.bytes[usize::from(byte)])
     }
 
+    /// What two bytes merge into: the token that they are together.
     #[inline(always)]
-    fn byte_start(&self, byte: u8) -> Start {
-        #[expect(clippy::indexing_slicing, reason = "a byte is an index of 256 entries")]
-        let entry = u128::from_le_bytes(widened(self.bytes[usize::from(byte)]));
-        let [token, entries, exits] = [0, 32, 64].map(|shift| (entry >> shift) as u32);
-        Start { token, length: 1, entries, exits }
-    }
-
-    /// A character of several bytes.
-    #[inline(always)]
-    fn char_at(&self, piece: &[u8], at: usize) -> Option<Start> {
-        let rest = piece.get(at..)?;
-        let length = rest.first()?.leading_ones();
-        let word = match rest.first_chunk() {
-            Some(chunk) => u32::from_le_bytes(*chunk),
-            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)),
-        };
-        let word = word & (u32::MAX >> (32_u32.wrapping_sub(length.wrapping_mul(8)) & 31));
-        let slot = u128::from_le_bytes(self.chars.probe(mix(u64::from(word))).unwrap_or_default());
-        let [bytes, token, entries, exits] = [0, 32, 64, 96].map(|shift| (slot >> shift) as u32);
-        let length = (length as usize).clamp(1, rest.len());
-        if bytes != word {
-            return Some(Start { token: NO_TOKEN, length, entries: u32::MAX, exits: u32::MAX });
+    #[expect(clippy::indexing_slicing, reason = "two bytes are an index of 65,536 entries")]
+    pub(crate) fn merged_bytes(&self, left: u8, right: u8) -> Option<Token> {
+        let cell = u32::from_le_bytes(self.beginnings[usize::from(u16::from_le_bytes([left, right]))]);
+        match cell & FLAGS {
+            CELL_LEAF => Some(cell >> CELL_PAYLOAD_SHIFT),
+            CELL_TOKEN => Some(self.cell(cell >> CELL_PAYLOAD_SHIFT ^ u32::from(TERMINAL))? >> CELL_PAYLOAD_SHIFT),
+            _ => None,
         }
-        Some(Start { token, length, entries, exits })
     }
 
-    /// What two ASCII characters merge into, or [`NO_TOKEN`].
     #[inline(always)]
-    pub(crate) fn merged_ascii(&self, first: u8, second: u8) -> Token {
-        let index = usize::from(first & 0x7f).wrapping_mul(128) | usize::from(second & 0x7f);
-        #[expect(clippy::indexing_slicing, reason = "an index of two times seven bits")]
-        u32::from_le_bytes(self.ascii_pairs[index])
+    fn cell(&self, index: u32) -> Option<u32> {
+        self.trie.get(index as usize).map(|cell| u32::from_le_bytes(*cell))
     }
-}
 
-/// Twelve bytes with zeros after them.
-#[inline(always)]
-fn widened(bytes: [u8; 12]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-    [a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0]
+    /// Whether merging leaves a border between two tokens that follow each other.
+    ///
+    /// It does unless two parts merge across it: one at the end of the left token and one at the beginning of the right one, that are
+    /// there at the same time, before either is taken into the token around it. A part comes about by the merge of its own rank, and is
+    /// taken by that of what it is part of; so the parts are gone through from the latest on.
+    ///
+    /// If the left token `is_longest` of all at its place, nothing merges with the whole of it.
+    #[inline(always)]
+    pub(crate) fn stay_apart(&self, mut left: Token, is_longest: bool, mut right: Token) -> Option<bool> {
+        let mut left_entry = self.entry(left)?;
+        // When they are taken, and what says whether they join before that.
+        let (mut left_until, mut right_until) = (NO_TOKEN, NO_TOKEN);
+        let mut left_joins = left_entry << entry::OUTER;
+        if is_longest {
+            if left_entry & entry::RIGHT_MORE == 0 {
+                return Some(true);
+            }
+            left_until = left;
+            left_joins = left_entry;
+            left = (left_entry >> entry::RIGHT_SHIFT) as Token & TOKEN_MASK;
+            left_entry = self.entry(left)?;
+        }
+        let mut right_entry = self.entry(right)?;
+        let mut right_joins = right_entry << entry::OUTER >> entry::LEFT;
+        loop {
+            if left_joins & right_joins & entry::RIGHT_JOINS != 0
+                && left_until > right
+                && right_until > left
+                && let Some(merged) = self.merged(left, right)
+                && merged < left_until
+                && merged <= right_until
+            {
+                return Some(false);
+            }
+            if left > right {
+                // The latter is only so in a damaged table, in which this might not end.
+                if left_entry & entry::RIGHT_MORE == 0 || left >= left_until {
+                    return Some(true);
+                }
+                left_until = left;
+                left_joins = left_entry;
+                left = (left_entry >> entry::RIGHT_SHIFT) as Token & TOKEN_MASK;
+                left_entry = self.entry(left)?;
+            } else {
+                if right_entry & entry::LEFT_MORE == 0 || right >= right_until {
+                    return Some(true);
+                }
+                right_until = right;
+                right_joins = right_entry >> entry::LEFT;
+                right = (right_entry >> entry::LEFT_SHIFT) as Token & TOKEN_MASK;
+                right_entry = self.entry(right)?;
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Vocabulary {
@@ -294,18 +334,3 @@ const fn word(words: &[[u8; 4]], index: usize) -> u32 {
         _ => 0,
     }
 }
-
-/// The key of a piece of at most 7 bytes that lies at the low end of `word`.
-#[inline(always)]
-pub(crate) fn short_key(word: u64, length: usize) -> u64 {
-    let bits = (length as u32).wrapping_mul(8) & 63;
-    (word & !(u64::MAX << bits)) | (length as u64) << 56
-}
-
-/// The two halves of the key of a piece of 8 to 15 bytes.
-#[inline(always)]
-pub(crate) fn medium_key(low: u64, high: u64, length: usize) -> (u64, u64) {
-    (low, short_key(high, length.wrapping_sub(8)) & (u64::MAX >> 8) | (length as u64) << 56)
-}
-
-pub(crate) use penstock_token_tables::layout::{mix as mix_short, mix2 as mix_medium};

@@ -66,7 +66,7 @@ fn build_with(root: &Path, vocab: Option<&Path>, encodings: Option<&str>) -> Out
         let (next, shipped) = (dist.join(format!("{name}.next")), dist.join(&name));
         let size = fs::copy(&built, &next).map_err(|error| format!("{}: {error}", built.display()))?;
         fs::rename(&next, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
-        println!("dist/{name:<20} {:>9.2} MiB", size as f64 / f64::from(1 << 20));
+        eprintln!("dist/{name:<20} {:>9.2} MiB", size as f64 / f64::from(1 << 20));
     }
     Ok(())
 }

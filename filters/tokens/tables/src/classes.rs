@@ -3,36 +3,39 @@
 
 use regex_syntax::hir::{Class, HirKind};
 
-/// The classes, mutually exclusive.
+/// The classes, mutually exclusive, as bits.
 pub mod class {
     /// None of the others: punctuation, symbols, controls, unassigned.
-    pub const OTHER: u8 = 0;
+    pub const OTHER: u8 = 1;
     /// `\p{Lu}`, `\p{Lt}`.
-    pub const UPPER: u8 = 1;
+    pub const UPPER: u8 = 1 << 1;
     /// `\p{Ll}`.
-    pub const LOWER: u8 = 2;
+    pub const LOWER: u8 = 1 << 2;
     /// `\p{Lm}`, `\p{Lo}`.
-    pub const LETTER: u8 = 3;
+    pub const LETTER: u8 = 1 << 3;
     /// `\p{M}`.
-    pub const MARK: u8 = 4;
+    pub const MARK: u8 = 1 << 4;
     /// `\p{N}`.
-    pub const NUMBER: u8 = 5;
+    pub const NUMBER: u8 = 1 << 5;
     /// `\s` but for line ends.
-    pub const SPACE: u8 = 6;
+    pub const SPACE: u8 = 1 << 6;
     /// `[\r\n]`.
-    pub const NEWLINE: u8 = 7;
+    pub const NEWLINE: u8 = 1 << 7;
 }
 
-/// Characters per block.
+/// Characters per block: as many as the last byte of a character tells apart.
 pub const BLOCK: usize = 64;
+/// What stands beside a number instead of a class where a first byte, or the first two, do not tell it.
+pub const MIXED: u16 = 1 << 9;
+/// Where the length in bytes is in an entry.
+pub const LENGTH_SHIFT: u32 = 12;
 
-/// What stands for a class where a first byte does not tell it.
-pub const MIXED: u8 = 15;
-
-/// The class of every character, in three parts.
+/// The class of every character.
 ///
-/// 256 bytes tell for a first byte the class of the characters that start with it in the low four bits, or [`MIXED`], and their
-/// length in the high four. Then follow the number of a block for each 64 characters (`u16`, little-endian), and the blocks.
+/// `u16` entries, little-endian: 256 for the first byte of a character, and 4,096 for the first two that are not ASCII, by the low
+/// six bits of each. They hold the class and the length, or [`MIXED`] and the length and, for the first two bytes, the number of the block
+/// that tells the class by the third byte, or of the page that tells the block by the third if there are four. Then the number of
+/// pages, the pages of 64 numbers of blocks each, all `u16`, and the blocks of 64 classes each, in bytes.
 ///
 /// # Errors
 /// When `regex-syntax` does not know a class by this name.
@@ -55,33 +58,55 @@ pub fn table() -> Result<Vec<u8>, String> {
             classes[range.start() as usize..=range.end() as usize].fill(class);
         }
     }
-    let mut blocks: Vec<&[u8]> = Vec::new();
-    let mut table: Vec<u8> = (0..=u8::MAX).map(|first| first_byte(first, &classes)).collect();
-    for block in classes.chunks(BLOCK) {
-        let number = blocks.iter().position(|known| *known == block).unwrap_or_else(|| {
-            blocks.push(block);
-            blocks.len() - 1
-        });
-        table.extend((number as u16).to_le_bytes());
-    }
-    table.extend(blocks.concat());
-    Ok(table)
+    let blocks = Distinct::of(classes.chunks(BLOCK));
+    let pages = Distinct::of(blocks.numbers.chunks(64));
+    let wide: Vec<u16> = (0..64 * 64).map(|both| two_bytes(both / 64, both % 64, &classes, &blocks, &pages)).collect();
+    let ascii = classes[..0x80].iter().map(|class| u16::from(*class) | 1 << LENGTH_SHIFT);
+    // No character starts with a byte that another one goes on with.
+    let mut entries: Vec<u16> = ascii.chain([u16::from(class::OTHER) | 1 << LENGTH_SHIFT; 0x40]).collect();
+    let length = |entry: u16| entry >> LENGTH_SHIFT << LENGTH_SHIFT;
+    let alike = |row: &[u16]| row[0] & MIXED == 0 && row.iter().all(|other| *other == row[0]);
+    entries.extend(wide.chunks(64).map(|row| if alike(row) { row[0] } else { MIXED | length(row[0]) }));
+    entries.extend(wide);
+    entries.push(pages.all.len() as u16);
+    entries.extend(pages.all.concat());
+    Ok(entries.iter().flat_map(|entry| entry.to_le_bytes()).chain(blocks.all.concat()).collect())
 }
 
-fn first_byte(first: u8, classes: &[u8]) -> u8 {
-    let first = usize::from(first);
+/// Parts of a table without repetition.
+struct Distinct<'a, T> {
+    all: Vec<&'a [T]>,
+    /// Which of them each part is.
+    numbers: Vec<u16>,
+}
+
+impl<'a, T: PartialEq> Distinct<'a, T> {
+    fn of(parts: impl Iterator<Item = &'a [T]>) -> Self {
+        let mut all: Vec<&[T]> = Vec::new();
+        let mut number = |part: &'a [T]| {
+            all.iter().position(|known| *known == part).unwrap_or_else(|| {
+                all.push(part);
+                all.len() - 1
+            }) as u16
+        };
+        let numbers = parts.map(&mut number).collect();
+        Self { all, numbers }
+    }
+}
+
+/// The entry of the characters that start with these two bytes, of which only the low six bits are given.
+fn two_bytes(first: usize, second: usize, classes: &[u8], blocks: &Distinct<'_, u8>, pages: &Distinct<'_, u16>) -> u16 {
     // Encodings that are longer than necessary, and characters beyond the last one, do not occur.
-    let (length, range) = match first {
-        0..0x80 => (1, first..first + 1),
-        0x80..0xe0 => (2, (first & 0x1f) << 6..((first & 0x1f) + 1) << 6),
-        0xe0 => (3, 0x800..0x1000),
-        0xe1..0xf0 => (3, (first & 0xf) << 12..((first & 0xf) + 1) << 12),
-        0xf0 => (4, 0x1_0000..0x4_0000),
-        _ => (4, (first & 7).min(4) << 18..(((first & 7) + 1) << 18).min(classes.len())),
+    let (length, start, count) = match first {
+        0..0x20 => (2, first << 6 | second, 1),
+        0x20..0x30 => (3, (first & 0xf) << 12 | second << 6, BLOCK),
+        _ => (4, (first & 7) << 18 | second << 12, BLOCK * 64),
     };
-    let class = match classes.get(range) {
-        Some([class, rest @ ..]) if rest.iter().all(|other| other == class) => *class,
-        _ => MIXED,
+    let entry = match classes.get(start..start + count) {
+        Some([class, rest @ ..]) if rest.iter().all(|other| other == class) => u16::from(*class),
+        Some(_) if count == BLOCK => MIXED | blocks.numbers[start / BLOCK],
+        Some(_) => MIXED | pages.numbers[start / BLOCK / 64],
+        None => u16::from(class::OTHER),
     };
-    class | length << 4
+    entry | length << LENGTH_SHIFT
 }

@@ -6,7 +6,7 @@
 /// The first word of every table.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"PSTK");
 /// Changes whenever an older reader would misread a newer table.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Words before the section lengths.
 pub const FIXED_WORDS: usize = 6;
 /// Bytes of the whole header.
@@ -28,11 +28,11 @@ pub const TOKEN_MASK: u32 = (1 << TOKEN_BITS) - 1;
 pub enum Section {
     /// Displacements of the tokens of 2 to 7 bytes.
     ShortDisplacements,
-    /// Tokens of 2 to 7 bytes: `u64` with the bytes from the low end and the length in the top byte; 0 is empty.
+    /// Tokens of 2 to 7 bytes: the [`short_key`] of each; 0 is empty.
     ShortSlots,
     /// Displacements of the tokens of 8 to 15 bytes.
     MediumDisplacements,
-    /// Tokens of 8 to 15 bytes: `u128` likewise.
+    /// Tokens of 8 to 15 bytes: the two words of the [`medium_key`] of each; 0 is empty.
     MediumSlots,
     /// Displacements of the longer tokens.
     LongDisplacements,
@@ -40,18 +40,21 @@ pub enum Section {
     LongSlots,
     /// Longer tokens: a byte with the length, then the token's bytes.
     LongBytes,
-    /// What merging starts with for each byte: 256 times three `u32`, as in [`Section::CharSlots`] without the character.
+    /// The token that each byte is by itself: 256 `u32`.
     Bytes,
-    /// Displacements of the characters of several bytes that are tokens.
-    CharDisplacements,
-    /// These characters: four `u32`, the bytes of the character from the low end, the token, the groups of merges that may take a part
-    /// of it across its beginning, and of those across its end. All 0 is empty.
-    CharSlots,
-    /// What each two ASCII characters merge into: 128 rows of 128 `u32` for the second one; [`NO_TOKEN`] if into nothing.
-    AsciiPairs,
+    /// For each first two bytes of a text, as a little-endian number: the cell after both, with [`CELL_NONE`] if no token begins with
+    /// them. 65,536 `u32`.
+    Beginnings,
+    /// A trie of the tokens, in cells of `u32`: the label in the low byte, [`CELL_TOKEN`], [`CELL_LEAF`], and from [`CELL_PAYLOAD_SHIFT`] on
+    /// the base of the children, or the token if it is a leaf. A child is in the cell whose number is the base with its byte exclusively
+    /// or'ed; the base of the root is 0, and the token of a node that is no leaf is in its child [`TERMINAL`].
+    Trie,
+    /// What is known of each token, as a `u64` each; see [`entry`].
+    Tokens,
     /// Displacements of the pairs that merge.
     PairDisplacements,
-    /// Pairs that merge: `u64` with the [`pair_key`], and above it the number of the token that they become; all bits set is empty.
+    /// Pairs that merge: `u32` with the token that they become, whose [`entry`] says of which, and above it the [`pair_fingerprint`];
+    /// all bits set is empty.
     PairSlots,
 }
 
@@ -98,11 +101,10 @@ impl Pattern {
     }
 }
 
-/// Mixes a key of at most 8 bytes.
-#[inline]
+/// Mixes a key of at most 8 bytes: what counts are the bits from 24 on.
+#[inline(always)]
 pub const fn mix(key: u64) -> u64 {
-    let h = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    h ^ (h >> 32)
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Mixes a key of two words.
@@ -111,16 +113,25 @@ pub const fn mix2(low: u64, high: u64) -> u64 {
     mix(low.wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ high)
 }
 
-/// Mixes any bytes.
+/// The key of a piece of up to 7 bytes that starts at the low end of `word`: the bytes at the high end, and the length in the low byte.
+#[inline(always)]
+pub const fn short_key(word: u64, length: usize) -> u64 {
+    word.wrapping_shl(0_u32.wrapping_sub(length as u32 * 8)) | length as u64
+}
+
+/// The key of a piece of 8 to 15 bytes, of which `first` and `last` are the first and the last eight: as they are, but for one that both
+/// have, in whose place the length is.
+#[inline(always)]
+pub const fn medium_key(first: u64, last: u64, length: usize) -> (u64, u64) {
+    (first, last & !0xff | length as u64)
+}
+
+/// Mixes at least 8 bytes.
+#[inline(always)]
 pub fn mix_bytes(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [0u8; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    let start = mix(bytes.len() as u64);
-    let h = words.iter().fold(start, |h, word| mix2(h, u64::from_le_bytes(*word)));
-    mix2(h, u64::from_le_bytes(last))
+    let (words, _) = bytes.as_chunks::<8>();
+    let last = bytes.last_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+    words.iter().fold(mix2(bytes.len() as u64, last), |h, word| mix2(h, u64::from_le_bytes(*word)))
 }
 
 /// The key of a pair of tokens.
@@ -135,16 +146,68 @@ pub const NO_TOKEN: u32 = (1 << (TOKEN_BITS + 1)) - 1;
 /// Bits of a [`pair_key`].
 pub const PAIR_BITS: u32 = 2 * TOKEN_BITS;
 
-/// Which bucket a mixed key belongs to, among `2^n` with `shift = 64 - n`.
+/// Buckets of the hash of pairs, a power of two of them, so that an index needs no check.
+pub const PAIR_BUCKETS: usize = 1 << 16;
+/// Slots of the hash of pairs, likewise.
+pub const PAIR_SLOTS: usize = 1 << TOKEN_BITS;
+
+/// Some bits of the mixed key of a pair, above those of a token.
 #[inline]
+pub const fn pair_fingerprint(h: u64) -> u32 {
+    (h >> 8) as u32 & !TOKEN_MASK
+}
+
+/// The label of cells that no byte of a text leads to: UTF-8 does not have it.
+pub const TERMINAL: u8 = 0xff;
+/// In a cell: a token ends here, and longer ones go on.
+pub const CELL_TOKEN: u32 = 1 << 8;
+/// In a cell: a token ends here, and none goes on.
+pub const CELL_LEAF: u32 = 1 << 9;
+/// Instead of a label, where there is no child.
+pub const CELL_NONE: u32 = TERMINAL as u32;
+/// Bits of a cell below its payload.
+pub const CELL_PAYLOAD_SHIFT: u32 = 10;
+
+/// What is known of a token: from the low end the [`pair_key`] of what it is made of (itself twice for a byte), the longest shorter
+/// token that it begins with, flags, and by how many bytes that is shorter.
+pub mod entry {
+    use super::{PAIR_BITS, TOKEN_BITS};
+
+    /// The right one of the two.
+    pub const RIGHT_SHIFT: u32 = 0;
+    /// The left one.
+    pub const LEFT_SHIFT: u32 = TOKEN_BITS;
+    /// The shorter token.
+    pub const SHORTER_SHIFT: u32 = PAIR_BITS;
+    /// It merges with some token that follows it.
+    pub const JOINS_NEXT: u64 = 1 << 54;
+    /// It merges with some token before it.
+    pub const JOINS_PREVIOUS: u64 = JOINS_NEXT << LEFT;
+    /// Its right part merges with some token that follows, before it is taken into this one.
+    pub const RIGHT_JOINS: u64 = JOINS_NEXT << OUTER;
+    /// Its left part merges with some token before it, before it is taken into this one.
+    pub const LEFT_JOINS: u64 = JOINS_PREVIOUS << OUTER;
+    /// From what the right side of a border joins to what its left side does.
+    pub const LEFT: u32 = 1;
+    /// From what a token does to what its parts do.
+    pub const OUTER: u32 = 2;
+    /// Its right part does, or the right part of that, and so on.
+    pub const RIGHT_MORE: u64 = 1 << 58;
+    /// Its left part does, or the left part of that, and so on.
+    pub const LEFT_MORE: u64 = 1 << 59;
+    /// By how many bytes it is longer than the shorter token; 0 if there is none, or more than fit.
+    pub const LONGER_SHIFT: u32 = 60;
+}
+
+/// Which bucket a mixed key belongs to, among `2^n` with `shift = 64 - n`.
+#[inline(always)]
 pub const fn bucket(h: u64, shift: u32) -> usize {
     (h >> shift) as usize
 }
 
-/// The one slot where a mixed key can be, given its bucket's displacement.
-#[inline]
+/// The one slot where a mixed key can be, given its bucket's displacement, which is a factor.
+#[inline(always)]
 pub const fn slot(h: u64, displacement: u16, slots: usize) -> usize {
-    // Displacements act on the high half, so that a step of one is far enough to leave a crowded place.
-    let moved = (h as u32) ^ ((displacement as u32) << 16);
+    let moved = ((h >> 24) as u32).wrapping_mul(displacement as u32);
     ((moved as u64).wrapping_mul(slots as u64) >> 32) as usize
 }

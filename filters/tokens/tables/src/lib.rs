@@ -8,15 +8,14 @@
 //! 2. **Pairs.** Merging the bytes of each token shows from which two tokens it comes about; a perfect hash leads from the two to the
 //!    one. No other two ever merge: wherever the bytes of a token stand, they merge in the order in which they do alone, unless something
 //!    merges across their border first. Tokens that merging never produces stay out: an encoder emits them for whole pieces only.
-//! 3. **Characters.** The tokens that merging starts with: one for each byte, and the characters of several bytes for which it makes no
-//!    difference to start with them as a whole.
+//! 3. **A trie** of the tokens that merging produces finds the longest one in a text.
+//! 4. **Parts.** Of each token is known what it is made of, and whether its parts could merge with what is next to it before they were
+//!    taken into it: so it can be seen whether two tokens that follow each other are what merging leaves.
 //!
 //! Nothing here is used at run time but [`layout`].
 
 pub mod layout;
 
-#[cfg(feature = "generate")]
-mod chars;
 #[cfg(feature = "generate")]
 mod classes;
 #[cfg(feature = "generate")]
@@ -27,6 +26,8 @@ mod perfect;
 mod source;
 #[cfg(feature = "generate")]
 mod table;
+#[cfg(feature = "generate")]
+mod trie;
 
 #[cfg(feature = "generate")]
 pub use classes::table as class_table;

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::layout::{self, PAIR_BITS, entry};
+
 /// The tokens in merge order; a token's place is its number and its rank.
 pub struct Merges {
     /// Left and right part of each token; itself twice for a single byte; `None` for a token that merging never produces.
@@ -9,6 +11,60 @@ pub struct Merges {
 }
 
 impl Merges {
+    /// The tokens that two others merge into, and these.
+    pub fn made(&self) -> impl Iterator<Item = (u32, u32, u32)> {
+        let split =
+            |(number, split): (usize, &Option<(u32, u32)>)| split.map(|(left, right)| (number as u32, left, right));
+        self.splits.iter().enumerate().filter_map(split).filter(|(number, left, _)| number != left)
+    }
+
+    /// What the table says of each token; see [`entry`].
+    pub fn entries(&self, tokens: &[Vec<u8>]) -> Vec<u64> {
+        // The first merge in which each token is the left one, and the right one.
+        let mut first_left = vec![u32::MAX; tokens.len()];
+        let mut first_right = vec![u32::MAX; tokens.len()];
+        for (number, left, right) in self.made() {
+            let (left, right) = (&mut first_left[left as usize], &mut first_right[right as usize]);
+            (*left, *right) = ((*left).min(number), (*right).min(number));
+        }
+        let flag = |is_so: bool, flag: u64| if is_so { flag } else { 0 };
+        let joins = |first: u32, flag_: u64| flag(first < u32::MAX, flag_);
+        let mut entries: Vec<u64> = (0..tokens.len())
+            .map(|number| layout::pair_key(number as u32, number as u32))
+            .zip(first_left.iter().zip(&first_right))
+            .map(|(key, (left, right))| key | joins(*left, entry::JOINS_NEXT) | joins(*right, entry::JOINS_PREVIOUS))
+            .collect();
+        // In the order in which they are made, so that their parts' are known.
+        for (number, left, right) in self.made() {
+            let right_joins = first_left[right as usize] < number;
+            // Of two merges with the same result the left one comes first.
+            let left_joins = first_right[left as usize] <= number;
+            let right_more = right_joins || entries[right as usize] & entry::RIGHT_MORE != 0;
+            let left_more = left_joins || entries[left as usize] & entry::LEFT_MORE != 0;
+            let entry = &mut entries[number as usize];
+            *entry = *entry >> PAIR_BITS << PAIR_BITS
+                | layout::pair_key(left, right)
+                | flag(right_joins, entry::RIGHT_JOINS)
+                | flag(left_joins, entry::LEFT_JOINS)
+                | flag(right_more, entry::RIGHT_MORE)
+                | flag(left_more, entry::LEFT_MORE);
+        }
+        let ranks = ranks(tokens);
+        for (token, entry) in tokens.iter().zip(&mut entries) {
+            let is_made = |number: &u32| self.splits[*number as usize].is_some();
+            let shorter = (1..token.len())
+                .rev()
+                .find_map(|length| Some((length, ranks.get(&token[..length]).copied().filter(is_made)?)));
+            if let Some((length, number)) = shorter
+                && token.len() - length < 1 << (u64::BITS - entry::LONGER_SHIFT)
+            {
+                *entry |=
+                    u64::from(number) << entry::SHORTER_SHIFT | ((token.len() - length) as u64) << entry::LONGER_SHIFT;
+            }
+        }
+        entries
+    }
+
     /// How many bytes back what follows can change the merging.
     ///
     /// Where the same bytes are merged with something else after them, the first merge that differs is of the last token with what

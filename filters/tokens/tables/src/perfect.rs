@@ -18,17 +18,27 @@ pub struct Perfect {
 /// # Errors
 /// When the keys cannot be placed, which means that two of them are equal.
 pub fn place(keys: &[u64]) -> Result<Perfect, String> {
+    let buckets = (keys.len() / 5).max(2).next_power_of_two();
     // 2 % of free slots keep the search for the last buckets short; more are tried if that is not enough.
     (0..40)
-        .find_map(|attempt| try_place(keys, keys.len() + keys.len() * (2 + attempt) / 100 + 1))
+        .find_map(|attempt| try_place(keys, buckets, keys.len() + keys.len() * (2 + attempt) / 100 + 1))
         .ok_or_else(|| "no perfect hash was found: two keys are alike".to_owned())
 }
 
-fn try_place(keys: &[u64], slots: usize) -> Option<Perfect> {
-    let bits = (keys.len() / 5).max(2).next_power_of_two().trailing_zeros();
-    let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); 1 << bits];
+/// Places the mixed keys of pairs.
+///
+/// # Errors
+/// When they cannot be placed, which means that there are too many.
+pub fn place_pairs(keys: &[u64]) -> Result<Perfect, String> {
+    try_place(keys, layout::PAIR_BUCKETS, layout::PAIR_SLOTS)
+        .ok_or_else(|| format!("no perfect hash was found for {} merges", keys.len()))
+}
+
+fn try_place(keys: &[u64], buckets: usize, slots: usize) -> Option<Perfect> {
+    let shift = u64::BITS - buckets.trailing_zeros();
+    let mut buckets: Vec<Vec<usize>> = vec![Vec::new(); buckets];
     for (index, key) in keys.iter().enumerate() {
-        buckets[layout::bucket(*key, 64 - bits)].push(index);
+        buckets[layout::bucket(*key, shift)].push(index);
     }
     let mut order: Vec<usize> = (0..buckets.len()).collect();
     order.sort_by_key(|bucket| std::cmp::Reverse(buckets[*bucket].len()));

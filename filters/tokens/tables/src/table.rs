@@ -1,10 +1,10 @@
 //! Putting a table together.
 
-use crate::chars::{self, Borders};
-use crate::layout::{self, HEADER_BYTES, MAGIC, PAIR_BITS, Section, VERSION};
+use crate::layout::{self, CELL_LEAF, CELL_NONE, CELL_PAYLOAD_SHIFT, HEADER_BYTES, MAGIC, Section, TERMINAL, VERSION};
 use crate::merges::{self, Merges};
 use crate::perfect::{self, Perfect};
 use crate::source::Vocabulary;
+use crate::trie;
 
 /// The table of a vocabulary, as [`layout`] describes it.
 ///
@@ -31,8 +31,8 @@ pub fn generate(vocabulary: &Vocabulary) -> Result<Vec<u8>, String> {
     write_short(&mut writer, &whole)?;
     write_medium(&mut writer, &whole)?;
     write_long(&mut writer, &whole)?;
-    write_chars(&mut writer, tokens, &merges)?;
-    write_ascii_pairs(&mut writer, tokens, &merges);
+    write_trie(&mut writer, tokens, &merges)?;
+    write_tokens(&mut writer, tokens, &merges);
     write_pairs(&mut writer, &merges)?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
     Ok(writer.finish(&[MAGIC, VERSION, vocabulary.pattern.0, tokens.len() as u32, longest as u32, reach as u32]))
@@ -42,7 +42,7 @@ fn write_short(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
     let keys: Vec<u64> = whole
         .iter()
         .filter(|token| (2..=7).contains(&token.len()))
-        .map(|token| padded(token) as u64 | (token.len() as u64) << 56)
+        .map(|token| layout::short_key(padded(token) as u64, token.len()))
         .collect();
     let perfect = perfect::place(&keys.iter().map(|key| layout::mix(*key)).collect::<Vec<_>>())?;
     writer.displacements(Section::ShortDisplacements, &perfect);
@@ -55,7 +55,10 @@ fn write_medium(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
     let keys: Vec<u128> = whole
         .iter()
         .filter(|token| (8..=15).contains(&token.len()))
-        .map(|token| padded(token) | (token.len() as u128) << 120)
+        .map(|token| {
+            layout::medium_key(padded(&token[..8]) as u64, padded(&token[token.len() - 8..]) as u64, token.len())
+        })
+        .map(|(first, last)| u128::from(first) | u128::from(last) << 64)
         .collect();
     let perfect =
         perfect::place(&keys.iter().map(|key| layout::mix2(*key as u64, (*key >> 64) as u64)).collect::<Vec<_>>())?;
@@ -82,50 +85,39 @@ fn write_long(writer: &mut Writer, whole: &[&[u8]]) -> Result<(), String> {
     Ok(())
 }
 
-fn write_chars(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
-    let borders = chars::borders(tokens, merges);
-    let mut bytes = [[0; 3]; 256];
+fn write_trie(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) -> Result<(), String> {
+    let made = tokens.iter().zip(&merges.splits).enumerate().filter(|(_, (_, split))| split.is_some());
+    let cells = trie::build(made.map(|(number, (token, _))| (token.clone(), number as u32)))?;
+    let mut bytes = [layout::NO_TOKEN; 256];
     for (number, token) in tokens.iter().enumerate() {
         if let [byte] = token.as_slice() {
-            let Borders { entries, exits } = borders.get(&(number as u32)).copied().unwrap_or(Borders::UNKNOWN);
-            bytes[usize::from(*byte)] = [number as u32, entries, exits];
+            bytes[usize::from(*byte)] = number as u32;
         }
     }
-    writer.section(Section::Bytes, bytes.iter().flatten().flat_map(|word| word.to_le_bytes()));
-    let mut entries: Vec<[u32; 4]> = borders
-        .iter()
-        .map(|(number, borders)| [padded(&tokens[*number as usize]) as u32, *number, borders.entries, borders.exits])
-        .filter(|[bytes, ..]| *bytes >= 0x80)
-        .collect();
-    entries.sort_unstable();
-    let keys: Vec<u64> = entries.iter().map(|[bytes, ..]| layout::mix(u64::from(*bytes))).collect();
-    let perfect = perfect::place(&keys)?;
-    writer.displacements(Section::CharDisplacements, &perfect);
-    let slots = filled(&perfect, &entries, [0; 4]);
-    writer.section(Section::CharSlots, slots.iter().flatten().flat_map(|word| word.to_le_bytes()));
+    writer.section(Section::Bytes, bytes.iter().flat_map(|token| token.to_le_bytes()));
+    let beginnings = (0..=u16::MAX).map(|both| {
+        let [first, second] = both.to_le_bytes();
+        let cell = cells[usize::from(first)];
+        let child = (cell >> CELL_PAYLOAD_SHIFT) as usize ^ usize::from(second);
+        let is_node = cell & CELL_LEAF == 0 && second != TERMINAL;
+        cells.get(child).copied().filter(|cell| is_node && *cell as u8 == second).map_or(CELL_NONE, |cell| cell & !0xff)
+    });
+    writer.section(Section::Beginnings, beginnings.flat_map(|cell| cell.to_le_bytes()));
+    writer.section(Section::Trie, cells.iter().flat_map(|cell| cell.to_le_bytes()));
     Ok(())
 }
 
-fn write_ascii_pairs(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) {
-    let mut pairs = vec![layout::NO_TOKEN; 128 * 128];
-    for (number, (token, split)) in tokens.iter().zip(&merges.splits).enumerate() {
-        if let ([first @ ..0x80, second @ ..0x80], Some(_)) = (token.as_slice(), split) {
-            pairs[usize::from(*first) * 128 + usize::from(*second)] = number as u32;
-        }
-    }
-    writer.section(Section::AsciiPairs, pairs.iter().flat_map(|token| token.to_le_bytes()));
+fn write_tokens(writer: &mut Writer, tokens: &[Vec<u8>], merges: &Merges) {
+    writer.section(Section::Tokens, merges.entries(tokens).iter().flat_map(|entry| entry.to_le_bytes()));
 }
 
 fn write_pairs(writer: &mut Writer, merges: &Merges) -> Result<(), String> {
-    let made = merges.splits.iter().enumerate().filter_map(|(number, split)| {
-        let (left, right) = split.filter(|(left, _)| *left as usize != number)?;
-        Some((layout::pair_key(left, right), number as u64))
-    });
-    let (keys, entries): (Vec<u64>, Vec<u64>) =
-        made.map(|(key, number)| (layout::mix(key), key | number << PAIR_BITS)).unzip();
-    let perfect = perfect::place(&keys)?;
+    let made = merges.made().map(|(number, left, right)| (layout::mix(layout::pair_key(left, right)), number));
+    let (keys, slots): (Vec<u64>, Vec<u32>) =
+        made.map(|(key, number)| (key, number | layout::pair_fingerprint(key))).unzip();
+    let perfect = perfect::place_pairs(&keys)?;
     writer.displacements(Section::PairDisplacements, &perfect);
-    let slots = filled(&perfect, &entries, u64::MAX);
+    let slots = filled(&perfect, &slots, u32::MAX);
     writer.section(Section::PairSlots, slots.iter().flat_map(|slot| slot.to_le_bytes()));
     Ok(())
 }
