@@ -51,7 +51,8 @@ fn search(vocabulary: &Vocabulary, last: &mut Last, piece: &[u8], most: usize, s
             // A shorter one; or if there is none, one that is shorter than the token before it.
             loop {
                 vain += 1;
-                if vain > VAIN_MAX + at / 8 * 5 || is_all && at < RUN_BEFORE && is_run(piece.get(at..end)?) {
+                let is_long = end - at >= RUN_MIN && at < RUN_BEFORE && is_all;
+                if vain > VAIN_MAX + at / 8 * 5 || is_long && is_run(piece.get(at..end)?) {
                     return None;
                 }
                 let entry = vocabulary.entry(token)?;
@@ -90,7 +91,7 @@ fn search(vocabulary: &Vocabulary, last: &mut Last, piece: &[u8], most: usize, s
 
 #[inline(always)]
 fn is_run(token: &[u8]) -> bool {
-    token.len() >= RUN_MIN && matches!(token, [.., a, b, c, d] if a == b && b == c && c == d)
+    matches!(token, [.., a, b, c, d] if a == b && b == c && c == d)
 }
 
 /// The last tokens.
