@@ -6,15 +6,13 @@ use serde_json::{Value, json};
 use crate::corpus;
 use crate::proxy::build;
 
-/// Counts of a round, as the probe has it.
-const TIMES: usize = 60;
-
-/// Megabytes per second of both over `text`, and the quartiles of their ratio.
+/// Megabytes per second of both on the held-out half, and the quartiles of their ratio.
 ///
 /// # Errors
 /// When there is no Envoy, or the probe cannot be built or does not report.
-pub fn speed(text: &str) -> Result<Value, String> {
-    let strange = corpus::strange_words();
+pub fn speed(sample: &corpus::Sample) -> Result<Value, String> {
+    let text = &sample.held_out;
+    let texts = [&corpus::strange_words(), &sample.warm, text].map(String::as_str).join("\0");
     let checkout = envoy::checkout()?;
     let binary = envoy::find(&checkout).ok_or("no Envoy; `cargo xtask tools` installs one")?;
     let module = build(&checkout, "penstock-envoy-probe")?;
@@ -26,7 +24,7 @@ pub fn speed(text: &str) -> Result<Value, String> {
             "config": {
                 "name": "probe",
                 "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": format!("{strange}\n{text}")},
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": texts},
             },
         }}],
     });
@@ -48,7 +46,7 @@ pub fn speed(text: &str) -> Result<Value, String> {
         [1, 2, 3].map(|quarter| (values[values.len() * quarter / 4] * 100.0).round() / 100.0)
     };
     // Bytes per nanosecond are gigabytes per second.
-    let speed = |nanos: f64| (text.len() * TIMES) as f64 / nanos * 1000.0;
+    let speed = |nanos: f64| text.len() as f64 / nanos * 1000.0;
     Ok(json!({
         "mb_per_s": quartiles(rounds.iter().map(|round| speed(round.0)).collect())[1],
         "tiktoken_rs_mb_per_s": quartiles(rounds.iter().map(|round| speed(round.1)).collect())[1],

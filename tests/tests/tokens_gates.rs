@@ -29,8 +29,8 @@ fn ordinary_texts() {
     for (name, most) in FUEL_MAX {
         let text = corpus::held_out(name);
         let cost = Sandbox::new(Some("o200k")).expect("the probe").count(&text, None).expect("a count");
-        let per_byte = cost.fuel / text.len() as u64;
-        assert!(per_byte <= most, "{name}: {per_byte} fuel per byte, at most {most}");
+        let (fuel, bytes) = (cost.fuel, text.len() as u64);
+        assert!(fuel <= most * bytes, "{name}: {fuel} fuel for {bytes} bytes, at most {most} per byte");
     }
 }
 
@@ -39,8 +39,11 @@ fn hard_megabytes() {
     for (name, text) in corpus::hard_megabytes() {
         let mut sandbox = Sandbox::new(Some("o200k")).expect("the probe");
         let cost = sandbox.count(&text, Some(16_384)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let per_byte = cost.fuel / text.len() as u64;
-        assert!(per_byte <= HARD_FUEL_MAX, "{name}: {per_byte} fuel per byte, at most {HARD_FUEL_MAX}");
+        let (fuel, bytes) = (cost.fuel, text.len() as u64);
+        assert!(
+            fuel <= HARD_FUEL_MAX * bytes,
+            "{name}: {fuel} fuel for {bytes} bytes, at most {HARD_FUEL_MAX} per byte"
+        );
         assert!(cost.growth <= HARD_GROWTH_MAX, "{name}: grew by {} bytes, at most {HARD_GROWTH_MAX}", cost.growth);
     }
 }

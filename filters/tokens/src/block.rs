@@ -42,7 +42,8 @@ impl Starts {
         Classes::of(&bytes).starts::<CASED>(pattern)
     }
 
-    /// The end of the current piece, as a position in the block, if it is beyond doubt.
+    /// The end of the current piece, as a position in the block, if it is beyond doubt. If not, nothing more comes until it is
+    /// [resumed](Self::resume).
     #[inline(always)]
     pub(crate) fn end(&mut self) -> Option<usize> {
         let end = self.next.trailing_zeros();
@@ -55,7 +56,7 @@ impl Starts {
     /// That is right between a letter and a space: no rule looks further back.
     #[inline(always)]
     pub(crate) fn resume(&mut self, at: usize) -> bool {
-        let from = u64::MAX.checked_shl(at as u32).unwrap_or_default();
+        let from = u32::try_from(at).ok().and_then(|at| u64::MAX.checked_shl(at)).unwrap_or_default();
         self.next &= from << 1;
         self.doubts &= from;
         self.doubt = self.doubts.trailing_zeros();

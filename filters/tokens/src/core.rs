@@ -24,7 +24,7 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 thread_local! {
     static ROOM: RefCell<Room> = const {
-        RefCell::new(Room { caches: [Cache::EMPTY; CACHES], oldest: 0, last: Last::EMPTY, parts: Parts::EMPTY })
+        RefCell::new(Room { caches: [Cache::EMPTY; CACHES], taken_last: 0, last: Last::EMPTY, parts: Parts::EMPTY })
     };
 }
 
@@ -32,7 +32,7 @@ thread_local! {
 struct Room {
     caches: [Cache; CACHES],
     /// The cache that was taken last for a vocabulary that had none.
-    oldest: usize,
+    taken_last: usize,
     last: Last,
     parts: Parts,
 }
@@ -51,11 +51,11 @@ impl Cache {
 
 impl Room {
     fn core(&mut self, vocabulary: &'static Vocabulary) -> Core<'_> {
-        let Self { caches, oldest, last, parts } = self;
+        let Self { caches, taken_last, last, parts } = self;
         let of = ptr::from_ref(vocabulary).addr();
         let at = caches.iter().position(|cache| cache.of == of).unwrap_or_else(|| {
-            *oldest = oldest.wrapping_add(1) % CACHES;
-            *oldest
+            *taken_last = taken_last.wrapping_add(1) % CACHES;
+            *taken_last
         });
         #[expect(clippy::indexing_slicing, reason = "an index below CACHES")]
         let cache = &mut caches[at];

@@ -139,7 +139,8 @@ impl Long {
             }
             last = next;
             next += c.length();
-            if next > skip_at {
+            // Capitals after a letter that is in both cases would move the anchor.
+            if next > skip_at && (self.run != Run::Cased || c.is(UPPER)) {
                 let more = block::run(held, next, kind(self.run, c.class()));
                 if more > 0 {
                     next += more;

@@ -150,9 +150,9 @@ impl Parts {
         }
     }
 
-    #[inline(always)]
     /// Merges the part at `first` with the next one into `token`, and the two after them if they become the same, and so on. Returns how
     /// many merges that were, and where orders have changed.
+    #[inline(always)]
     fn merge_run(
         &mut self,
         first: usize,

@@ -72,6 +72,7 @@ fn giants() -> Vec<(&'static str, Vec<String>, Option<Vec<String>>)> {
             })
             .collect()
     };
+    let capitals = letters(&('A'..='Z').collect::<Vec<_>>());
     let lower: Vec<char> = ('a'..='z').collect();
     let kana: Vec<char> = ('ぁ'..='ん').collect();
     let punctuation: Vec<char> = "!#$%&()*+,-.:;<=>?@[]^_{|}~".chars().collect();
@@ -97,6 +98,17 @@ fn giants() -> Vec<(&'static str, Vec<String>, Option<Vec<String>>)> {
         ("Han, upper case and lower case", vec![n("中") + &n("A") + &n("b")], None),
         ("Han, contracted", vec![n("中") + "'s"], Some(vec![n("中"), "'s".into()])),
         ("Han, upper case, contracted", vec![n("中"), n("A") + "'s"], Some(vec![n("中") + &n("A"), "'s".into()])),
+        ("Han and random capitals", vec!["中".into(), capitals.clone()], Some(vec!["中".to_owned() + &capitals])),
+        (
+            "random capitals around Han",
+            vec![capitals.clone() + "中", capitals.clone(), "!".into()],
+            Some(vec![capitals.clone() + "中" + &capitals, "!".into()]),
+        ),
+        (
+            "a mark and random capitals",
+            vec!["\u{301}".into(), capitals.clone()],
+            Some(vec!["\u{301}".to_owned() + &capitals]),
+        ),
         ("a prefix and kana", vec!["(".to_owned() + &letters(&kana)], None),
         ("random letters", vec![letters(&lower)], None),
         ("random upper case", vec![letters(&('A'..='Z').collect::<Vec<_>>())], None),

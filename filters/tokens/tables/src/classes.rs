@@ -60,6 +60,9 @@ pub fn table() -> Result<Vec<u8>, String> {
     }
     let blocks = Distinct::of(classes.chunks(BLOCK));
     let pages = Distinct::of(blocks.numbers.chunks(64));
+    if blocks.all.len().max(pages.all.len()) > usize::from(MIXED) {
+        return Err(format!("{} blocks and {} pages of classes are too many", blocks.all.len(), pages.all.len()));
+    }
     let wide: Vec<u16> = (0..64 * 64).map(|both| two_bytes(both / 64, both % 64, &classes, &blocks, &pages)).collect();
     let ascii = classes[..0x80].iter().map(|class| u16::from(*class) | 1 << LENGTH_SHIFT);
     // No character starts with a byte that another one goes on with.

@@ -1,7 +1,8 @@
 //! The layout of a table: what the generator writes and the counter reads. Everything is little-endian.
 //!
 //! A table is a header of `u32`s and then sections without gaps. The header is [`MAGIC`], [`VERSION`], the [`Pattern`],
-//! the number of tokens, the length of the longest token and the reach of merging in bytes, and the length in bytes of each section in the order of [`Section`].
+//! the number of tokens, the length of the longest token and the reach of merging in bytes, and the length in bytes of each section in the
+//! order of [`Section`].
 
 /// The first word of every table.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"PSTK");

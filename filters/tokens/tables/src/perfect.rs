@@ -16,13 +16,14 @@ pub struct Perfect {
 /// Places mixed keys, which must be distinct.
 ///
 /// # Errors
-/// When the keys cannot be placed, which means that two of them are equal.
+/// When the keys cannot be placed, as when two of them are equal.
 pub fn place(keys: &[u64]) -> Result<Perfect, String> {
-    let buckets = (keys.len() / 5).max(2).next_power_of_two();
+    // Keys that differ in the last byte only are told apart by the eight bits of at least so many buckets.
+    let buckets = (keys.len() / 5).max(256).next_power_of_two();
     // 2 % of free slots keep the search for the last buckets short; more are tried if that is not enough.
     (0..40)
         .find_map(|attempt| try_place(keys, buckets, keys.len() + keys.len() * (2 + attempt) / 100 + 1))
-        .ok_or_else(|| "no perfect hash was found: two keys are alike".to_owned())
+        .ok_or_else(|| format!("no perfect hash was found for {} tokens: two are alike", keys.len()))
 }
 
 /// Places the mixed keys of pairs.

@@ -121,7 +121,7 @@ impl Vocabulary {
     }
 
     fn checked(self) -> Result<Self, String> {
-        if self.tokens.len() >= TOKEN_MASK as usize {
+        if self.tokens.len() > TOKEN_MASK as usize {
             return Err(format!("{} tokens are more than the {TOKEN_MASK} a table can hold", self.tokens.len()));
         }
         if let Some(token) = self.tokens.iter().find(|token| token.is_empty() || token.len() > TOKEN_BYTES_MAX) {

@@ -161,3 +161,25 @@ impl Writer {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Pattern;
+
+    /// Tokens of two letters, of which many differ in the last one only.
+    #[test]
+    fn vocabularies_of_all_sizes_have_a_table() {
+        let bytes: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
+        let pairs: Vec<Vec<u8>> =
+            (b'a'..=b'z').flat_map(|first| (b'a'..=b'z').map(move |last| vec![first, last])).collect();
+        let long: Vec<Vec<u8>> = pairs.iter().map(|pair| [b"abcdefgh".as_slice(), pair].concat()).collect();
+        for count in [0, 1, 2, 3, 4, 5, 26, 100, 108, 300, 676] {
+            let tokens = [&bytes, &pairs[..count], &long[..count]].concat();
+            let vocabulary = Vocabulary { tokens, pattern: Pattern::O200K, whole_pieces: true };
+            if let Err(error) = generate(&vocabulary) {
+                panic!("{count} tokens: {error}");
+            }
+        }
+    }
+}
