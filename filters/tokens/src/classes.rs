@@ -1,35 +1,19 @@
 //! What a character is to the rules that cut a text.
 
+use penstock_token_tables::layout::class::{LENGTH_SHIFT, MIXED};
 /// A set of classes; each class is a bit.
 pub(crate) type Set = u16;
 
-/// None of the others: punctuation, symbols, controls, unassigned.
-pub(crate) const OTHER: Set = 1;
-/// `\p{Lu}`, `\p{Lt}`.
-pub(crate) const UPPER: Set = 1 << 1;
-/// `\p{Ll}`.
-pub(crate) const LOWER: Set = 1 << 2;
-/// `\p{Lm}`, `\p{Lo}`.
-pub(crate) const LETTER: Set = 1 << 3;
-/// `\p{M}`.
-pub(crate) const MARK: Set = 1 << 4;
-/// `\p{N}`.
-pub(crate) const NUMBER: Set = 1 << 5;
-/// `\s` but for line ends.
-pub(crate) const SPACE: Set = 1 << 6;
-/// `[\r\n]`.
-pub(crate) const NEWLINE: Set = 1 << 7;
+pub(crate) use penstock_token_tables::layout::class::{LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER, SPACE, UPPER};
+
 /// The end of the text, which is no character.
 pub(crate) const END: Set = 1 << 8;
-/// What stands for a class where the first bytes do not tell it.
-const MIXED: Set = 1 << 9;
 
 /// A character: its class, and its length in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Char(u16);
 
 impl Char {
-    const LENGTH_SHIFT: u32 = 12;
     const CLASS: u16 = MIXED | (MIXED - 1);
 
     #[inline(always)]
@@ -51,7 +35,7 @@ impl Char {
 
     #[inline(always)]
     pub(crate) fn length(self) -> usize {
-        usize::from(self.0 >> Self::LENGTH_SHIFT)
+        usize::from(self.0 >> LENGTH_SHIFT)
     }
 }
 

@@ -58,7 +58,7 @@ fn search(vocabulary: &Vocabulary, last: &mut Last, piece: &[u8], most: usize, s
                 let entry = vocabulary.entry(token)?;
                 let less = (entry >> entry::LONGER_SHIFT) as usize;
                 if less > 0 {
-                    token = (entry >> entry::SHORTER_SHIFT) as Token & TOKEN_MASK;
+                    token = entry::token(entry, entry::SHORTER_SHIFT);
                     end -= less;
                     break;
                 }

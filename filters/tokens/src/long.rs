@@ -9,9 +9,9 @@
 use penstock_token_tables::layout::Pattern;
 
 use crate::block::{self, Kind};
-use crate::classes::{END, LETTER, LOWER, MARK, NEWLINE, OTHER, SPACE, Set, UPPER, char_at};
+use crate::classes::{END, LOWER, NEWLINE, OTHER, SPACE, Set, UPPER, char_at};
 use crate::core::{Core, Pause};
-use crate::pieces::contraction;
+use crate::pieces::{ANY_LETTER, LOWER_W, PREFIX, PUNCTUATION, W, WORDLIKE, contraction};
 
 /// What kind of piece it is, as far as it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +33,17 @@ enum Run {
 /// Characters between looks at whether a run of ASCII can be skipped.
 const SKIP_EVERY: usize = 64;
 
-/// What characters of this class in a run go on with for a while.
-fn kind(run: Run, class: Set) -> Kind {
-    match (run, class) {
-        (Run::Cased, _) => Kind::Upper,
+/// What ASCII of this class in a run goes on with for a while, if there is any.
+fn kind(run: Run, class: Set) -> Option<Kind> {
+    Some(match (run, class) {
+        (Run::Cased, UPPER) => Kind::Upper,
+        (Run::Cased, _) => return None,
         (Run::Lower, _) => Kind::Lower,
         (Run::Letters, _) => Kind::Letter,
         (Run::Punctuation, _) => Kind::Punctuation,
         (Run::White, SPACE) => Kind::Blank,
         (Run::LineEnds | Run::White, _) => Kind::Newline,
-    }
+    })
 }
 
 /// What has been counted of a piece, and where in the held text the rest of it starts.
@@ -77,19 +78,23 @@ pub(crate) struct Ended {
 impl Long {
     /// The piece that `held` is the beginning of; `None` if it is not one that can be long.
     pub(crate) fn begin(held: &[u8], pattern: Pattern) -> Option<Self> {
-        let length = char_at(held, 0).length();
-        let (first, second) = (char_at(held, 0).class(), char_at(held, length).class());
-        let cased = pattern.has(Pattern::CASED);
-        let wordlike = |class| matches!(class, UPPER | LOWER | LETTER) || (cased && class == MARK);
-        let word = if cased { Run::Cased } else { Run::Letters };
+        let first = char_at(held, 0);
+        let second = char_at(held, first.length());
+        let (word, letters) =
+            if pattern.has(Pattern::CASED) { (Run::Cased, WORDLIKE) } else { (Run::Letters, ANY_LETTER) };
         // The character before a word or before punctuation is part of the piece.
-        let (run, next) = match first {
-            _ if wordlike(first) => (word, 0),
-            OTHER | MARK | SPACE if wordlike(second) => (word, length),
-            OTHER | MARK => (Run::Punctuation, 0),
-            SPACE if held.first() == Some(&b' ') && matches!(second, OTHER | MARK) => (Run::Punctuation, length),
-            SPACE | NEWLINE => (Run::White, 0),
-            _ => return None,
+        let (run, next) = if first.is(letters) {
+            (word, 0)
+        } else if first.is(PREFIX) && second.is(letters) {
+            (word, first.length())
+        } else if first.is(PUNCTUATION) {
+            (Run::Punctuation, 0)
+        } else if held.first() == Some(&b' ') && second.is(PUNCTUATION) {
+            (Run::Punctuation, first.length())
+        } else if first.is(SPACE | NEWLINE) {
+            (Run::White, 0)
+        } else {
+            return None;
         };
         Some(Self { run, whole: Part::default(), split: None, anchor: None, last: 0, next, pause: Pause::default() })
     }
@@ -122,10 +127,10 @@ impl Long {
     /// Goes on while the run stays what it is.
     fn go_on(&mut self, held: &[u8]) {
         let (stays, anchors) = match self.run {
-            Run::Cased => (UPPER | LETTER | MARK, LETTER | MARK),
-            Run::Lower => (LOWER | LETTER | MARK, 0),
-            Run::Letters => (UPPER | LOWER | LETTER, 0),
-            Run::Punctuation => (OTHER | MARK, 0),
+            Run::Cased => (W, W & LOWER_W),
+            Run::Lower => (LOWER_W, 0),
+            Run::Letters => (ANY_LETTER, 0),
+            Run::Punctuation => (PUNCTUATION, 0),
             Run::LineEnds => (NEWLINE, 0),
             Run::White => (SPACE | NEWLINE, NEWLINE),
         };
@@ -139,9 +144,10 @@ impl Long {
             }
             last = next;
             next += c.length();
-            // Capitals after a letter that is in both cases would move the anchor.
-            if next > skip_at && (self.run != Run::Cased || c.is(UPPER)) {
-                let more = block::run(held, next, kind(self.run, c.class()));
+            if next > skip_at
+                && let Some(kind) = kind(self.run, c.class())
+            {
+                let more = block::run(held, next, kind);
                 if more > 0 {
                     next += more;
                     last = next - 1;

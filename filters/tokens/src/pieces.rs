@@ -38,12 +38,12 @@ const LONG: usize = 16;
 /// No rule looks further than this beyond the place where what it is about ends.
 const AHEAD: usize = 8;
 
-const W: Set = UPPER | LETTER | MARK;
-const LOWER_W: Set = LOWER | LETTER | MARK;
-const ANY_LETTER: Set = UPPER | LOWER | LETTER;
-const WORDLIKE: Set = UPPER | LOWER | LETTER | MARK;
-const PUNCTUATION: Set = OTHER | MARK;
-const PREFIX: Set = OTHER | MARK | SPACE;
+pub(crate) const W: Set = UPPER | LETTER | MARK;
+pub(crate) const LOWER_W: Set = LOWER | LETTER | MARK;
+pub(crate) const ANY_LETTER: Set = UPPER | LOWER | LETTER;
+pub(crate) const WORDLIKE: Set = UPPER | LOWER | LETTER | MARK;
+pub(crate) const PUNCTUATION: Set = OTHER | MARK;
+pub(crate) const PREFIX: Set = OTHER | MARK | SPACE;
 
 /// Where a piece ends, and how far the text was looked at to see it, but for what is [`AHEAD`].
 #[derive(Clone, Copy)]

@@ -210,8 +210,7 @@ impl Vocabulary {
         if known == 0 {
             return Some((self.byte_token(both as u8), at.wrapping_add(1)));
         }
-        let base = known >> CELL_PAYLOAD_SHIFT;
-        Some((self.cell(base ^ u32::from(TERMINAL))? >> CELL_PAYLOAD_SHIFT, text.len().wrapping_sub(left)))
+        Some((self.token_at(known)?, text.len().wrapping_sub(left)))
     }
 
     /// The token that a byte is by itself.
@@ -228,9 +227,15 @@ impl Vocabulary {
         let cell = u32::from_le_bytes(self.beginnings[usize::from(u16::from_le_bytes([left, right]))]);
         match cell & FLAGS {
             CELL_LEAF => Some(cell >> CELL_PAYLOAD_SHIFT),
-            CELL_TOKEN => Some(self.cell(cell >> CELL_PAYLOAD_SHIFT ^ u32::from(TERMINAL))? >> CELL_PAYLOAD_SHIFT),
+            CELL_TOKEN => self.token_at(cell),
             _ => None,
         }
+    }
+
+    /// The token that ends at a cell with [`CELL_TOKEN`].
+    #[inline(always)]
+    fn token_at(&self, cell: u32) -> Option<Token> {
+        Some(self.cell(cell >> CELL_PAYLOAD_SHIFT ^ u32::from(TERMINAL))? >> CELL_PAYLOAD_SHIFT)
     }
 
     #[inline(always)]
@@ -257,7 +262,7 @@ impl Vocabulary {
             }
             left_until = left;
             left_joins = left_entry;
-            left = (left_entry >> entry::RIGHT_SHIFT) as Token & TOKEN_MASK;
+            left = entry::token(left_entry, entry::RIGHT_SHIFT);
             left_entry = self.entry(left)?;
         }
         let mut right_entry = self.entry(right)?;
@@ -279,7 +284,7 @@ impl Vocabulary {
                 }
                 left_until = left;
                 left_joins = left_entry;
-                left = (left_entry >> entry::RIGHT_SHIFT) as Token & TOKEN_MASK;
+                left = entry::token(left_entry, entry::RIGHT_SHIFT);
                 left_entry = self.entry(left)?;
             } else {
                 if right_entry & entry::LEFT_MORE == 0 || right >= right_until {
@@ -287,7 +292,7 @@ impl Vocabulary {
                 }
                 right_until = right;
                 right_joins = right_entry >> entry::LEFT;
-                right = (right_entry >> entry::LEFT_SHIFT) as Token & TOKEN_MASK;
+                right = entry::token(right_entry, entry::LEFT_SHIFT);
                 right_entry = self.entry(right)?;
             }
         }

@@ -3,33 +3,10 @@
 
 use regex_syntax::hir::{Class, HirKind};
 
-/// The classes, mutually exclusive, as bits.
-pub mod class {
-    /// None of the others: punctuation, symbols, controls, unassigned.
-    pub const OTHER: u8 = 1;
-    /// `\p{Lu}`, `\p{Lt}`.
-    pub const UPPER: u8 = 1 << 1;
-    /// `\p{Ll}`.
-    pub const LOWER: u8 = 1 << 2;
-    /// `\p{Lm}`, `\p{Lo}`.
-    pub const LETTER: u8 = 1 << 3;
-    /// `\p{M}`.
-    pub const MARK: u8 = 1 << 4;
-    /// `\p{N}`.
-    pub const NUMBER: u8 = 1 << 5;
-    /// `\s` but for line ends.
-    pub const SPACE: u8 = 1 << 6;
-    /// `[\r\n]`.
-    pub const NEWLINE: u8 = 1 << 7;
-}
+use crate::layout::class::{self, LENGTH_SHIFT, MIXED};
 
 /// Characters per block: as many as the last byte of a character tells apart.
 pub const BLOCK: usize = 64;
-/// What stands beside a number instead of a class where a first byte, or the first two, do not tell it.
-pub const MIXED: u16 = 1 << 9;
-/// Where the length in bytes is in an entry.
-pub const LENGTH_SHIFT: u32 = 12;
-
 /// The class of every character.
 ///
 /// `u16` entries, little-endian: 256 for the first byte of a character, and 4,096 for the first two that are not ASCII, by the low
@@ -40,7 +17,7 @@ pub const LENGTH_SHIFT: u32 = 12;
 /// # Errors
 /// When `regex-syntax` does not know a class by this name.
 pub fn table() -> Result<Vec<u8>, String> {
-    let mut classes = vec![class::OTHER; 0x11_0000];
+    let mut classes = vec![class::OTHER as u8; 0x11_0000];
     for (pattern, class) in [
         (r"[\p{Lu}\p{Lt}]", class::UPPER),
         (r"\p{Ll}", class::LOWER),
@@ -55,7 +32,7 @@ pub fn table() -> Result<Vec<u8>, String> {
             return Err(format!("{pattern} is not a class of characters"));
         };
         for range in ranges.ranges() {
-            classes[range.start() as usize..=range.end() as usize].fill(class);
+            classes[range.start() as usize..=range.end() as usize].fill(class as u8);
         }
     }
     let blocks = Distinct::of(classes.chunks(BLOCK));
@@ -66,7 +43,7 @@ pub fn table() -> Result<Vec<u8>, String> {
     let wide: Vec<u16> = (0..64 * 64).map(|both| two_bytes(both / 64, both % 64, &classes, &blocks, &pages)).collect();
     let ascii = classes[..0x80].iter().map(|class| u16::from(*class) | 1 << LENGTH_SHIFT);
     // No character starts with a byte that another one goes on with.
-    let mut entries: Vec<u16> = ascii.chain([u16::from(class::OTHER) | 1 << LENGTH_SHIFT; 0x40]).collect();
+    let mut entries: Vec<u16> = ascii.chain([class::OTHER | 1 << LENGTH_SHIFT; 0x40]).collect();
     let length = |entry: u16| entry >> LENGTH_SHIFT << LENGTH_SHIFT;
     let alike = |row: &[u16]| row[0] & MIXED == 0 && row.iter().all(|other| *other == row[0]);
     entries.extend(wide.chunks(64).map(|row| if alike(row) { row[0] } else { MIXED | length(row[0]) }));
@@ -109,7 +86,7 @@ fn two_bytes(first: usize, second: usize, classes: &[u8], blocks: &Distinct<'_, 
         Some([class, rest @ ..]) if rest.iter().all(|other| other == class) => u16::from(*class),
         Some(_) if count == BLOCK => MIXED | blocks.numbers[start / BLOCK],
         Some(_) => MIXED | pages.numbers[start / BLOCK / 64],
-        None => u16::from(class::OTHER),
+        None => class::OTHER,
     };
     entry | length << LENGTH_SHIFT
 }

@@ -172,7 +172,7 @@ pub const CELL_PAYLOAD_SHIFT: u32 = 10;
 /// What is known of a token: from the low end the [`pair_key`] of what it is made of (itself twice for a byte), the longest shorter
 /// token that it begins with, flags, and by how many bytes that is shorter.
 pub mod entry {
-    use super::{PAIR_BITS, TOKEN_BITS};
+    use super::{PAIR_BITS, TOKEN_BITS, TOKEN_MASK};
 
     /// The right one of the two.
     pub const RIGHT_SHIFT: u32 = 0;
@@ -198,6 +198,12 @@ pub mod entry {
     pub const LEFT_MORE: u64 = 1 << 59;
     /// By how many bytes it is longer than the shorter token; 0 if there is none, or more than fit.
     pub const LONGER_SHIFT: u32 = 60;
+
+    /// The token that an entry has at a shift.
+    #[inline(always)]
+    pub const fn token(entry: u64, shift: u32) -> u32 {
+        (entry >> shift) as u32 & TOKEN_MASK
+    }
 }
 
 /// Which bucket a mixed key belongs to, among `2^n` with `shift = 64 - n`.
@@ -211,4 +217,29 @@ pub const fn bucket(h: u64, shift: u32) -> usize {
 pub const fn slot(h: u64, displacement: u16, slots: usize) -> usize {
     let moved = ((h >> 24) as u32).wrapping_mul(displacement as u32);
     ((moved as u64).wrapping_mul(slots as u64) >> 32) as usize
+}
+
+/// What a character is to the rules that cut a text: one bit of each, in the table of classes that is made beside those of the
+/// vocabularies.
+pub mod class {
+    /// None of the others: punctuation, symbols, controls, unassigned.
+    pub const OTHER: u16 = 1;
+    /// `\p{Lu}`, `\p{Lt}`.
+    pub const UPPER: u16 = 1 << 1;
+    /// `\p{Ll}`.
+    pub const LOWER: u16 = 1 << 2;
+    /// `\p{Lm}`, `\p{Lo}`.
+    pub const LETTER: u16 = 1 << 3;
+    /// `\p{M}`.
+    pub const MARK: u16 = 1 << 4;
+    /// `\p{N}`.
+    pub const NUMBER: u16 = 1 << 5;
+    /// `\s` but for line ends.
+    pub const SPACE: u16 = 1 << 6;
+    /// `[\r\n]`.
+    pub const NEWLINE: u16 = 1 << 7;
+    /// What stands beside a number instead of a class where a first byte, or the first two, do not tell it.
+    pub const MIXED: u16 = 1 << 9;
+    /// Where the length in bytes is, above class or number.
+    pub const LENGTH_SHIFT: u32 = 12;
 }

@@ -28,11 +28,12 @@ impl Merges {
             (*left, *right) = ((*left).min(number), (*right).min(number));
         }
         let flag = |is_so: bool, flag: u64| if is_so { flag } else { 0 };
-        let joins = |first: u32, flag_: u64| flag(first < u32::MAX, flag_);
         let mut entries: Vec<u64> = (0..tokens.len())
             .map(|number| layout::pair_key(number as u32, number as u32))
             .zip(first_left.iter().zip(&first_right))
-            .map(|(key, (left, right))| key | joins(*left, entry::JOINS_NEXT) | joins(*right, entry::JOINS_PREVIOUS))
+            .map(|(key, (left, right))| {
+                key | flag(*left < u32::MAX, entry::JOINS_NEXT) | flag(*right < u32::MAX, entry::JOINS_PREVIOUS)
+            })
             .collect();
         // In the order in which they are made, so that their parts' are known.
         for (number, left, right) in self.made() {
@@ -74,8 +75,7 @@ impl Merges {
     pub fn reach(&self, tokens: &[Vec<u8>]) -> usize {
         // The bytes of the longest chain by the token that it starts with, grown in the order of the ranks.
         let mut chains = vec![0; tokens.len()];
-        for (rank, split) in self.splits.iter().enumerate() {
-            let Some((left, right)) = split.filter(|(left, _)| *left as usize != rank) else { continue };
+        for (_, left, right) in self.made() {
             let mut start = right as usize;
             let mut longest = chains[start];
             while let Some((part, _)) = self.splits[start].filter(|(part, _)| *part as usize != start) {
