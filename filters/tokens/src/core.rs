@@ -24,7 +24,7 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 thread_local! {
     static ROOM: RefCell<Room> = const {
-        RefCell::new(Room { caches: [Cache::EMPTY; CACHES], taken_last: 0, last: Last::EMPTY, parts: Parts::EMPTY })
+        RefCell::new(Room { caches: [Cache::EMPTY; CACHES], taken_last: 0, merging: Merging::EMPTY })
     };
 }
 
@@ -33,8 +33,7 @@ struct Room {
     caches: [Cache; CACHES],
     /// The cache that was taken last for a vocabulary that had none.
     taken_last: usize,
-    last: Last,
-    parts: Parts,
+    merging: Merging,
 }
 
 /// Pieces of up to 15 bytes that are no token.
@@ -51,7 +50,7 @@ impl Cache {
 
 impl Room {
     fn core(&mut self, vocabulary: &'static Vocabulary) -> Core<'_> {
-        let Self { caches, taken_last, last, parts } = self;
+        let Self { caches, taken_last, merging } = self;
         let of = ptr::from_ref(vocabulary).addr();
         let at = caches.iter().position(|cache| cache.of == of).unwrap_or_else(|| {
             *taken_last = taken_last.wrapping_add(1) % CACHES;
@@ -65,7 +64,7 @@ impl Room {
             }
             cache.of = of;
         }
-        Core { vocabulary, cache, last, parts }
+        Core { vocabulary, cache, merging }
     }
 }
 
@@ -78,8 +77,7 @@ pub(crate) fn with_core<T>(vocabulary: &'static Vocabulary, count: impl FnOnce(&
 pub(crate) struct Core<'a> {
     pub(crate) vocabulary: &'static Vocabulary,
     cache: &'a mut Cache,
-    last: &'a mut Last,
-    parts: &'a mut Parts,
+    merging: &'a mut Merging,
 }
 
 impl Core<'_> {
@@ -163,7 +161,7 @@ impl Core<'_> {
         if *known & !COUNT == key {
             return ((*known & COUNT) >> COUNT_SHIFT) as u64;
         }
-        let tokens = merged(self.vocabulary, self.last, self.parts, text.get(at..end).unwrap_or_default());
+        let tokens = self.merging.count(self.vocabulary, text.get(at..end).unwrap_or_default());
         *known = key | u128::from(tokens) << COUNT_SHIFT;
         tokens
     }
@@ -174,12 +172,12 @@ impl Core<'_> {
 
     /// The tokens that merging leaves of a piece.
     pub(crate) fn merged(&mut self, piece: &[u8]) -> u64 {
-        merged(self.vocabulary, self.last, self.parts, piece)
+        self.merging.count(self.vocabulary, piece)
     }
 
     /// Merges the beginning of a piece of which more follows, all but what that can change.
     pub(crate) fn settle(&mut self, piece: &[u8], pause: &mut Pause) -> Settled {
-        settle(self.vocabulary, self.last, self.parts, piece, pause, false)
+        self.merging.settle(self.vocabulary, piece, pause, false)
     }
 }
 
@@ -190,47 +188,51 @@ pub(crate) struct Pause {
     tried: u32,
 }
 
-/// The tokens that merging leaves of a piece.
-#[inline(always)]
-fn merged(vocabulary: &Vocabulary, last: &mut Last, parts: &mut Parts, piece: &[u8]) -> u64 {
-    let found = forward::count(vocabulary, last, piece, 0);
-    match piece.get(found.bytes..) {
-        Some(rest @ [_, ..]) => {
-            found.tokens + settle(vocabulary, last, parts, rest, &mut Pause { windows: 1, tried: 1 }, true).tokens
-        }
-        _ => found.tokens,
-    }
+/// Finds what merging leaves: going forward, and where that takes too long, by merging.
+struct Merging {
+    last: Last,
+    parts: Parts,
 }
 
-/// Merges a piece, all of it if it is the `whole`, and else what is final of any that begins so.
-#[cold]
-#[inline(never)]
-fn settle(
-    vocabulary: &Vocabulary,
-    last: &mut Last,
-    parts: &mut Parts,
-    piece: &[u8],
-    pause: &mut Pause,
-    whole: bool,
-) -> Settled {
-    let (more, left_max) =
-        if whole { (0, 0) } else { (vocabulary.longest, 2 * (vocabulary.reach + vocabulary.longest)) };
-    let mut all = Settled::default();
-    while let Some(rest) = piece.get(all.bytes..).filter(|rest| rest.len() > left_max) {
-        let settled = if pause.windows > 0 {
-            pause.windows -= 1;
-            parts.settle(vocabulary, rest, whole)
-        } else {
-            let settled = forward::count(vocabulary, last, rest, more);
-            if rest.len() - settled.bytes > left_max {
-                pause.windows = 1 << pause.tried.min(16);
-                pause.tried += 1;
+impl Merging {
+    const EMPTY: Self = Self { last: Last::EMPTY, parts: Parts::EMPTY };
+
+    /// The tokens of a piece.
+    #[inline(always)]
+    fn count(&mut self, vocabulary: &Vocabulary, piece: &[u8]) -> u64 {
+        let found = forward::count(vocabulary, &mut self.last, piece, 0);
+        match piece.get(found.bytes..) {
+            Some(rest @ [_, ..]) => {
+                let mut given_up = Pause { windows: 1, tried: 1 };
+                found.tokens + self.settle(vocabulary, rest, &mut given_up, true).tokens
             }
-            settled
-        };
-        all = Settled { bytes: all.bytes + settled.bytes, tokens: all.tokens + settled.tokens };
+            _ => found.tokens,
+        }
     }
-    all
+
+    /// The tokens of a piece, of all of it if it is the `whole`, and else what is final of any that begins so.
+    #[cold]
+    #[inline(never)]
+    fn settle(&mut self, vocabulary: &Vocabulary, piece: &[u8], pause: &mut Pause, whole: bool) -> Settled {
+        let (more, left_max) =
+            if whole { (0, 0) } else { (vocabulary.longest, 2 * (vocabulary.reach + vocabulary.longest)) };
+        let mut all = Settled::default();
+        while let Some(rest) = piece.get(all.bytes..).filter(|rest| rest.len() > left_max) {
+            let settled = if pause.windows > 0 {
+                pause.windows -= 1;
+                self.parts.settle(vocabulary, rest, whole)
+            } else {
+                let settled = forward::count(vocabulary, &mut self.last, rest, more);
+                if rest.len() - settled.bytes > left_max {
+                    pause.windows = 1 << pause.tried.min(16);
+                    pause.tried += 1;
+                }
+                settled
+            };
+            all = Settled { bytes: all.bytes + settled.bytes, tokens: all.tokens + settled.tokens };
+        }
+        all
+    }
 }
 
 /// Eight bytes of `text` from `at`, with zeros for what is beyond the end.
@@ -293,10 +295,10 @@ mod tests {
                 for piece in pieces() {
                     let (mut tokens, mut at) = (0, 0);
                     while at < piece.len() {
-                        let settled = core.parts.settle(vocabulary, &piece[at..], true);
+                        let settled = core.merging.parts.settle(vocabulary, &piece[at..], true);
                         (tokens, at) = (tokens + settled.tokens, at + settled.bytes);
                     }
-                    let forward = forward::count(vocabulary, core.last, &piece, 0);
+                    let forward = forward::count(vocabulary, &mut core.merging.last, &piece, 0);
                     let whole = forward.bytes == piece.len();
                     assert!(!whole || forward.tokens == tokens, "{:?}", str::from_utf8(&piece));
                     assert_eq!(core.merged(&piece), tokens, "{:?}", str::from_utf8(&piece));
@@ -316,8 +318,8 @@ mod tests {
                     let begins = &piece[..piece.len() / 2];
                     for settled in [
                         core.settle(begins, &mut Pause::default()),
-                        forward::count(vocabulary, core.last, begins, vocabulary.longest),
-                        core.parts.settle(vocabulary, begins, false),
+                        forward::count(vocabulary, &mut core.merging.last, begins, vocabulary.longest),
+                        core.merging.parts.settle(vocabulary, begins, false),
                     ] {
                         let rest = core.merged(&piece[settled.bytes..]);
                         assert_eq!(
