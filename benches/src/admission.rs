@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use penstock_harness::host::Module;
+use penstock_harness::host::{Headers, Module};
 use serde_json::{Value, json};
 
 use crate::streams::{chat, host};
@@ -16,6 +16,8 @@ const RACING: u64 = 2000;
 /// What admission costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
+    /// Fuel for the whole life of a tiny request under one limit, of a model with two versions.
+    pub fuel_of_a_request: u64,
     /// Fuel for charging three limits, beyond the same request without limits.
     pub fuel_of_three_limits: u64,
     /// Updates that another of four busy workers won, for each admission under one limit.
@@ -34,6 +36,7 @@ pub fn measure(module: &Path) -> Result<Figures, String> {
     let module = Module::from_file(module)?;
     let (tenants_load_seconds, tenants_bytes) = tenants(&module)?;
     Ok(Figures {
+        fuel_of_a_request: whole(&module)?,
         fuel_of_three_limits: fuel(&module, &three_limits())?.saturating_sub(fuel(&module, &json!([]))?),
         retries_per_admission: retries(&module)?,
         tenants_load_seconds,
@@ -67,6 +70,30 @@ fn fuel(module: &Module, limits: &Value) -> Result<u64, String> {
     let fuel = worker.fuel();
     let total = ["proxy_on_request_headers", "proxy_on_request_body"].map(|name| fuel.get(name).map_or(0, |f| f.total));
     Ok(total.iter().sum::<u64>() / REQUESTS)
+}
+
+/// Mean fuel of a tiny request from its headers to its end, answered with usage.
+fn whole(module: &Module) -> Result<u64, String> {
+    let config = json!({
+        "models": [{"name": "chat", "versions": [
+            {"name": "stable", "weight": 90, "model": "llama"}, {"name": "canary", "weight": 10, "model": "llama-r2"},
+        ]}],
+        "limits": [{"name": "all", "tokens": 1_000_000_000, "every": "1m"}],
+    });
+    let host = host(module, &config.to_string(), 1)?;
+    let mut worker = host.worker(0);
+    for _ in 0..REQUESTS {
+        let id = worker.open(chat(), false);
+        worker.request_body(id, br#"{"model":"chat","messages":[{"role":"user","content":"Hi"}]}"#, true);
+        worker.response_headers(id, Headers::new([(":status", "200"), ("content-type", "application/json")]), false);
+        let answer = br#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":8,"completion_tokens":1}}"#;
+        worker.response_body(id, answer, true);
+        if !worker.finished(id) {
+            return Err("a request did not end".to_owned());
+        }
+        worker.forget(id);
+    }
+    Ok(worker.fuel().values().map(|fuel| fuel.total).sum::<u64>() / REQUESTS)
 }
 
 /// Four workers that do nothing but admit, under one limit and one key.

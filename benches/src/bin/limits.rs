@@ -8,6 +8,7 @@ fn main() -> Result<(), String> {
     let as_json = std::env::args().any(|argument| argument == "--json");
     let figures = admission::measure(&envoy::checkout()?.join("dist/penstock.wasm"))?;
     let report = json!({
+        "fuel_of_a_request": figures.fuel_of_a_request,
         "fuel_of_three_limits": figures.fuel_of_three_limits,
         "retries_per_admission_of_four_workers": figures.retries_per_admission,
         "ten_thousand_tenants": {"load_seconds": figures.tenants_load_seconds, "bytes": figures.tenants_bytes},
@@ -15,6 +16,7 @@ fn main() -> Result<(), String> {
     if as_json {
         println!("{report:#}");
     } else {
+        println!("a tiny request, to its end: {} fuel", figures.fuel_of_a_request);
         println!("admission under three limits: {} fuel", figures.fuel_of_three_limits);
         println!("updates that another of four busy workers won: {:.4} an admission", figures.retries_per_admission);
         println!(

@@ -20,7 +20,7 @@ pub const HELD_MAX: usize = 8192;
 
 /// The filter of one stream.
 #[derive(Default)]
-pub struct Hide {
+pub struct UsageFilter {
     held: Vec<u8>,
     /// The current event is longer than is looked at.
     long: bool,
@@ -36,8 +36,8 @@ pub struct Hide {
     all: bool,
 }
 
-impl Hide {
-    /// Cuts out all usage, for requests with other stream options. `Hide::default()` leaves what a server sends unasked.
+impl UsageFilter {
+    /// Cuts out all usage, for requests with other stream options. `UsageFilter::default()` leaves what a server sends unasked.
     pub fn all() -> Self {
         Self { all: true, ..Self::default() }
     }
@@ -196,7 +196,7 @@ mod tests {
             let after = [event("data: [DONE]"), "data: cut".to_owned()].concat();
             let stream = [&before, event(USAGE).as_str(), after.as_str()].concat();
             for size in (1..200).chain([1000, 9000, stream.len()]) {
-                let mut hide = Hide::default();
+                let mut hide = UsageFilter::default();
                 let mut out: Vec<u8> = Vec::new();
                 for piece in stream.as_bytes().chunks(size) {
                     let forward = hide.push(piece);
@@ -224,7 +224,7 @@ mod tests {
         ] {
             for end in ["\n\n", "\r\n\r\n"] {
                 for field in ["data: ", "data:"] {
-                    let mut hide = Hide::default();
+                    let mut hide = UsageFilter::default();
                     let event = format!("{field}{before}{end}");
                     let mut out = hide.push(event.as_bytes()).unwrap_or(event.into_bytes());
                     out.extend(hide.finish());
@@ -234,11 +234,11 @@ mod tests {
         }
         // vLLM's `continuous_usage_stats` only works where usage was asked for.
         let event = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3,\"x\":{}},\"id\":7}\n\n";
-        assert_eq!(Hide::default().push(event.as_bytes()), None);
-        let cut = Hide::all().push(event.as_bytes()).unwrap();
+        assert_eq!(UsageFilter::default().push(event.as_bytes()), None);
+        let cut = UsageFilter::all().push(event.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(cut).unwrap(), "data: {\"choices\":[{}],\"id\":7}\n\n");
         // Where the data is in several lines its places are not those of the bytes.
         let lines = b"data: {\"usage\":\ndata: null}\n\n";
-        assert_eq!(Hide::default().push(lines), None);
+        assert_eq!(UsageFilter::default().push(lines), None);
     }
 }

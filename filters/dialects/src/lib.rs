@@ -1,7 +1,7 @@
 //! What a request asks and what a response reports, read from the bytes as they pass.
 //!
 //! The readers here are push parsers: they are fed the pieces in which a body arrives, keep a bounded state, and
-//! never hold the body themselves. Texts that cost tokens go to a [`Sink`] piece by piece; everything else that
+//! never hold the body themselves. Texts that cost tokens go to a [`PromptSink`] piece by piece; everything else that
 //! matters (the model and where it stands, the output ceiling, the reported usage) is kept in small records.
 //!
 //! What this crate does not do: count tokens, decide anything, or build a JSON tree. It accepts slightly more than
@@ -30,18 +30,19 @@ pub mod sse;
 
 mod path;
 
-pub use answer::{Answer, Usage};
-pub use ask::{Ask, Asked};
-pub use hide::Hide;
-pub use json::Unreadable;
+pub use answer::{ResponseReader, Usage};
+pub use ask::{Image, Request, RequestReader};
+pub use hide::UsageFilter;
+pub use json::{Fault, Unreadable};
 pub use quality::Quality;
+pub use refusal::{Kind as ErrorKind, body as error_body};
 pub use splice::{Splice, apply};
 
 /// Where the texts of a request or a response go, in document order.
 ///
-/// One text (a role, a content string, the arguments of a tool call) is any number of [`Sink::part`] calls followed
-/// by one [`Sink::end`]. Texts are tokenized separately, so the boundary matters.
-pub trait Sink {
+/// One text (a role, a content string, the arguments of a tool call) is any number of [`PromptSink::part`] calls followed
+/// by one [`PromptSink::end`]. Texts are tokenized separately, so the boundary matters.
+pub trait PromptSink {
     /// The next piece of the current text. Pieces are never split inside a character.
     fn part(&mut self, text: &str);
     /// The current text is complete.
@@ -51,14 +52,14 @@ pub trait Sink {
 }
 
 /// Where the texts of a response go as they are generated.
-pub trait Generated {
+pub trait CompletionSink {
     /// The next piece of what is generated for one of the answers, from 0 on.
     fn part(&mut self, answer: u32, text: &str);
     /// A delta is complete: in a stream the text of one event, otherwise a whole text.
     fn end(&mut self);
 }
 
-impl Generated for Ignore {
+impl CompletionSink for Ignore {
     fn part(&mut self, _: u32, _: &str) {}
     fn end(&mut self) {}
 }
@@ -66,7 +67,7 @@ impl Generated for Ignore {
 /// Forgets every text. For readers that are only after the fields.
 pub struct Ignore;
 
-impl Sink for Ignore {
+impl PromptSink for Ignore {
     fn part(&mut self, _: &str) {}
     fn end(&mut self) {}
     fn restart(&mut self) {}
@@ -76,15 +77,15 @@ impl Sink for Ignore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// `POST /v1/chat/completions`
-    OpenAiChat,
+    Chat,
     /// `POST /v1/completions`
-    OpenAiCompletions,
+    Completions,
     /// `POST /v1/responses`
-    OpenAiResponses,
+    Responses,
     /// `POST /v1/embeddings`
-    OpenAiEmbeddings,
+    Embeddings,
     /// `POST /v1/messages`
-    AnthropicMessages,
+    Messages,
 }
 
 /// A path as servers read it: with its percent-escapes undone.
@@ -118,13 +119,66 @@ impl Dialect {
         let path = path.split(|b| matches!(b, b'?' | b'#')).next()?;
         let path = &decoded(path)[..];
         let own = |path: &[u8]| match path.strip_suffix(b"/").unwrap_or(path) {
-            b"/v1/chat/completions" => Some(Self::OpenAiChat),
-            b"/v1/completions" => Some(Self::OpenAiCompletions),
-            b"/v1/responses" => Some(Self::OpenAiResponses),
-            b"/v1/embeddings" => Some(Self::OpenAiEmbeddings),
-            b"/v1/messages" => Some(Self::AnthropicMessages),
+            b"/v1/chat/completions" => Some(Self::Chat),
+            b"/v1/completions" => Some(Self::Completions),
+            b"/v1/responses" => Some(Self::Responses),
+            b"/v1/embeddings" => Some(Self::Embeddings),
+            b"/v1/messages" => Some(Self::Messages),
             _ => None,
         };
         own(path).or_else(|| prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.as_bytes())).find_map(own))
     }
+
+    /// See its name.
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::Chat => Framing { message: 3, name: 1, reply: 3, documented: true },
+            Self::Responses | Self::Messages => Framing { message: 3, name: 0, reply: 3, documented: false },
+            Self::Completions | Self::Embeddings => Framing { message: 0, name: 0, reply: 0, documented: true },
+        }
+    }
+    /// See its name.
+    pub fn image_price(self) -> ImagePrice {
+        if self == Self::Messages { ImagePrice::Area } else { ImagePrice::Detail }
+    }
+    /// See its name.
+    pub fn generates(self) -> bool {
+        self != Self::Embeddings
+    }
+    /// See its name.
+    pub fn ceiling_key(self) -> Option<&'static str> {
+        match self {
+            Self::Chat | Self::Messages => Some("max_tokens"),
+            Self::Responses => Some("max_output_tokens"),
+            _ => None,
+        }
+    }
+    /// See its name.
+    pub fn is_ceiling_key_configurable(self) -> bool {
+        self == Self::Chat
+    }
+    /// See its name.
+    pub fn usage_on_request(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+}
+/// Tokens around texts.
+#[allow(missing_docs)]
+pub struct Framing {
+    pub message: u64,
+    pub name: u64,
+    pub reply: u64,
+    pub documented: bool,
+}
+impl Framing {
+    /// See its name.
+    pub fn tokens(&self, messages: u64, names: u64) -> u64 {
+        self.message.saturating_mul(messages).saturating_add(self.name.saturating_mul(names)).saturating_add(self.reply)
+    }
+}
+/// What images cost by.
+#[allow(missing_docs)]
+pub enum ImagePrice {
+    Detail,
+    Area,
 }

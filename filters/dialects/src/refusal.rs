@@ -63,7 +63,7 @@ pub fn body(dialect: Dialect, kind: Kind, message: &str, param: Option<&str>) ->
     let mut out = Vec::new();
     let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     let message = quoted(message);
-    if dialect == Dialect::AnthropicMessages {
+    if dialect == Dialect::Messages {
         let kind = quoted(kind.anthropic());
         write(&[b"{\"type\":\"error\",\"error\":{\"type\":", &kind, b",\"message\":", &message, b"}}"]);
     } else {
@@ -81,12 +81,12 @@ mod tests {
 
     #[test]
     fn is_the_json_that_sdks_read() {
-        let bytes = body(Dialect::OpenAiChat, Kind::RateLimit, "slow \"down\"", Some("model"));
+        let bytes = body(Dialect::Chat, Kind::RateLimit, "slow \"down\"", Some("model"));
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["error"]["code"], "rate_limit_exceeded");
         assert_eq!(value["error"]["message"], "slow \"down\"");
         assert_eq!(value["error"]["param"], "model");
-        let bytes = body(Dialect::AnthropicMessages, Kind::TooLarge, "too \"long\"", None);
+        let bytes = body(Dialect::Messages, Kind::TooLarge, "too \"long\"", None);
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(
             value,

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use penstock_dialects::{Answer, Dialect, Generated, Usage};
+use penstock_dialects::{CompletionSink, Dialect, ResponseReader, Usage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 #[derive(Default)]
 struct Texts(Vec<String>);
 
-impl Generated for Texts {
+impl CompletionSink for Texts {
     fn part(&mut self, answer: u32, text: &str) {
         let answer = answer as usize;
         if self.0.len() <= answer {
@@ -23,18 +23,19 @@ impl Generated for Texts {
 
 fn dialect(name: &str) -> Dialect {
     match name {
-        "chat" => Dialect::OpenAiChat,
-        "completions" => Dialect::OpenAiCompletions,
-        "responses" => Dialect::OpenAiResponses,
-        "embeddings" => Dialect::OpenAiEmbeddings,
-        "messages" => Dialect::AnthropicMessages,
+        "chat" => Dialect::Chat,
+        "completions" => Dialect::Completions,
+        "responses" => Dialect::Responses,
+        "embeddings" => Dialect::Embeddings,
+        "messages" => Dialect::Messages,
         other => panic!("the dialect {other:?}"),
     }
 }
 
 /// The reading of a body in pieces, in the form of `readings.json`.
 fn reading<'a>(name: &str, as_in: &Value, pieces: impl Iterator<Item = &'a [u8]>) -> Value {
-    let mut answer = Answer::new(dialect(as_in["dialect"].as_str().unwrap_or_default()), name.ends_with(".sse"), false);
+    let mut answer =
+        ResponseReader::new(dialect(as_in["dialect"].as_str().unwrap_or_default()), name.ends_with(".sse"), false);
     let mut texts = Texts::default();
     pieces.for_each(|piece| answer.push(piece, &mut texts));
     let quality = answer.quality();

@@ -1,16 +1,11 @@
 //! Edits say what they should to every reader, and leave every other byte alone, whatever the body looks like.
 
-use penstock_dialects::{Ask, Asked, Dialect, Ignore, Splice, apply};
+use penstock_dialects::{Dialect, Ignore, Request, RequestReader, Splice, apply};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const DIALECTS: [Dialect; 5] = [
-    Dialect::OpenAiChat,
-    Dialect::OpenAiCompletions,
-    Dialect::OpenAiResponses,
-    Dialect::OpenAiEmbeddings,
-    Dialect::AnthropicMessages,
-];
+const DIALECTS: [Dialect; 5] =
+    [Dialect::Chat, Dialect::Completions, Dialect::Responses, Dialect::Embeddings, Dialect::Messages];
 
 /// JSON white space.
 fn space() -> impl Strategy<Value = String> {
@@ -102,8 +97,8 @@ fn body() -> impl Strategy<Value = String> {
     })
 }
 
-fn ask(dialect: Dialect, body: &[u8], pieces: usize) -> Option<Asked> {
-    let mut ask = Ask::new(dialect);
+fn ask(dialect: Dialect, body: &[u8], pieces: usize) -> Option<Request> {
+    let mut ask = RequestReader::new(dialect);
     for piece in body.chunks(pieces.max(1)) {
         ask.push(piece, &mut Ignore).ok()?;
     }
@@ -153,9 +148,9 @@ proptest! {
             [asked.with_model("other \"m\""), asked.with_ceiling(100, asked.ceiling_key.map(|key| (key, 100))), asked.with_usage()].concat();
         let out = apply(bytes, splices.clone());
         let keys: Vec<&str> = match dialect {
-            Dialect::OpenAiChat => vec!["max_tokens", "max_completion_tokens"],
-            Dialect::OpenAiResponses => vec!["max_output_tokens"],
-            Dialect::OpenAiEmbeddings => vec![],
+            Dialect::Chat => vec!["max_tokens", "max_completion_tokens"],
+            Dialect::Responses => vec!["max_output_tokens"],
+            Dialect::Embeddings => vec![],
             _ => vec!["max_tokens"],
         };
         for reading in readings(&out) {

@@ -3,6 +3,8 @@
 //! A histogram over quarter octaves; when it is full all counts are halved, so it follows a change within a few hundred
 //! requests.
 
+use penstock_units::Tokens;
+
 /// Buckets: bucket `i` ends at 2^(i/4) tokens.
 const BUCKETS: usize = 96;
 /// From how many requests on the histogram is believed.
@@ -24,18 +26,18 @@ impl Default for Expectation {
 
 impl Expectation {
     /// A request generated so many tokens.
-    pub fn learn(&mut self, tokens: u64) {
+    pub fn learn(&mut self, tokens: Tokens) {
         if self.total() >= FULL {
             self.counts = self.counts.map(|count| count / 2);
         }
-        let bucket = (0..BUCKETS).find(|bucket| end(*bucket) >= tokens).unwrap_or(BUCKETS.saturating_sub(1));
+        let bucket = (0..BUCKETS).find(|bucket| end(*bucket) >= tokens.0).unwrap_or(BUCKETS.saturating_sub(1));
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);
         }
     }
 
     /// What nine of ten requests stay below; `None` before there are enough.
-    pub fn most(&self) -> Option<u64> {
+    pub fn p90(&self) -> Option<Tokens> {
         let total = self.total();
         if total < ENOUGH {
             return None;
@@ -45,7 +47,7 @@ impl Expectation {
             sum = sum.saturating_add(u32::from(*count));
             sum.saturating_mul(10) >= total.saturating_mul(9)
         };
-        self.counts.iter().position(reached).map(end)
+        self.counts.iter().position(reached).map(end).map(Tokens)
     }
 
     fn total(&self) -> u32 {
@@ -82,19 +84,19 @@ mod tests {
     #[test]
     fn is_a_high_quantile_and_follows_a_change() {
         let mut expectation = Expectation::default();
-        assert_eq!(expectation.most(), None);
+        assert_eq!(expectation.p90(), None);
         for i in 0..1000u64 {
-            expectation.learn(if i % 10 == 0 { 2000 } else { i % 10 * 20 });
+            expectation.learn(Tokens(if i % 10 == 0 { 2000 } else { i % 10 * 20 }));
         }
-        let most = expectation.most().unwrap();
-        assert!((160..=220).contains(&most), "{most}");
+        let p90 = expectation.p90().unwrap().0;
+        assert!((160..=220).contains(&p90), "{p90}");
         for _ in 0..3000 {
-            expectation.learn(1500);
+            expectation.learn(Tokens(1500));
         }
-        let most = expectation.most().unwrap();
-        assert!((1500..=1800).contains(&most), "{most}");
+        let p90 = expectation.p90().unwrap().0;
+        assert!((1500..=1800).contains(&p90), "{p90}");
         assert_eq!(Expectation::decode(&expectation.encode()), expectation);
-        expectation.learn(u64::MAX);
-        expectation.learn(0);
+        expectation.learn(Tokens::MAX);
+        expectation.learn(Tokens(0));
     }
 }

@@ -1,7 +1,11 @@
 //! What is known of one exchange: the record that goes between plugins and into the access log.
 
 use penstock_dialects::{Quality, Usage};
+use penstock_units::{Millis, Tokens};
 use serde::{Deserialize, Serialize};
+
+use crate::config::Spend;
+use crate::port::Properties;
 
 /// Where the facts stand for another plugin of the same stream.
 pub const FILTER_STATE: [&str; 2] = ["filter_state", "wasm.penstock.exchange"];
@@ -46,23 +50,37 @@ impl Outcome {
 #[serde(rename_all = "camelCase", default)]
 pub struct Used {
     /// All prompt tokens.
-    pub prompt: u64,
+    pub prompt: Tokens,
     /// Cached prompt tokens.
-    pub cached: u64,
+    pub cached: Tokens,
     /// All completion tokens.
-    pub completion: u64,
+    pub completion: Tokens,
     /// Prompt tokens that were written to a cache.
-    pub cache_creation: u64,
+    pub cache_creation: Tokens,
     /// Reasoning tokens.
-    pub reasoning: u64,
+    pub reasoning: Tokens,
     /// Counted here, because the server did not report it.
     pub counted: bool,
+}
+
+impl Used {
+    /// As limits see it.
+    pub fn spend(self) -> Spend {
+        Spend { prompt: self.prompt, cached: self.cached, output: self.completion }
+    }
 }
 
 impl From<Usage> for Used {
     fn from(usage: Usage) -> Self {
         let Usage { prompt, cached, cache_creation, completion, reasoning } = usage;
-        Self { prompt, cached, completion, cache_creation, reasoning, counted: false }
+        Self {
+            prompt: Tokens(prompt),
+            cached: Tokens(cached),
+            completion: Tokens(completion),
+            cache_creation: Tokens(cache_creation),
+            reasoning: Tokens(reasoning),
+            counted: false,
+        }
     }
 }
 
@@ -119,14 +137,14 @@ pub struct Facts {
     /// A keyed hash of the prompt's texts, in hexadecimal.
     pub prompt_hash: String,
     /// Prompt tokens, as counted here.
-    pub prompt_tokens: u64,
+    pub prompt_tokens: Tokens,
     /// Whether that is an estimate.
     pub estimated: bool,
     /// The output tokens that the client allows, over all choices.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_output: Option<u64>,
+    pub max_output: Option<Tokens>,
     /// Output tokens that are expected.
-    pub expected_output: u64,
+    pub expected_output: Tokens,
     /// Whether the answer is streamed.
     pub stream: bool,
     /// The limit that refused.
@@ -146,13 +164,18 @@ pub struct Facts {
     pub quality: Option<Signals>,
     /// Milliseconds from the request's headers to the first token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttft_ms: Option<u64>,
+    pub ttft_ms: Option<Millis>,
 }
 
 impl Facts {
     /// As JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What an earlier plugin of the same stream, or this one, has left there.
+    pub fn published(properties: &dyn Properties) -> Option<Self> {
+        properties.get(&FILTER_STATE).as_deref().and_then(Self::decode)
     }
 
     /// The inverse of [`Facts::encode`]; `None` for anything else.

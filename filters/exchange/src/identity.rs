@@ -1,43 +1,13 @@
 //! Who asks, and by what else the configuration tells callers apart.
 
-use core::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
-
 use crate::config::{Config, Source};
+use crate::hash::{Secret, digest};
 use crate::port::{Headers, Properties};
 
 /// The tenant of a caller without identity.
 pub const ANONYMOUS: &str = "anonymous";
 /// Values that are longer are replaced by their hash.
 const VALUE_BYTES_MAX: usize = 256;
-
-/// The key of all hashes that leave the proxy or become keys: drawn once, shared by the workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Secret(pub [u8; 16]);
-
-impl Secret {
-    /// A hasher under this key (SipHash-1-3).
-    pub fn hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_key(&self.0)
-    }
-
-    /// The hash of a list of values; where one ends and the next begins matters.
-    pub fn hash<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-        let mut hasher = self.hasher();
-        for value in values {
-            hasher.write(&(value.len() as u64).to_le_bytes());
-            hasher.write(value);
-        }
-        hasher.finish()
-    }
-}
-
-/// A hash that all processes agree on.
-pub fn digest(value: &[u8]) -> [u8; 16] {
-    let [low, high] = [1, 2].map(|seed| u128::from(Secret([seed; 16]).hash([value])));
-    (low | high << 64).to_le_bytes()
-}
 
 /// A caller, as far as the configuration asks.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +56,7 @@ impl Caller {
     }
 
     /// As [`Caller::value`], but with nothing that only this process can know: the tenant by what it was found by.
-    pub fn raw<'a>(&'a self, source: &Source, model: &'a str) -> Option<&'a [u8]> {
+    pub fn shared_value<'a>(&'a self, source: &Source, model: &'a str) -> Option<&'a [u8]> {
         match source {
             Source::Tenant => self.tenant_key.as_deref(),
             other => self.value(other, model),

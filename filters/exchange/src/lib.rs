@@ -1,12 +1,13 @@
 //! One request's life: events in, effects out.
 //!
-//! [`Exchange`] follows one request through its [`Stages`], in this order: *count* what it costs, charge the *limits*,
-//! draw the *route*, keep it in the *pending* sums. It is given events as the proxy sees them and answers with effects,
-//! which are plain data. [`Worker`] is what the exchanges of one VM share. What has to be shared by all workers goes
-//! through the [`Store`] port. None of this knows a clock, a host or a log: the time is in [`World::now`].
+//! [`Exchange`] follows one request through the stages, in this order: the *door* (who asks for which model, by which path), *count* what it
+//! costs, *admit* it where the model has room, charge the *limits*, draw the *route*, keep it in the *pending* sums; backwards through the
+//! same stages it is settled. It is given events as the proxy sees them and answers with effects, which are plain data. [`Worker`] is what
+//! the exchanges of one VM share. What has to be shared by all workers goes through the [`Store`] port. None of this knows a clock, a host
+//! or a log: the time is in [`World::now`].
 //!
-//! The same code runs the all-in-one plugin (all stages) and each plugin by itself (one stage). Between plugins that
-//! are deployed in a row, [`Facts`] travel in the proxy's filter state, so that only the first of them has to read.
+//! The same code runs the all-in-one plugin and each plugin by itself ([`Plugin`]). Between plugins that are deployed in a row, [`Facts`]
+//! travel in the proxy's filter state, so that only the first of them has to read.
 //!
 //! What this crate does not do: parse bodies (`dialects`), count (`tokens`), or talk to a proxy (`guest`).
 
@@ -21,65 +22,38 @@
     )
 )]
 
-pub mod config;
-pub mod facts;
-pub mod metrics;
-pub mod port;
-
+mod body;
+mod budget;
 mod clock;
-mod counting;
+mod completion;
+pub mod config;
 mod exchange;
 mod expectation;
+pub mod facts;
+mod flow;
+mod hash;
 mod identity;
+mod keys;
+mod labels;
 mod limits;
-pub mod mesh;
-mod saturation;
+pub mod metrics;
+pub mod port;
+mod prompt;
+mod refusal;
+mod response;
+mod stage;
 mod tools;
 mod waiting;
 mod worker;
+mod world;
 
 pub use config::{Config, ConfigErrors};
 pub use exchange::Exchange;
-pub use facts::{Facts, Outcome};
-pub use metrics::{Labels, Metric};
-pub use port::{Change, Contended, Effect, Event, Headers, Level, Properties, Store, World};
+pub use facts::{Facts, Outcome, Used};
+pub use metrics::{Labels, Metric, SeriesId};
+pub use port::{
+    Call, CallAnswer, CallId, CallMessage, Change, Contended, Effect, Event, Headers, Level, Properties, Store,
+};
+pub use stage::Plugin;
 pub use worker::Worker;
-
-/// Which stages an exchange runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stages {
-    /// Count tokens, and keep the totals.
-    pub count: bool,
-    /// Charge the limits.
-    pub limit: bool,
-    /// Draw the version.
-    pub route: bool,
-    /// Keep the pending sums.
-    pub pending: bool,
-}
-
-impl Stages {
-    const NONE: Self = Self { count: false, limit: false, route: false, pending: false };
-    /// Every stage: the plugin `penstock`.
-    pub const ALL: Self = Self { count: true, limit: true, route: true, pending: true };
-    /// The plugin `token-counter`.
-    pub const COUNT: Self = Self { count: true, ..Self::NONE };
-    /// The plugin `tenant-bucket`.
-    pub const LIMIT: Self = Self { limit: true, ..Self::NONE };
-    /// The plugin `canary-router`.
-    pub const ROUTE: Self = Self { route: true, ..Self::NONE };
-    /// The plugin `pending-gauge`.
-    pub const PENDING: Self = Self { pending: true, ..Self::NONE };
-
-    /// The stages that a plugin of this name runs; an empty name is all of them.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "" | "penstock" => Some(Self::ALL),
-            "token-counter" => Some(Self::COUNT),
-            "tenant-bucket" => Some(Self::LIMIT),
-            "canary-router" => Some(Self::ROUTE),
-            "pending-gauge" => Some(Self::PENDING),
-            _ => None,
-        }
-    }
-}
+pub use world::World;

@@ -1,5 +1,9 @@
 //! The metrics that users see: their names, kinds and labels, in one place.
 
+use core::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
 /// What a metric does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -88,8 +92,46 @@ pub fn stat_name(metric: Metric, values: &[String]) -> String {
     out
 }
 
-/// The label value of whatever has no name of its own.
-pub const OTHER: &str = "other";
+/// A metric with its label values, as a small integer: from its first use on, for as long as the worker lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesId(pub u32);
+
+/// The series that one worker has used. Their number is bounded by the configuration: every label value is one of its names.
+#[derive(Default)]
+pub struct Registry {
+    series: Vec<(Metric, Labels)>,
+    ids: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Registry {
+    /// The integer of a series; the next one where it is new.
+    pub fn id(&mut self, metric: Metric, labels: &[&str]) -> SeriesId {
+        let Self { series, ids, hasher } = self;
+        let hash = hasher.hash_one((metric, labels));
+        let is_it =
+            |id: &u32| series.get(*id as usize).is_some_and(|(known, values)| *known == metric && values == labels);
+        if let Some(id) = ids.find(hash, is_it) {
+            return SeriesId(*id);
+        }
+        let id = u32::try_from(series.len()).unwrap_or(u32::MAX);
+        series.push((metric, labels.iter().map(|label| (*label).to_owned()).collect()));
+        let rehash = |id: &u32| {
+            let known = series.get(*id as usize);
+            known.map_or(0, |(metric, labels)| {
+                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                hasher.hash_one((*metric, labels.as_slice()))
+            })
+        };
+        ids.insert_unique(hash, id, rehash);
+        SeriesId(id)
+    }
+
+    /// What a series is.
+    pub fn series(&self, id: SeriesId) -> Option<(Metric, &Labels)> {
+        self.series.get(id.0 as usize).map(|(metric, labels)| (*metric, labels))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -100,6 +142,20 @@ mod tests {
         let name = stat_name(Metric::PendingTokens, &["chat".into(), "v1".into(), "prefill".into()]);
         assert_eq!(name, "model=.=chat;.;version=.=v1;.;phase=.=prefill;.;penstock_pending_tokens");
         assert_eq!(stat_name(Metric::SharedContention, &[]), "penstock_shared_contention_total");
+    }
+
+    #[test]
+    fn a_series_keeps_its_integer() {
+        let mut registry = Registry::default();
+        let ids: Vec<SeriesId> =
+            (0..100).map(|i| registry.id(Metric::Requests, &["chat", "v1", "t", i.to_string().as_str()])).collect();
+        for (i, id) in ids.into_iter().enumerate() {
+            assert_eq!(id, SeriesId(i as u32));
+            assert_eq!(registry.id(Metric::Requests, &["chat", "v1", "t", i.to_string().as_str()]), id);
+            assert_eq!(registry.series(id).unwrap().1[3], i.to_string());
+        }
+        assert_eq!(registry.id(Metric::Tokens, &["chat", "v1", "t", "0"]), SeriesId(100));
+        assert_eq!(registry.series(SeriesId(101)), None);
     }
 
     #[test]

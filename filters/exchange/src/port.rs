@@ -1,9 +1,9 @@
 //! What an exchange is told, what it answers, and what it needs of the outside.
 
 use penstock_dialects::Splice;
+use penstock_units::Millis;
 
-use crate::Worker;
-use crate::metrics::{Labels, Metric};
+use crate::metrics::SeriesId;
 
 /// The headers of one message, names in lower case, in the order of the wire.
 pub type Headers = Vec<(String, Vec<u8>)>;
@@ -17,8 +17,6 @@ pub enum Event<'a> {
         /// There is no body.
         end: bool,
     },
-    /// The headers were held and have been let go, because no body came.
-    Released,
     /// The next bytes of its body are here.
     RequestChunk {
         /// Those that were not given before.
@@ -42,11 +40,15 @@ pub enum Event<'a> {
         /// They are the last.
         end: bool,
     },
-    /// The call that was asked for with [`Effect::Call`] has ended.
+    /// A call that was asked for with [`Effect::Call`] has ended.
     CallDone {
-        /// The answer; `None` where there was none.
-        message: Option<&'a [u8]>,
+        /// Which.
+        id: CallId,
+        /// What came of it; `None` where nothing did.
+        answer: Option<CallAnswer<'a>>,
     },
+    /// A tick has passed. Reaches exchanges that asked for it with [`Effect::Ticks`].
+    Tick,
     /// It is over, however it ended. Comes once, last.
     Closed,
 }
@@ -79,29 +81,74 @@ pub enum Effect {
         /// JSON.
         body: Vec<u8>,
     },
-    /// Call another service by gRPC, and hold the request until [`Event::CallDone`].
-    Call {
-        /// A cluster of the proxy.
-        cluster: String,
+    /// Call another service.
+    Call(Call),
+    /// From now on, or no longer, [`Event::Tick`] is wanted.
+    Ticks(bool),
+    /// Leave the facts for later plugins and the access log.
+    Publish(Vec<u8>),
+    /// Add to a counter. The amount is not zero. What the series is, the worker's [`crate::metrics::Registry`] knows.
+    Count(SeriesId, u64),
+    /// Set a gauge.
+    Gauge(SeriesId, u64),
+    /// Observe a value of a histogram.
+    Observe(SeriesId, u64),
+    /// Say something to the operator. Never contains text of a prompt or a completion.
+    Log(Level, String),
+}
+
+/// Which call of an exchange: it numbers them itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallId(pub u32);
+
+/// A call to another service. An exchange may have several on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Comes back with [`Event::CallDone`].
+    pub id: CallId,
+    /// Whether the request is held until then.
+    pub hold: bool,
+    /// A cluster of the proxy.
+    pub cluster: String,
+    /// How long to wait.
+    pub timeout: Millis,
+    /// What is sent.
+    pub message: CallMessage,
+}
+
+/// What a call sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallMessage {
+    /// By gRPC.
+    Grpc {
         /// `package.Service`
         service: &'static str,
         /// The method.
         method: &'static str,
         /// The message, protobuf.
         message: Vec<u8>,
-        /// How long to wait, in milliseconds.
-        timeout_ms: u32,
     },
-    /// Leave the facts for later plugins and the access log.
-    Publish(Vec<u8>),
-    /// Add to a counter. The amount is not zero.
-    Count(Metric, Labels, u64),
-    /// Set a gauge.
-    Gauge(Metric, Labels, u64),
-    /// Observe a value of a histogram.
-    Observe(Metric, Labels, u64),
-    /// Say something to the operator. Never contains text of a prompt or a completion.
-    Log(Level, String),
+    /// By HTTP.
+    Http {
+        /// With the pseudo headers `:method`, `:path` and `:authority`.
+        headers: Vec<(&'static str, String)>,
+        /// The body; empty for none.
+        body: Vec<u8>,
+    },
+}
+
+/// What a service answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CallAnswer<'a> {
+    /// With gRPC status 0: the message.
+    Grpc(&'a [u8]),
+    /// By HTTP.
+    Http {
+        /// With the pseudo header `:status`.
+        headers: &'a Headers,
+        /// The body.
+        body: &'a [u8],
+    },
 }
 
 /// How much an operator should care.
@@ -140,20 +187,4 @@ pub trait Properties {
 
     /// A part of the request's body, which is being held back.
     fn body(&self, part: core::ops::Range<usize>) -> Option<Vec<u8>>;
-}
-
-/// What surrounds one event.
-pub struct World<'a> {
-    /// Nanoseconds since the Unix epoch.
-    pub now: u64,
-    /// A fresh random number.
-    pub entropy: u64,
-    /// What all workers share.
-    pub store: &'a mut dyn Store,
-    /// What the proxy knows of the request.
-    pub properties: &'a dyn Properties,
-    /// What the exchanges of this VM share.
-    pub worker: &'a mut Worker,
-    /// Where the effects go.
-    pub out: &'a mut Vec<Effect>,
 }

@@ -2,6 +2,7 @@
 
 use penstock_tokens::Encoding;
 use penstock_tokens::framing::Tools;
+use penstock_units::Tokens;
 use serde_json::Value;
 
 /// How deep schemas are followed.
@@ -13,10 +14,10 @@ const BYTES_MAX: usize = 1 << 18;
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// The cost of a `tools` array, of functions in the form of any dialect.
-pub fn tokens(definition: &[u8], encoding: Encoding) -> u64 {
+pub fn tokens(definition: &[u8], encoding: Encoding) -> Tokens {
     let readable = definition.len() <= BYTES_MAX;
     let tokens = readable.then(|| tokens_of(definition, encoding)).flatten();
-    tokens.unwrap_or(definition.len() as u64 / BYTES_PER_TOKEN)
+    Tokens(tokens.unwrap_or(definition.len() as u64 / BYTES_PER_TOKEN))
 }
 
 /// `None` where it cannot be read.

@@ -5,17 +5,18 @@
 //! A slow upload looks like that only by chance, so it takes [`EVIDENCE`] such observations to conclude that headers
 //! cannot wait. The verdict is shared by the workers.
 
+use penstock_units::{Millis, Nanos};
+
 use crate::config::WaitForBody;
+use crate::keys;
 use crate::port::{Effect, Level, Store};
 
 /// How many times the body must have come right after the headers were let go.
 const EVIDENCE: u8 = 3;
-/// What "right after" means, in nanoseconds.
-const AT_ONCE: u64 = 50_000_000;
-/// How long headers are held without a body where that was found to help, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
-/// Where the workers share what they saw: `[may wait, observations against it]`.
-const KEY: &str = "penstock/wait";
+/// What "right after" means.
+const AT_ONCE: Nanos = Nanos(50_000_000);
+/// How long headers are held without a body where that was found to help.
+const PATIENCE: Millis = Millis(10_000);
 
 /// What is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Waiting {
         };
         // What was found out before may have been about another listener's settings.
         if configured == WaitForBody::Auto {
-            let _ = store.update(KEY, &mut |_| Some(vec![0, 0]));
+            let _ = store.update(keys::WAIT, &mut |_| Some(vec![0, 0]));
         }
         Self { verdict, auto: configured == WaitForBody::Auto }
     }
@@ -58,11 +59,11 @@ impl Waiting {
 
     /// For how many ticks headers are held without a body before they are let go: briefly as long as it is not known whether that
     /// helps, and for as long as a client may take to begin its body where it does. `None`: for as long as it takes.
-    pub fn patience(&self, tick_ms: u64) -> Option<u64> {
+    pub fn patience(&self, tick: Millis) -> Option<u64> {
         match self.verdict {
             // Some may still be held when it turns out that they may not wait.
             Verdict::Unknown | Verdict::No => Some(1),
-            Verdict::Yes if self.auto => Some(PATIENCE_MS.div_ceil(tick_ms.max(1))),
+            Verdict::Yes if self.auto => Some(PATIENCE.0.div_ceil(tick.0.max(1))),
             Verdict::Yes => None,
         }
     }
@@ -70,7 +71,7 @@ impl Waiting {
     /// Asks what other workers saw. Cheap once there is a verdict.
     pub fn refresh(&mut self, store: &mut dyn Store) {
         if self.auto && self.verdict != Verdict::No {
-            self.verdict = match store.get(KEY).as_deref() {
+            self.verdict = match store.get(keys::WAIT).as_deref() {
                 Some([1, _]) => Verdict::Yes,
                 Some([_, against]) if *against >= EVIDENCE => Verdict::No,
                 _ => self.verdict,
@@ -81,17 +82,17 @@ impl Waiting {
     /// A body came while its headers were held.
     pub fn body_while_held(&mut self, store: &mut dyn Store) {
         if self.verdict == Verdict::Unknown {
-            let _ = store.update(KEY, &mut |_| Some(vec![1, 0]));
+            let _ = store.update(keys::WAIT, &mut |_| Some(vec![1, 0]));
             self.verdict = Verdict::Yes;
         }
     }
 
-    /// A body began to come so many nanoseconds after its headers were let go; `whole`: in one piece.
-    pub fn body_after_release(&mut self, after: u64, whole: bool, store: &mut dyn Store, out: &mut Vec<Effect>) {
+    /// A body began to come this long after its headers were let go; `whole`: in one piece.
+    pub fn body_after_release(&mut self, after: Nanos, whole: bool, store: &mut dyn Store, out: &mut Vec<Effect>) {
         if !self.auto || self.verdict == Verdict::No || !whole || after > AT_ONCE {
             return;
         }
-        let _ = store.update(KEY, &mut |old| match old {
+        let _ = store.update(keys::WAIT, &mut |old| match old {
             // Other streams' bodies come while their headers are held; so many that do not outweigh them.
             Some([may, against]) => {
                 let against = against.saturating_add(1);

@@ -3,55 +3,54 @@
 use std::rc::Rc;
 
 use hashbrown::HashMap;
-use penstock_bucket::lease::Holder;
+use penstock_bucket::permit::Holder;
 use penstock_pending::slot::{SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
+use penstock_units::Nanos;
 
-use crate::Stages;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::identity::Secret;
-use crate::limits::{Leases, Till};
-use crate::metrics::{Labels, Metric};
+use crate::hash::Secret;
+use crate::keys;
+use crate::labels;
+use crate::limits::{Books, Permits, concurrency};
+use crate::metrics::{Metric, Registry, SeriesId};
 use crate::port::{Effect, Store};
-use crate::saturation::load_key;
+use crate::stage::order::{Plugin, Stage};
 use crate::waiting::Waiting;
 
 /// A slot that was silent for this long no longer counts, in ticks.
 const SILENCE_TICKS: u64 = 6;
 /// A slot that was silent for this many times that long may be taken over.
 const TAKEOVER: u64 = 4;
-/// The version label of a model that is not split.
-pub const UNSPLIT: &str = "default";
-
-const SECRET: &str = "penstock/secret";
-const SERIES: &str = "penstock/series";
 
 /// One VM's share of the work.
 pub struct Worker {
     /// The configuration in force.
     pub config: Rc<Config>,
-    /// The stages that this plugin runs.
-    pub stages: Stages,
+    /// Which plugin it runs.
+    pub plugin: Plugin,
     /// What is in flight here.
     pub ledger: Ledger,
     pub(crate) secret: Secret,
     pub(crate) waiting: Waiting,
+    /// The metrics that it has used.
+    pub series: Registry,
     clock: Clock,
-    leases: Leases,
+    permits: Permits,
     owner: u64,
     slot: Option<u32>,
     load_slot: Option<u32>,
-    /// Billionths of a dollar that were not yet worth a millionth, by the labels that they belong to.
-    carry: HashMap<Labels, u64>,
+    /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
+    carry: HashMap<SeriesId, u64>,
 }
 
 impl Worker {
     /// A worker with a configuration. `entropy` tells it from all others.
-    pub fn new(config: Config, stages: Stages, entropy: [u64; 3], store: &mut dyn Store) -> Self {
+    pub fn new(config: Config, plugin: Plugin, entropy: [u64; 3], store: &mut dyn Store) -> Self {
         let [owner, a, b] = entropy;
         let mut secret = Secret::default();
-        let _ = store.update(SECRET, &mut |old| match old.and_then(|old| <[u8; 16]>::try_from(old).ok()) {
+        let _ = store.update(keys::SECRET, &mut |old| match old.and_then(|old| <[u8; 16]>::try_from(old).ok()) {
             Some(known) => {
                 secret = Secret(known);
                 None
@@ -68,34 +67,35 @@ impl Worker {
             waiting,
             clock,
             config: Rc::new(config),
-            stages,
+            plugin,
+            series: Registry::default(),
             ledger: Ledger::default(),
             secret,
             owner: owner.max(1),
             slot: None,
             load_slot: None,
-            leases: Leases::new(),
+            permits: Permits::new(),
             carry: HashMap::new(),
         };
-        if stages.pending {
+        if plugin.owns(Stage::Pending) {
             worker.register(store);
         }
         worker
     }
 
     /// The time, where the system's clock says `wall`: it does not go back.
-    pub fn time(&mut self, wall: u64, store: &mut dyn Store) -> u64 {
+    pub fn time(&mut self, wall: Nanos, store: &mut dyn Store) -> Nanos {
         self.clock.read(wall, store)
     }
 
     /// After how many ticks without a body headers that are held are to be let go.
-    pub fn patience(&self) -> Option<u64> {
-        self.waiting.patience(self.config.tick_ms)
+    pub(crate) fn patience(&self) -> Option<u64> {
+        self.waiting.patience(self.config.tick)
     }
 
     /// Whole millionths of a dollar out of `nano` billionths and what earlier calls left over.
-    pub(crate) fn microdollars(&mut self, labels: &Labels, nano: u64) -> u64 {
-        let carry = self.carry.entry(labels.clone()).or_insert(0);
+    pub(crate) fn microdollars(&mut self, cost: SeriesId, nano: u64) -> u64 {
+        let carry = self.carry.entry(cost).or_insert(0);
         let all = carry.saturating_add(nano);
         *carry = all % 1000;
         all / 1000
@@ -105,12 +105,12 @@ impl Worker {
     /// the next configuration does not have goes to zero and not stale.
     fn register(&self, store: &mut dyn Store) {
         let series = self.config.models.iter().flat_map(|model| {
-            let unsplit = model.versions.is_empty().then(|| UNSPLIT.to_owned());
+            let unsplit = model.versions.is_empty().then(|| labels::UNSPLIT.to_owned());
             let versions = model.versions.iter().map(|version| version.name.clone()).chain(unsplit);
-            versions.map(|version| Series { model: crate::exchange::model_label(&model.name), version })
+            versions.map(|version| Series { model: labels::model(&model.name).to_owned(), version })
         });
         let series: Vec<Series> = series.collect();
-        let _ = store.update(SERIES, &mut |old| {
+        let _ = store.update(keys::SERIES, &mut |old| {
             let mut list = old.and_then(Slot::decode).unwrap_or_default();
             for series in &series {
                 if !list.rows.iter().any(|(known, _)| known == series) {
@@ -121,34 +121,34 @@ impl Worker {
         });
     }
 
-    /// What charging limits needs.
-    pub(crate) fn till<'a>(&'a mut self, now: u64, store: &'a mut dyn Store) -> Till<'a> {
+    /// Where limits keep their books.
+    pub(crate) fn books<'a>(&'a mut self, now: Nanos, store: &'a mut dyn Store) -> Books<'a> {
         let holder = Holder { owner: self.owner, now, silence_max: self.silence_max() };
-        Till { store, leases: &mut self.leases, holder }
+        Books { store, permits: &mut self.permits, holder }
     }
 
-    /// How long a worker may be silent before what it holds no longer counts, in nanoseconds.
-    pub(crate) fn silence_max(&self) -> u64 {
-        self.config.tick_ms.saturating_mul(1_000_000).saturating_mul(SILENCE_TICKS)
+    /// How long a worker may be silent before what it holds no longer counts.
+    pub(crate) fn silence_max(&self) -> Nanos {
+        self.config.tick.to_nanos().saturating_mul(SILENCE_TICKS)
     }
 
     /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
-    pub fn tick(&mut self, now: u64, store: &mut dyn Store, out: &mut Vec<Effect>) {
+    pub fn tick(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         self.waiting.refresh(store);
         self.clock.refresh(store);
-        self.till(now, store).beat();
-        if !self.stages.pending {
+        concurrency::beat(&mut self.books(now, store));
+        if !self.plugin.owns(Stage::Pending) {
             return;
         }
         let silence_max = self.silence_max();
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
-        if !self.slot.is_some_and(|slot| self.write(&slot_key(slot), &own, silence_max, store)) {
-            self.slot = (0..SLOTS).find(|slot| self.write(&slot_key(*slot), &own, silence_max, store));
+        if !self.slot.is_some_and(|slot| self.write(&keys::pending(slot), &own, silence_max, store)) {
+            self.slot = (0..SLOTS).find(|slot| self.write(&keys::pending(*slot), &own, silence_max, store));
         }
         self.tell_load(now, store);
-        let mut totals = store.get(SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;
+        let mut totals = store.get(keys::SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;
         for slot in 0..SLOTS {
-            let Some(bytes) = store.get(&slot_key(slot)) else { break };
+            let Some(bytes) = store.get(&keys::pending(slot)) else { break };
             let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
             for (series, sum) in slot.rows {
                 if let Some((_, total)) = totals.iter_mut().find(|(known, _)| *known == series) {
@@ -157,33 +157,33 @@ impl Worker {
             }
         }
         for (Series { model, version }, sum) in totals {
-            let labels = [model, version];
             for (phase, tokens) in [("prefill", sum.prefill), ("decode", sum.decode)] {
-                let labels = labels.iter().cloned().chain([phase.to_owned()]).collect();
-                out.push(Effect::Gauge(Metric::PendingTokens, labels, tokens));
+                let series = self.series.id(Metric::PendingTokens, &[&model, &version, phase]);
+                out.push(Effect::Gauge(series, tokens.0));
             }
-            out.push(Effect::Gauge(Metric::PendingRequests, labels.to_vec(), sum.requests));
+            let series = self.series.id(Metric::PendingRequests, &[&model, &version]);
+            out.push(Effect::Gauge(series, sum.requests));
         }
     }
 
     /// Says what the tenants hold of the models that have a ceiling.
-    pub(crate) fn tell_load(&mut self, now: u64, store: &mut dyn Store) {
+    pub(crate) fn tell_load(&mut self, now: Nanos, store: &mut dyn Store) {
         let config = self.config.clone();
         let with_ceiling = config.models.iter().filter(|model| model.ceiling.is_some());
-        let labels: Vec<String> = with_ceiling.map(|model| crate::exchange::model_label(&model.name)).collect();
+        let labels: Vec<&str> = with_ceiling.map(|model| labels::model(&model.name)).collect();
         if labels.is_empty() {
             return;
         }
-        let has_ceiling = |label: &str| labels.iter().any(|known| known == label);
+        let has_ceiling = |label: &str| labels.contains(&label);
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.holdings(has_ceiling) };
         let silence_max = self.silence_max();
-        if !self.load_slot.is_some_and(|slot| self.write(&load_key(slot), &own, silence_max, store)) {
-            self.load_slot = (0..SLOTS).find(|slot| self.write(&load_key(*slot), &own, silence_max, store));
+        if !self.load_slot.is_some_and(|slot| self.write(&keys::load(slot), &own, silence_max, store)) {
+            self.load_slot = (0..SLOTS).find(|slot| self.write(&keys::load(*slot), &own, silence_max, store));
         }
     }
 
     /// Writes a slot if it is this worker's, or nobody's for long enough.
-    fn write(&self, key: &str, own: &Slot, silence_max: u64, store: &mut dyn Store) -> bool {
+    fn write(&self, key: &str, own: &Slot, silence_max: Nanos, store: &mut dyn Store) -> bool {
         let mut mine = false;
         let written = store.update(key, &mut |old| {
             let other = old.and_then(Slot::decode).filter(|old| old.owner != self.owner);
@@ -192,8 +192,4 @@ impl Worker {
         });
         mine && written.is_ok()
     }
-}
-
-fn slot_key(slot: u32) -> String {
-    format!("penstock/pending/{slot}")
 }

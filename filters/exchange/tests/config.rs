@@ -25,9 +25,9 @@ fn the_documented_configuration_is_accepted() {
     let config = Config::parse(FULL.as_bytes()).unwrap();
     assert_eq!((config.models.len(), config.tenants.len()), (2, 1));
     assert_eq!(config.model("chat").unwrap().price.cached, 75);
-    let Kind::Tokens { cost, .. } = config.limits[0].kind else { panic!("a token limit") };
-    assert_eq!(cost.cached, 100);
-    assert_eq!(config.limits[1].kind, Kind::Concurrent { max: 16 });
+    let Kind::Rate { weights: cost, .. } = config.limits[0].kind else { panic!("a token limit") };
+    assert_eq!(cost.cached.0, 100);
+    assert_eq!(config.limits[1].kind, Kind::Concurrency { max: 16 });
     assert!(Config::parse(b"").is_ok() && Config::parse(b" {} ").is_ok());
 }
 

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use penstock_exchange::{Config, Effect, Metric, Outcome, Stages, Worker};
+use penstock_exchange::{Config, Effect, Metric, Outcome, Plugin, Worker};
 use sim::{Flight, Proxy, SECOND};
 
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
@@ -174,7 +174,7 @@ fn workers_see_what_others_hold_and_forget_those_that_died() {
     let mut proxy = Proxy::new(FULL);
     let config = || Config::parse(FULL.as_bytes()).unwrap();
     let (flights, _) = fill(&mut proxy, "acme", CHAT);
-    let other = Worker::new(config(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let other = Worker::new(config(), Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     let first = std::mem::replace(&mut proxy.worker, other);
     assert!(!proxy.chat(&[("x-api-key", "acme")], CHAT).went(), "the other worker does not know");
     drop((first, flights));
@@ -229,7 +229,8 @@ fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
         "models":[{"name":"chat","pending":{"ceiling":100000}}]}"#;
     const GREEDY: [(&str, u64); 3] = [("four", 4), ("two", 2), ("one", 1)];
     let mut proxy = Proxy::new(CONFIG);
-    let mut other = Worker::new(Config::parse(CONFIG.as_bytes()).unwrap(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let mut other =
+        Worker::new(Config::parse(CONFIG.as_bytes()).unwrap(), Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     let mut seed = 1u64;
     let mut draw = |n: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -288,7 +289,7 @@ fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
                 *sum += queue
                     .iter()
                     .filter(|(tenant, ..)| *tenant == name)
-                    .map(|(.., flight)| flight.facts().expected_output)
+                    .map(|(.., flight)| flight.facts().expected_output.0)
                     .sum::<u64>();
             }
         }

@@ -2,8 +2,9 @@
 
 mod sim;
 
-use penstock_exchange::{Effect, Event, Metric, Outcome, Stages, Worker};
-use sim::{Proxy, SECOND};
+use penstock_exchange::{Effect, Event, Metric, Outcome, Plugin, Worker};
+use penstock_units::Tokens;
+use sim::{Flight, Proxy, SECOND};
 
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
 /// 3 for the message, "user" 1, "Hello, world" 3, 3 for the reply.
@@ -23,7 +24,7 @@ fn counts_before_it_lets_go() {
     let mut proxy = Proxy::new(&limited(6000, 1000));
     let mut flight = proxy.chat(&[("x-api-key", "acme")], CHAT);
     assert!(flight.went());
-    assert_eq!(flight.facts().prompt_tokens, PROMPT);
+    assert_eq!(flight.facts().prompt_tokens.0, PROMPT);
     proxy.answer(&mut flight, 200, USAGE);
     assert_eq!(flight.response_header("x-penstock-prompt-tokens").as_deref(), Some("10"));
     assert_eq!(flight.facts().outcome, Some(Outcome::Ok));
@@ -39,7 +40,7 @@ fn a_tokenizer_that_is_only_alike_is_learnt_from_reported_usage() {
     let mut proxy = Proxy::new(config);
     let ask = |words: usize| CHAT.replace("Hello, world", &"word ".repeat(words));
     let first = proxy.chat(&[], &ask(100)).facts();
-    assert!(first.estimated && first.prompt_tokens.abs_diff(107) <= 2, "{first:?}");
+    assert!(first.estimated && first.prompt_tokens.0.abs_diff(107) <= 2, "{first:?}");
     // The server's tokenizer makes 3 tokens of two, and its template costs 20.
     let real = |words: u64| words * 3 / 2 + 20;
     for words in [10u64, 200, 50, 400, 30, 120, 80, 300] {
@@ -48,10 +49,10 @@ fn a_tokenizer_that_is_only_alike_is_learnt_from_reported_usage() {
         proxy.answer(&mut flight, 200, &usage);
     }
     // Another worker of the same process knows it too.
-    let heir = Worker::new((*proxy.worker.config).clone(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let heir = Worker::new((*proxy.worker.config).clone(), Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     proxy.worker = heir;
     let learnt = proxy.chat(&[], &ask(150)).facts();
-    assert!(learnt.prompt_tokens.abs_diff(real(150)) < real(150) / 20, "{learnt:?}");
+    assert!(learnt.prompt_tokens.0.abs_diff(real(150)) < real(150) / 20, "{learnt:?}");
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn places_are_held_until_the_end_and_die_with_their_worker() {
     }
     assert!(!proxy.chat(&[("x-team", "a")], CHAT).went());
     // It dies; after a silence its places are free.
-    proxy.worker = Worker::new((*proxy.worker.config).clone(), Stages::ALL, [70, 80, 90], &mut proxy.store);
+    proxy.worker = Worker::new((*proxy.worker.config).clone(), Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     assert!(!proxy.chat(&[("x-team", "a")], CHAT).went());
     proxy.now += 4 * SECOND;
     assert!(proxy.chat(&[("x-team", "a")], CHAT).went());
@@ -87,16 +88,16 @@ fn places_are_held_until_the_end_and_die_with_their_worker() {
 #[test]
 fn the_output_to_expect_is_learnt() {
     let mut proxy = Proxy::new(&limited(1_000_000, 1_000_000));
-    assert_eq!(proxy.chat(&[], CHAT).facts().expected_output, 50);
+    assert_eq!(proxy.chat(&[], CHAT).facts().expected_output.0, 50);
     for _ in 0..40 {
         let mut flight = proxy.chat(&[], CHAT);
         proxy.answer(&mut flight, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":700}}"#);
     }
-    let learnt = proxy.chat(&[], CHAT).facts().expected_output;
+    let learnt = proxy.chat(&[], CHAT).facts().expected_output.0;
     assert!((700..=900).contains(&learnt), "{learnt}");
     // A client's own ceiling bounds it, and is what is reserved.
     let facts = proxy.chat(&[], &CHAT.replace("]}", r#"],"max_tokens":30,"n":2}"#)).facts();
-    assert_eq!((facts.expected_output, facts.max_output), (60, Some(60)));
+    assert_eq!((facts.expected_output.0, facts.max_output), (60, Some(Tokens(60))));
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
         }
         proxy.close(&mut flight);
         assert_eq!(String::from_utf8(got).unwrap(), seen);
-        assert_eq!(flight.facts().used.unwrap().completion, 20);
+        assert_eq!(flight.facts().used.unwrap().completion.0, 20);
         assert_eq!(flight.response_header("x-penstock-max-tokens"), None);
     }
     let mut flight = proxy.chat(&[], CHAT);
@@ -153,12 +154,12 @@ fn tools_images_and_long_texts_are_estimated() {
     let tools = r#"],"tools":[{"type":"function","function":{"name":"now","description":"The time."}}]}"#;
     let facts = proxy.chat(&[], &CHAT.replace("]}", tools)).facts();
     // 7 for the function, "now:The time" 3, 12 for the end.
-    assert_eq!((facts.prompt_tokens, facts.estimated), (PROMPT + 22, true));
+    assert_eq!((facts.prompt_tokens.0, facts.estimated), (PROMPT + 22, true));
     let image = r#"[{"type":"text","text":"Hello, world"},{"type":"image_url","image_url":{"url":"https://x","detail":"low"}}]"#;
     let facts = proxy.chat(&[], &CHAT.replace("\"Hello, world\"", image)).facts();
-    assert_eq!((facts.prompt_tokens, facts.estimated), (PROMPT + 85, true));
+    assert_eq!((facts.prompt_tokens.0, facts.estimated), (PROMPT + 85, true));
     let facts = proxy.chat(&[], &CHAT.replace("Hello, world", &"word ".repeat(1000))).facts();
-    assert!(facts.estimated && facts.prompt_tokens.abs_diff(1007) < 20, "{facts:?}");
+    assert!(facts.estimated && facts.prompt_tokens.0.abs_diff(1007) < 20, "{facts:?}");
 }
 
 #[test]
@@ -368,7 +369,7 @@ fn pending_rises_falls_and_survives_the_dead() {
     assert_eq!((pending(&mut proxy, "prefill"), pending(&mut proxy, "decode")), (PROMPT, 5));
     // Another worker starts over the same store, and this one dies with a request in flight.
     let config = (*proxy.worker.config).clone();
-    let heir = Worker::new(config, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    let heir = Worker::new(config, Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     let dead = std::mem::replace(&mut proxy.worker, heir);
     assert_eq!(pending(&mut proxy, "prefill"), PROMPT, "its last beat still counts");
     proxy.now += 4 * SECOND;
@@ -386,7 +387,7 @@ fn gauges_of_a_removed_model_go_to_zero() {
     let _flight = proxy.chat(&[], CHAT);
     assert!(proxy.gauges().values().any(|value| *value > 0));
     let next = penstock_exchange::Config::parse(br#"{"models":[{"name":"new"}]}"#).unwrap();
-    proxy.worker = Worker::new(next, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    proxy.worker = Worker::new(next, Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     proxy.now += 4 * SECOND;
     let gauges = proxy.gauges();
     assert_eq!(gauges.len(), 9, "three series with three gauges each");
@@ -411,7 +412,8 @@ fn a_row_of_plugins_says_what_the_all_in_one_says() {
     let mut whole_flight = whole.chat(&[("x-api-key", "acme")], CHAT);
     whole.answer(&mut whole_flight, 200, USAGE);
 
-    let mut row = [Stages::COUNT, Stages::LIMIT, Stages::ROUTE, Stages::PENDING].map(|s| Proxy::with(&config, s));
+    let mut row = [Plugin::TokenCounter, Plugin::TenantBucket, Plugin::CanaryRouter, Plugin::PendingGauge]
+        .map(|s| Proxy::with(&config, s));
     let mut props = sim::Props::default();
     let mut flights = Vec::new();
     let head = vec![
@@ -442,14 +444,11 @@ fn a_row_of_plugins_says_what_the_all_in_one_says() {
         proxy.close(flight);
         props = std::mem::take(&mut flight.props);
     }
-    let kept = |effect: &&Effect| !matches!(effect, Effect::Pause | Effect::Resume | Effect::Publish(_));
-    let sorted = |effects: Vec<&Effect>| {
-        let mut all: Vec<String> = effects.into_iter().map(|effect| format!("{effect:?}")).collect();
-        all.sort();
-        all
+    let sorted = |mut said: Vec<String>| {
+        said.sort();
+        said
     };
-    let of_row = sorted(flights.iter().flat_map(|flight| &flight.seen).filter(kept).collect());
-    assert_eq!(of_row, sorted(whole_flight.seen.iter().filter(kept).collect()));
+    assert_eq!(sorted(flights.iter().flat_map(Flight::said).collect()), sorted(whole_flight.said()));
 }
 
 #[test]
@@ -471,7 +470,7 @@ fn clocks_that_jump_and_usage_beyond_reason_break_no_limit() {
     proxy.now += SECOND / 2;
     assert_eq!(spend(&mut proxy), 720);
     let config = (*proxy.worker.config).clone();
-    proxy.worker = Worker::new(config, Stages::ALL, [70, 80, 90], &mut proxy.store);
+    proxy.worker = Worker::new(config, Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     assert_eq!(spend(&mut proxy), 610);
     // Forward by an hour: full, and no more than full.
     proxy.now += 3600 * SECOND;
@@ -485,7 +484,7 @@ fn clocks_that_jump_and_usage_beyond_reason_break_no_limit() {
         );
         proxy.answer(&mut flight, 200, &body);
         let used = flight.facts().used.unwrap();
-        assert!(used.prompt <= 1 << 24 && used.completion <= 1 << 24, "{usage}: {used:?}");
+        assert!(used.prompt.0 <= 1 << 24 && used.completion.0 <= 1 << 24, "{usage}: {used:?}");
         // The longest debt: 2 * 2^24 tokens at 100 a second.
         proxy.now += 340_000 * SECOND;
         assert!(proxy.chat(&[("x-api-key", "acme")], &ask).went(), "{usage}");
@@ -558,7 +557,7 @@ fn what_a_part_of_a_stream_reports_is_not_what_was_used() {
             flight.props.0.insert("response.code_details".into(), b"downstream_remote_disconnect".to_vec());
         }
         proxy.close(&mut flight);
-        assert_eq!(flight.facts().used.map(|used| used.completion), completion, "{events}");
+        assert_eq!(flight.facts().used.map(|used| used.completion.0), completion, "{events}");
     }
 }
 
@@ -606,14 +605,14 @@ fn tools_do_not_spoil_what_is_learnt_of_a_tokenizer() {
         r#"],"tools":[{{"type":"function","function":{{"name":"f","description":"{}"}}}}]}}"#,
         "long ".repeat(500)
     );
-    let with_tools = proxy.chat(&[], &words(100).replace("]}", &tools)).facts().prompt_tokens;
+    let with_tools = proxy.chat(&[], &words(100).replace("]}", &tools)).facts().prompt_tokens.0;
     assert!(with_tools > 550, "{with_tools}");
     for n in [50, 100, 200, 80] {
         let mut flight = proxy.chat(&[], &words(n).replace("]}", &tools));
         let usage = format!(r#"{{"usage":{{"prompt_tokens":{},"completion_tokens":1}}}}"#, n + 600);
         proxy.answer(&mut flight, 200, &usage);
     }
-    let plain = proxy.chat(&[], &words(100)).facts().prompt_tokens;
+    let plain = proxy.chat(&[], &words(100)).facts().prompt_tokens.0;
     assert!((100..=115).contains(&plain), "{plain}");
 }
 

@@ -2,7 +2,8 @@
 
 mod sim;
 
-use penstock_exchange::{Effect, Event, Outcome};
+use penstock_exchange::{Call, CallAnswer, CallId, CallMessage, Effect, Event, Outcome};
+use penstock_units::Millis;
 use proptest::prelude::*;
 use sim::{Flight, Proxy, SECOND};
 
@@ -40,21 +41,26 @@ impl Service {
     /// A request's way through the limits: whether it went.
     fn decide(&mut self, proxy: &mut Proxy, flight: &mut Flight) -> bool {
         for _ in 0..20 {
-            let call = flight.seen.iter().rev().find_map(|effect| match effect {
-                Effect::Call { message, cluster, timeout_ms, .. } => {
-                    assert_eq!((cluster.as_str(), *timeout_ms), ("rls", 100));
-                    Some(message.clone())
-                }
-                _ => None,
-            });
             if !flight.exchange.is_holding() {
                 return flight.went();
             }
-            let answer = self.answer(&call.expect("it is held for a reason"));
-            proxy.tell(flight, Event::CallDone { message: answer.as_deref() });
+            let (id, message) = call(flight).expect("it is held for a reason");
+            let answer = self.answer(&message);
+            proxy.tell(flight, Event::CallDone { id, answer: answer.as_deref().map(CallAnswer::Grpc) });
         }
         panic!("it asks for ever");
     }
+}
+
+/// The last call that was made for a request, and what it sends.
+fn call(flight: &Flight) -> Option<(CallId, Vec<u8>)> {
+    flight.seen.iter().rev().find_map(|effect| match effect {
+        Effect::Call(Call { id, hold, cluster, timeout, message: CallMessage::Grpc { message, .. } }) => {
+            assert_eq!((cluster.as_str(), *timeout, *hold), ("rls", Millis(100), true));
+            Some((*id, message.clone()))
+        }
+        _ => None,
+    })
 }
 
 fn varint(mut value: u64) -> Vec<u8> {
@@ -155,7 +161,8 @@ fn answers_that_are_none_are_failures_and_clients_that_leave_while_it_is_asked_c
     for nonsense in [b"".as_slice(), b"\x08\x07", b"no protobuf", &[0xff; 100]] {
         let mut proxy = Proxy::new(&config(1000, r#","onError":"closed""#));
         let mut flight = proxy.chat(&[("x-api-key", "a")], &body(97));
-        proxy.tell(&mut flight, Event::CallDone { message: Some(nonsense) });
+        let (id, _) = call(&flight).unwrap();
+        proxy.tell(&mut flight, Event::CallDone { id, answer: Some(CallAnswer::Grpc(nonsense)) });
         assert_eq!(flight.reply().unwrap().0, 503);
     }
     let mut service = Service::new(1000);

@@ -1,6 +1,7 @@
 //! The host's functions (proxy-wasm ABI 0.2.1), as far as they are used, each answering a status instead of panicking.
 #![allow(unsafe_code, reason = "foreign functions; the only such module of the workspace")]
 
+use penstock_units::{Millis, Nanos};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
@@ -90,17 +91,18 @@ pub fn log(level: u32, text: &str) {
 }
 
 /// Nanoseconds since the Unix epoch.
-pub fn now() -> u64 {
+pub fn now() -> Nanos {
     let mut time = 0;
     // SAFETY: `time` outlives the call.
     let _ = unsafe { host::proxy_get_current_time_nanoseconds(&mut time) };
-    time
+    Nanos(time)
 }
 
 /// Asks for ticks.
-pub fn set_tick_period(ms: u32) -> Result<(), Status> {
+pub fn set_tick_period(period: Millis) -> Result<(), Status> {
+    let period = u32::try_from(period.0).unwrap_or(u32::MAX);
     // SAFETY: no pointers.
-    check(unsafe { host::proxy_set_tick_period_milliseconds(ms) })
+    check(unsafe { host::proxy_set_tick_period_milliseconds(period) })
 }
 
 /// Up to `size_max` bytes of a buffer from `start` on.
@@ -235,16 +237,26 @@ pub fn reply(status: u32, details: &str, headers: &[(&str, &[u8])], body: &[u8])
     })
 }
 
-/// Calls a cluster by gRPC; the stream's context gets the answer. It has to go through the SDK, which knows the context again by what it
-/// notes here, and panics on statuses that no host answers to this call.
-pub fn grpc_call(cluster: &str, service: &str, method: &str, message: &[u8], timeout_ms: u32) -> Result<(), Status> {
+/// Calls a cluster by gRPC; the answer comes with the number that is returned. It has to go through the SDK, which knows the context again by
+/// what it notes here, and panics on statuses that no host answers to this call.
+pub fn grpc_call(cluster: &str, service: &str, method: &str, message: &[u8], timeout: Millis) -> Result<u32, Status> {
     // `envoy.config.core.v3.GrpcService` with `envoy_grpc.cluster_name`; each length is one byte, which the configuration has checked. The
     // SDK wants text, and below 128 bytes are.
     let length = |len: usize| char::from(u8::try_from(len).unwrap_or(0x7f) & 0x7f);
     let target = format!("\n{}\n{}{cluster}", length(cluster.len().saturating_add(2)), length(cluster.len()));
-    let timeout = core::time::Duration::from_millis(u64::from(timeout_ms));
-    let called = hostcalls::dispatch_grpc_call(&target, service, method, Vec::new(), Some(message), timeout);
-    called.map(drop).map_err(|status| Status(status as u32))
+    let called = hostcalls::dispatch_grpc_call(&target, service, method, Vec::new(), Some(message), duration(timeout));
+    called.map_err(|status| Status(status as u32))
+}
+
+/// Calls a cluster by HTTP; as above.
+pub fn http_call(cluster: &str, headers: &[(&str, &str)], body: &[u8], timeout: Millis) -> Result<u32, Status> {
+    let body = Some(body).filter(|body| !body.is_empty());
+    let called = hostcalls::dispatch_http_call(cluster, headers.to_vec(), body, Vec::new(), duration(timeout));
+    called.map_err(|status| Status(status as u32))
+}
+
+fn duration(timeout: Millis) -> core::time::Duration {
+    core::time::Duration::from_millis(timeout.0)
 }
 
 /// Defines a metric, or finds the one of that name.

@@ -16,20 +16,22 @@
 )]
 
 mod abi;
+mod effects;
 mod host;
+mod log;
 mod root;
 mod stream;
+mod vm;
 
 pub use proxy_wasm;
-pub use root::start;
+pub use root::{root, start};
 
-/// The entry point of a plugin that runs the given stages; all of them, or those of its `root_id`, where none are given.
+/// The entry point of a module: the plugin that is given, or, where none is, the one that its `root_id` names.
 #[macro_export]
 macro_rules! plugin {
-    ($stages:expr) => {
-        $crate::proxy_wasm::main! {{ $crate::start(|context| $crate::root(context, $stages)); }}
+    ($plugin:expr) => {
+        $crate::proxy_wasm::main! {{ $crate::start(|context| $crate::root(context, $plugin)); }}
     };
 }
 
-pub use penstock_exchange::Stages;
-pub use root::root;
+pub use penstock_exchange::Plugin;

@@ -6,7 +6,7 @@ use reader::{Reader, Visit};
 
 use crate::json::Lexer;
 use crate::sse::{Lines, Piece};
-use crate::{Dialect, Generated, Quality};
+use crate::{CompletionSink, Dialect, Quality};
 
 /// No usage that a server reports is believed beyond this many tokens.
 pub const USAGE_MAX: u64 = 1 << 24;
@@ -36,14 +36,14 @@ enum Framing {
 ///
 /// It keeps less than 4 KiB, whatever comes. A response that is not what it should be is the server's affair: it is passed on, and what
 /// could not be read is not reported.
-pub struct Answer {
+pub struct ResponseReader {
     framing: Framing,
     lexer: Lexer,
     reader: Reader,
     unreadable: bool,
 }
 
-impl Answer {
+impl ResponseReader {
     /// A reader for the response to a request in `dialect`; `event_stream` says whether the response's content type is
     /// `text/event-stream`, `json_output` whether the request asked for JSON.
     pub fn new(dialect: Dialect, event_stream: bool, json_output: bool) -> Self {
@@ -56,7 +56,7 @@ impl Answer {
     }
 
     /// Reads the next piece of the body; what was generated goes to `sink`.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl Generated) {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
         let Self { framing, lexer, reader, unreadable } = self;
         let mut visit = Visit { reader, sink };
         match framing {

@@ -18,7 +18,7 @@ use crate::path::Field::{
 use crate::path::Step::{self, Item, Key};
 use crate::path::{Field, Path};
 use crate::quality::{Finish, JsonCheck};
-use crate::{Dialect, Generated, Quality};
+use crate::{CompletionSink, Dialect, Quality};
 
 /// How much is kept of a text that is looked at: a reason, a status, a type.
 const WORD_MAX: usize = 48;
@@ -69,7 +69,7 @@ pub(super) struct Visit<'a, S> {
     pub(super) sink: &'a mut S,
 }
 
-impl<S: Generated> Visitor for Visit<'_, S> {
+impl<S: CompletionSink> Visitor for Visit<'_, S> {
     fn event(&mut self, event: Event<'_>, _: Range<usize>) {
         self.reader.path.follow(&event);
         let path = self.reader.path;
@@ -104,7 +104,7 @@ impl Reader {
 
     pub(super) fn usage(&self) -> Option<Usage> {
         let mut usage = self.usage;
-        if self.dialect == Dialect::AnthropicMessages {
+        if self.dialect == Dialect::Messages {
             // There `input_tokens` are those that no cache had to do with.
             usage.prompt = usage.prompt.saturating_add(usage.cached).saturating_add(usage.cache_creation);
         }
@@ -115,7 +115,7 @@ impl Reader {
         self.end_call();
         Quality {
             finish: self.finish,
-            empty: !self.any && self.dialect != Dialect::OpenAiEmbeddings,
+            empty: !self.any && self.dialect != Dialect::Embeddings,
             malformed_tool_args: self.malformed_tool_args,
             malformed_json_output: self.output.as_deref_mut().is_some_and(JsonCheck::is_malformed),
             tool_calls: self.tool_calls,
@@ -135,7 +135,7 @@ impl Reader {
         self.word.clear();
     }
 
-    fn read(&mut self, steps: &[Step], event: &Event<'_>, sink: &mut impl Generated) {
+    fn read(&mut self, steps: &[Step], event: &Event<'_>, sink: &mut impl CompletionSink) {
         // Most of an event is of no interest.
         if let [Key(Field::Other | Field::Model), ..] | [Key(Choices), Item, Key(Field::Other), ..] = steps {
             return;
@@ -158,15 +158,13 @@ impl Reader {
                 self.release(index, sink);
             }
             // Arguments that are an object, not a string with one.
-            ([Key(Content), Item, Key(Input), ..], event) if self.dialect == Dialect::AnthropicMessages => {
-                match event {
-                    Event::Key(text) if steps.len() > 3 => self.anyhow(text, sink),
-                    Event::Number(text) => self.anyhow(text, sink),
-                    Event::Text(text) => self.pass(text, sink),
-                    Event::TextEnd => sink.end(),
-                    _ => {}
-                }
-            }
+            ([Key(Content), Item, Key(Input), ..], event) if self.dialect == Dialect::Messages => match event {
+                Event::Key(text) if steps.len() > 3 => self.anyhow(text, sink),
+                Event::Number(text) => self.anyhow(text, sink),
+                Event::Text(text) => self.pass(text, sink),
+                Event::TextEnd => sink.end(),
+                _ => {}
+            },
             ([Key(Error)] | [Key(Response), Key(Error)], Event::Object | Event::TextEnd) => self.failed = true,
             (
                 [Key(Choices), Item, Key(FinishReason)]
@@ -203,62 +201,55 @@ impl Reader {
     /// What the text at this place is, if it was generated.
     fn kind(&self, steps: &[Step]) -> Option<Kind> {
         Some(match (self.dialect, steps) {
-            (Dialect::OpenAiChat, [Key(Choices), Item, Key(Message | Delta), Key(field)]) => match field {
+            (Dialect::Chat, [Key(Choices), Item, Key(Message | Delta), Key(field)]) => match field {
                 Content => Kind::Content,
                 // A refusal need not be what was asked for.
                 ReasoningContent | Reasoning | Refusal => Kind::Reasoning,
                 _ => return None,
             },
             (
-                Dialect::OpenAiChat,
+                Dialect::Chat,
                 [Key(Choices), Item, Key(Message | Delta), Key(ToolCalls), Item, Key(Function), Key(field)],
             ) => match field {
                 Name => Kind::ToolName,
                 Arguments => Kind::ToolArguments,
                 _ => return None,
             },
-            (Dialect::OpenAiChat | Dialect::OpenAiCompletions, [Key(Choices), Item, Key(Text)]) => Kind::Content,
+            (Dialect::Chat | Dialect::Completions, [Key(Choices), Item, Key(Text)]) => Kind::Content,
 
             // In a stream the texts come as deltas and are repeated at the end of each part, and of all.
-            (Dialect::OpenAiResponses, [Key(Delta)]) if self.event_type.contains("function_call_arguments") => {
+            (Dialect::Responses, [Key(Delta)]) if self.event_type.contains("function_call_arguments") => {
                 Kind::ToolArguments
             }
-            (Dialect::OpenAiResponses, [Key(Delta)]) if self.event_type.contains("reasoning") => Kind::Reasoning,
-            (Dialect::OpenAiResponses, [Key(Delta)]) if !self.event_type.contains("audio") => Kind::Content,
-            (Dialect::OpenAiResponses, [Key(ItemKey), Key(Name)])
-                if self.event_type == "response.output_item.added" =>
-            {
+            (Dialect::Responses, [Key(Delta)]) if self.event_type.contains("reasoning") => Kind::Reasoning,
+            (Dialect::Responses, [Key(Delta)]) if !self.event_type.contains("audio") => Kind::Content,
+            (Dialect::Responses, [Key(ItemKey), Key(Name)]) if self.event_type == "response.output_item.added" => {
                 Kind::ToolName
             }
-            (Dialect::OpenAiResponses, [Key(Output), Item, Key(field)]) if !self.stream => match field {
+            (Dialect::Responses, [Key(Output), Item, Key(field)]) if !self.stream => match field {
                 Name => Kind::ToolName,
                 Arguments => Kind::ToolArguments,
                 _ => return None,
             },
-            (Dialect::OpenAiResponses, [Key(Output), Item, Key(Content), Item, Key(Text | Refusal)])
-                if !self.stream =>
-            {
+            (Dialect::Responses, [Key(Output), Item, Key(Content), Item, Key(Text | Refusal)]) if !self.stream => {
                 Kind::Content
             }
-            (Dialect::OpenAiResponses, [Key(Output), Item, Key(Summary), Item, Key(Text)]) if !self.stream => {
-                Kind::Reasoning
-            }
+            (Dialect::Responses, [Key(Output), Item, Key(Summary), Item, Key(Text)]) if !self.stream => Kind::Reasoning,
 
-            (
-                Dialect::AnthropicMessages,
-                [Key(Content), Item, Key(field)] | [Key(ContentBlock | Delta), Key(field)],
-            ) => match field {
-                Text => Kind::Content,
-                Thinking => Kind::Reasoning,
-                Name => Kind::ToolName,
-                PartialJson => Kind::ToolArguments,
-                _ => return None,
-            },
+            (Dialect::Messages, [Key(Content), Item, Key(field)] | [Key(ContentBlock | Delta), Key(field)]) => {
+                match field {
+                    Text => Kind::Content,
+                    Thinking => Kind::Reasoning,
+                    Name => Kind::ToolName,
+                    PartialJson => Kind::ToolArguments,
+                    _ => return None,
+                }
+            }
             _ => return None,
         })
     }
 
-    fn generated(&mut self, kind: Kind, event: &Event<'_>, sink: &mut impl Generated) {
+    fn generated(&mut self, kind: Kind, event: &Event<'_>, sink: &mut impl CompletionSink) {
         match event {
             Event::Key(_) => self.in_name = false,
             Event::Text(part) if !part.is_empty() => {
@@ -302,8 +293,8 @@ impl Reader {
     }
 
     /// Passes a text on. That of one of several choices is held back until its index is there, which mostly comes first.
-    fn pass(&mut self, part: &str, sink: &mut impl Generated) {
-        let has_index = matches!(self.dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
+    fn pass(&mut self, part: &str, sink: &mut impl CompletionSink) {
+        let has_index = matches!(self.dialect, Dialect::Chat | Dialect::Completions);
         match self.index {
             None if has_index && self.held.len().saturating_add(part.len()) <= HELD_MAX => self.held.push_str(part),
             None if has_index => {
@@ -315,7 +306,7 @@ impl Reader {
     }
 
     /// It is known now which answer the current item is a part of.
-    fn release(&mut self, index: u32, sink: &mut impl Generated) {
+    fn release(&mut self, index: u32, sink: &mut impl CompletionSink) {
         let index = *self.index.get_or_insert(index);
         if !self.held.is_empty() {
             sink.part(index, &self.held);
@@ -325,7 +316,7 @@ impl Reader {
     }
 
     /// A text that stands by itself.
-    fn anyhow(&mut self, text: &str, sink: &mut impl Generated) {
+    fn anyhow(&mut self, text: &str, sink: &mut impl CompletionSink) {
         self.any = true;
         sink.part(0, text);
         sink.end();

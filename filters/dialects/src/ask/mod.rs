@@ -12,7 +12,7 @@ use reader::{Reader, Visit};
 
 use crate::json::{Lexer, Unreadable};
 use crate::splice::quoted;
-use crate::{Dialect, Sink, Splice};
+use crate::{Dialect, PromptSink, Splice};
 
 /// The longest model name that is read, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
@@ -22,7 +22,7 @@ pub const REPEATS_MAX: usize = 16;
 /// What was asked. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
 /// the places of all of them are kept, so that an edit leaves no two readings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Asked {
+pub struct Request {
     /// `model`, unescaped.
     pub model: Option<String>,
     /// Where its values stand, quotes included.
@@ -84,7 +84,12 @@ pub enum StreamOptions {
     },
 }
 
-impl Asked {
+impl Request {
+    /// Whether some options are given.
+    pub fn has_stream_options(&self) -> bool {
+        self.stream_options.iter().any(|options| matches!(options, StreamOptions::Object { empty: false, .. }))
+    }
+
     /// Names another model, wherever the model is named.
     pub fn with_model(&self, model: &str) -> Vec<Splice> {
         self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
@@ -132,12 +137,12 @@ impl Asked {
 }
 
 /// Reads a request body as it arrives.
-pub struct Ask {
+pub struct RequestReader {
     lexer: Lexer,
     reader: Reader,
 }
 
-impl Ask {
+impl RequestReader {
     /// A reader for one request in `dialect`.
     pub fn new(dialect: Dialect) -> Self {
         Self { lexer: Lexer::default(), reader: Reader::new(dialect) }
@@ -147,7 +152,7 @@ impl Ask {
     ///
     /// # Errors
     /// What makes the body unreadable. The reader must not be fed again after that.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<(), Unreadable> {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut impl PromptSink) -> Result<(), Unreadable> {
         let mut visit = Visit { reader: &mut self.reader, sink };
         self.lexer.push(bytes, &mut visit)?;
         self.reader.fault.map_or(Ok(()), Err)
@@ -157,7 +162,7 @@ impl Ask {
     ///
     /// # Errors
     /// What makes the body unreadable.
-    pub fn finish(mut self, sink: &mut impl Sink) -> Result<Asked, Unreadable> {
+    pub fn finish(mut self, sink: &mut impl PromptSink) -> Result<Request, Unreadable> {
         let mut visit = Visit { reader: &mut self.reader, sink };
         self.lexer.finish(&mut visit)?;
         match self.reader.fault {

@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::image::{HEAD_MAX, Image, size};
-use super::{Asked, IMAGES_MAX, MODEL_BYTES_MAX, REPEATS_MAX, StreamOptions};
+use super::{IMAGES_MAX, MODEL_BYTES_MAX, REPEATS_MAX, Request, StreamOptions};
 use crate::json::{Event, Fault, Unreadable, Visitor};
 use crate::path::Field::{
     Arguments, BestOf, Content, Conversation, Data, Detail, Format, Function, ImageUrl, IncludeUsage, Input,
@@ -16,12 +16,12 @@ use crate::path::Field::{
 };
 use crate::path::Step::{Item, Key};
 use crate::path::{Field, Path, Step};
-use crate::{Dialect, Sink};
+use crate::{Dialect, PromptSink};
 
 pub(super) struct Reader {
     dialect: Dialect,
     path: Path,
-    asked: Asked,
+    asked: Request,
     model: String,
     /// The value of each key that sets a ceiling.
     ceilings: [Option<u64>; 2],
@@ -40,7 +40,7 @@ pub(super) struct Visit<'a, S> {
     pub(super) sink: &'a mut S,
 }
 
-impl<S: Sink> Visitor for Visit<'_, S> {
+impl<S: PromptSink> Visitor for Visit<'_, S> {
     fn event(&mut self, event: Event<'_>, span: Range<usize>) {
         self.reader.path.follow(&event);
         let path = self.reader.path;
@@ -52,15 +52,15 @@ impl<S: Sink> Visitor for Visit<'_, S> {
 impl Reader {
     pub(super) fn new(dialect: Dialect) -> Self {
         let (ceiling_key, usage_on_request) = match dialect {
-            Dialect::OpenAiChat | Dialect::OpenAiCompletions => (Some("max_tokens"), true),
-            Dialect::OpenAiResponses => (Some("max_output_tokens"), false),
-            Dialect::AnthropicMessages => (Some("max_tokens"), false),
-            Dialect::OpenAiEmbeddings => (None, false),
+            Dialect::Chat | Dialect::Completions => (Some("max_tokens"), true),
+            Dialect::Responses => (Some("max_output_tokens"), false),
+            Dialect::Messages => (Some("max_tokens"), false),
+            Dialect::Embeddings => (None, false),
         };
         Self {
             dialect,
             path: Path::default(),
-            asked: Asked { ceiling_key, usage_on_request, ..Asked::default() },
+            asked: Request { ceiling_key, usage_on_request, ..Request::default() },
             model: String::new(),
             ceilings: [None; 2],
             answers: 1,
@@ -72,7 +72,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn into_asked(self) -> Asked {
+    pub(super) fn into_asked(self) -> Request {
         let mut asked = self.asked;
         asked.max_output = self.ceilings.into_iter().flatten().min();
         asked.choices = self.answers.max(self.best_of).max(1).saturating_mul(self.prompts.max(1));
@@ -80,7 +80,7 @@ impl Reader {
     }
 
     /// What all dialects have in common, and then what each has of its own.
-    fn read(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn read(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([], Event::Object) => self.asked.inside = span.end,
             ([], Event::Close) => {}
@@ -95,13 +95,13 @@ impl Reader {
             },
             ([Key(StreamOptionsKey), ..], _) if self.asked.usage_on_request => self.stream_options(steps, event, span),
 
-            ([Key(MaxTokens)], event) if self.dialect != Dialect::OpenAiResponses => {
+            ([Key(MaxTokens)], event) if self.dialect != Dialect::Responses => {
                 self.ceiling(0, event, span, "max_tokens must be a whole number");
             }
-            ([Key(MaxCompletionTokens)], event) if self.dialect == Dialect::OpenAiChat => {
+            ([Key(MaxCompletionTokens)], event) if self.dialect == Dialect::Chat => {
                 self.ceiling(1, event, span, "max_completion_tokens must be a whole number");
             }
-            ([Key(MaxOutputTokens)], event) if self.dialect == Dialect::OpenAiResponses => {
+            ([Key(MaxOutputTokens)], event) if self.dialect == Dialect::Responses => {
                 self.ceiling(0, event, span, "max_output_tokens must be a whole number");
             }
             ([Key(field @ (MinTokens | N | BestOf))], event) => self.number(*field, event, span),
@@ -122,11 +122,11 @@ impl Reader {
                 }
             }
             _ => match self.dialect {
-                Dialect::OpenAiChat => self.chat(steps, event, span, sink),
-                Dialect::OpenAiCompletions => self.completions(steps, event, span, sink),
-                Dialect::OpenAiResponses => self.responses(steps, event, span, sink),
-                Dialect::OpenAiEmbeddings => self.embeddings(steps, event, span, sink),
-                Dialect::AnthropicMessages => self.messages(steps, event, span, sink),
+                Dialect::Chat => self.chat(steps, event, span, sink),
+                Dialect::Completions => self.completions(steps, event, span, sink),
+                Dialect::Responses => self.responses(steps, event, span, sink),
+                Dialect::Embeddings => self.embeddings(steps, event, span, sink),
+                Dialect::Messages => self.messages(steps, event, span, sink),
             },
         }
     }
@@ -188,7 +188,7 @@ impl Reader {
     }
 
     /// Chat completions: the texts of the messages.
-    fn chat(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn chat(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([Key(Messages)], Event::Key(_)) => {
                 self.asked.images.clear();
@@ -216,7 +216,7 @@ impl Reader {
     }
 
     /// Completions: one prompt or several, as texts or as tokens. Prompts of repeated keys are all counted.
-    fn completions(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn completions(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([Key(Prompt)], Event::Array) => self.prompts = 0,
             ([Key(Prompt), ..], _) => self.texts_or_tokens(steps, event, span, "prompt must be text or tokens", sink),
@@ -226,7 +226,7 @@ impl Reader {
     }
 
     /// Embeddings: one input or several.
-    fn embeddings(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn embeddings(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([Key(Input)], Event::Key(_)) => {
                 self.asked.token_ids = 0;
@@ -244,7 +244,7 @@ impl Reader {
         event: &Event<'_>,
         span: Range<usize>,
         what: &'static str,
-        sink: &mut impl Sink,
+        sink: &mut impl PromptSink,
     ) {
         match (steps, event) {
             (_, Event::Key(_) | Event::Close) | ([_], Event::Array | Event::Null) => {}
@@ -264,7 +264,7 @@ impl Reader {
 
     /// Responses: instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning. Inputs of
     /// repeated keys are all counted.
-    fn responses(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn responses(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([Key(Input)], Event::TextEnd) | ([Key(Instructions)], Event::TextEnd) => {
                 self.asked.messages = self.asked.messages.saturating_add(1);
@@ -297,7 +297,7 @@ impl Reader {
     }
 
     /// Anthropic's messages: the system prompt, and blocks of content. Messages of repeated keys are all counted.
-    fn messages(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl Sink) {
+    fn messages(&mut self, steps: &[Step], event: &Event<'_>, span: Range<usize>, sink: &mut impl PromptSink) {
         match (steps, event) {
             ([Key(Messages)] | [Key(Messages), Item], _) => self.list_of_messages(steps, event, span),
             (
@@ -345,7 +345,7 @@ impl Reader {
     }
 
     /// A field of the source of an image or of a document, whose text costs what it is.
-    fn source(&mut self, field: Field, event: &Event<'_>, sink: &mut impl Sink) {
+    fn source(&mut self, field: Field, event: &Event<'_>, sink: &mut impl PromptSink) {
         if field == Data && matches!(event, Event::Key(_)) {
             self.text_source = self.head.starts_with("data:text/");
             if self.text_source {
@@ -438,7 +438,7 @@ impl Reader {
 }
 
 /// A text that costs tokens.
-fn text(event: &Event<'_>, sink: &mut impl Sink) {
+fn text(event: &Event<'_>, sink: &mut impl PromptSink) {
     match event {
         Event::Text(part) => sink.part(part),
         Event::TextEnd => sink.end(),

@@ -4,7 +4,7 @@ use crate::json::Fault;
 #[derive(Default)]
 pub struct Texts(pub Vec<String>, String);
 
-impl Sink for Texts {
+impl PromptSink for Texts {
     fn part(&mut self, text: &str) {
         self.1.push_str(text);
     }
@@ -16,13 +16,13 @@ impl Sink for Texts {
     }
 }
 
-fn ask(body: &str) -> Result<(Asked, Vec<String>), Unreadable> {
-    ask_in(Dialect::OpenAiChat, body)
+fn ask(body: &str) -> Result<(Request, Vec<String>), Unreadable> {
+    ask_in(Dialect::Chat, body)
 }
 
-fn ask_in(dialect: Dialect, body: &str) -> Result<(Asked, Vec<String>), Unreadable> {
+fn ask_in(dialect: Dialect, body: &str) -> Result<(Request, Vec<String>), Unreadable> {
     let mut texts = Texts::default();
-    let mut ask = Ask::new(dialect);
+    let mut ask = RequestReader::new(dialect);
     for piece in body.as_bytes().chunks(7) {
         ask.push(piece, &mut texts)?;
     }
@@ -68,7 +68,7 @@ fn the_last_of_equal_keys_wins_and_all_are_known() {
 }
 
 /// Applies edits, and checks that they say what they should to readers that take the last or the first of equal keys.
-fn edited(body: &str, edits: impl Fn(&Asked) -> Vec<Splice>) -> String {
+fn edited(body: &str, edits: impl Fn(&Request) -> Vec<Splice>) -> String {
     let (asked, _) = ask(body).unwrap();
     let out = String::from_utf8(crate::apply(body.as_bytes(), edits(&asked))).unwrap();
     let (again, _) = ask(&out).unwrap();
@@ -100,7 +100,7 @@ fn the_ceiling_is_lowered_or_set() {
 
 #[test]
 fn usage_is_asked_for_whatever_was_said() {
-    let usage = |body: &str| edited(body, Asked::with_usage);
+    let usage = |body: &str| edited(body, Request::with_usage);
     assert_eq!(usage(r#"{"n":1}"#), r#"{"stream_options":{"include_usage":true},"n":1}"#);
     assert_eq!(usage(r#"{"stream_options":null}"#), r#"{"stream_options":{"include_usage":true}}"#);
     assert_eq!(usage(r#"{"stream_options": { } }"#), r#"{"stream_options": {"include_usage":true } }"#);
@@ -145,7 +145,7 @@ fn what_is_deep_down_is_not_taken_for_the_top() {
 
 #[test]
 fn completions_have_texts_or_tokens() {
-    let of = |body: &str| ask_in(Dialect::OpenAiCompletions, body).unwrap();
+    let of = |body: &str| ask_in(Dialect::Completions, body).unwrap();
     let (asked, texts) =
         of(r#"{"model":"m","prompt":"Once","suffix":"end","max_tokens":9,"n":2,"best_of":5,"min_tokens":3}"#);
     assert_eq!(texts, ["Once", "end"]);
@@ -159,22 +159,22 @@ fn completions_have_texts_or_tokens() {
     let (asked, _) = of(r#"{"model":"m","prompt":["a"],"n":18446744073709551615,"best_of":1e300}"#);
     assert_eq!(asked.choices, u64::MAX);
     for bad in [r#"{"prompt":{}}"#, r#"{"prompt":[true]}"#, r#"{"prompt":[["a"]]}"#, r#"{"prompt":7}"#] {
-        assert!(ask_in(Dialect::OpenAiCompletions, bad).unwrap_err().to_string().contains("prompt"), "{bad}");
+        assert!(ask_in(Dialect::Completions, bad).unwrap_err().to_string().contains("prompt"), "{bad}");
     }
 }
 
 #[test]
 fn embeddings_generate_nothing() {
-    let (asked, texts) = ask_in(Dialect::OpenAiEmbeddings, r#"{"model":"e","input":["one","two"]}"#).unwrap();
+    let (asked, texts) = ask_in(Dialect::Embeddings, r#"{"model":"e","input":["one","two"]}"#).unwrap();
     assert_eq!(texts, ["one", "two"]);
     assert_eq!((asked.with_ceiling(5, None), asked.with_usage()), (vec![], vec![]));
-    let (asked, _) = ask_in(Dialect::OpenAiEmbeddings, r#"{"input":[[7,8],[9]],"input":[5]}"#).unwrap();
+    let (asked, _) = ask_in(Dialect::Embeddings, r#"{"input":[[7,8],[9]],"input":[5]}"#).unwrap();
     assert_eq!(asked.token_ids, 1);
 }
 
 #[test]
 fn responses_have_instructions_and_items() {
-    let of = |body: &str| ask_in(Dialect::OpenAiResponses, body).unwrap();
+    let of = |body: &str| ask_in(Dialect::Responses, body).unwrap();
     let (asked, texts) =
         of(r#"{"model":"m","instructions":"Be brief.","input":"Hi","max_output_tokens":7,"stream":true}"#);
     assert_eq!(texts, ["Be brief.", "Hi"]);
@@ -203,14 +203,14 @@ fn anthropic_messages_have_blocks() {
         {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"sunny"},
             {"type":"image","source":{"type":"base64","media_type":"image/gif","data":"R0lGODlhCgAUAAAA"}}]},
             {"type":"tool_result","tool_use_id":"u","content":"rain"}]}]}"#;
-    let (asked, texts) = ask_in(Dialect::AnthropicMessages, body).unwrap();
+    let (asked, texts) = ask_in(Dialect::Messages, body).unwrap();
     let expected = "Be kind.|user|Hello|assistant|hm|Yes?|get|city|Paris|days|3|deep|x|y|user|sunny|rain"
         .split('|')
         .collect::<Vec<_>>();
     assert_eq!(texts, expected);
     assert_eq!((asked.max_output, asked.messages), (Some(64), 3));
     assert_eq!(asked.images, [Image { low: false, size: Some((10, 20)) }]);
-    let (_, texts) = ask_in(Dialect::AnthropicMessages, r#"{"system":"S","messages":[]}"#).unwrap();
+    let (_, texts) = ask_in(Dialect::Messages, r#"{"system":"S","messages":[]}"#).unwrap();
     assert_eq!(texts, ["S"]);
 }
 
@@ -220,7 +220,7 @@ fn what_multiplies_the_cost_has_to_be_a_number() {
         assert!(matches!(ask(body).unwrap_err().what, Fault::Mistyped(_)), "{body}");
     }
     assert_eq!(ask(r#"{"n":null,"min_tokens":null}"#).unwrap().0.choices, 1);
-    assert!(ask_in(Dialect::OpenAiCompletions, r#"{"best_of":"3"}"#).is_err());
+    assert!(ask_in(Dialect::Completions, r#"{"best_of":"3"}"#).is_err());
 }
 
 #[test]
@@ -228,10 +228,10 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
     let document = r#"{"messages":[{"role":"user","content":[
         {"type":"document","source":{"type":"text","media_type":"text/plain","data":"long text"}},
         {"type":"image","source":{"type":"base64","media_type":"image/png","data":"aaaa"}}]}]}"#;
-    let (asked, texts) = ask_in(Dialect::AnthropicMessages, document).unwrap();
+    let (asked, texts) = ask_in(Dialect::Messages, document).unwrap();
     assert_eq!((texts.as_slice(), asked.images.len()), (["user".to_owned(), "long text".to_owned()].as_slice(), 1));
     let call = r#"{"input":[{"type":"custom_tool_call","name":"apply_patch","input":"*** Begin"}]}"#;
-    assert_eq!(ask_in(Dialect::OpenAiResponses, call).unwrap().1, ["apply_patch", "*** Begin"]);
+    assert_eq!(ask_in(Dialect::Responses, call).unwrap().1, ["apply_patch", "*** Begin"]);
     let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;
     assert_eq!(ask(thought).unwrap().1, ["assistant", "hm", "x"]);
 }
@@ -239,7 +239,7 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
 #[test]
 fn paths_are_those_that_servers_see() {
     let of = |path: &str| Dialect::of(b"POST", path.as_bytes(), &["/openai".to_owned()]);
-    assert_eq!(of("/v1/%63hat/completion%73?x=%"), Some(Dialect::OpenAiChat));
-    assert_eq!(of("/open%61i/v1/messages"), Some(Dialect::AnthropicMessages));
+    assert_eq!(of("/v1/%63hat/completion%73?x=%"), Some(Dialect::Chat));
+    assert_eq!(of("/open%61i/v1/messages"), Some(Dialect::Messages));
     assert_eq!(of("/v1/chat/completions%"), None);
 }

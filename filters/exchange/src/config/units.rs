@@ -1,7 +1,9 @@
 //! Durations and names, as the configuration writes them.
 
-/// A duration like `500ms`, `30s`, `5m`, `1h`, `1d`, in nanoseconds.
-pub fn duration(text: &str) -> Option<u64> {
+use penstock_units::Nanos;
+
+/// A duration like `500ms`, `30s`, `5m`, `1h`, `1d`.
+pub fn duration(text: &str) -> Option<Nanos> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let nanos: u64 = match unit {
@@ -12,7 +14,7 @@ pub fn duration(text: &str) -> Option<u64> {
         "d" => 86_400_000_000_000,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(nanos)
+    number.parse::<u64>().ok()?.checked_mul(nanos).map(Nanos)
 }
 
 /// Whether `name` can be a label value: Envoy does not escape those.
@@ -27,8 +29,8 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(duration("500ms"), Some(500_000_000));
-        assert_eq!(duration("5m"), Some(300_000_000_000));
+        assert_eq!(duration("500ms"), Some(Nanos(500_000_000)));
+        assert_eq!(duration("5m"), Some(Nanos(300_000_000_000)));
         for bad in ["", "5", "m", "1x", "-1s", "1.5s", "99999999999999h", "1 s"] {
             assert_eq!(duration(bad), None, "{bad}");
         }

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use penstock_exchange::{
-    Change, Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Properties, Stages, Store,
+    Change, Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Plugin, Properties, Store,
     Worker, World,
 };
+use penstock_units::Nanos;
 
 pub const SECOND: u64 = 1_000_000_000;
 
@@ -61,34 +62,35 @@ pub struct Flight {
     pub exchange: Exchange,
     pub props: Props,
     pub seen: Vec<Effect>,
-    now: u64,
+    counts: Vec<(Metric, Labels, u64)>,
+    observations: Vec<(Metric, Labels, u64)>,
 }
 
 impl Proxy {
     pub fn new(config: &str) -> Self {
-        Self::with(config, Stages::ALL)
+        Self::with(config, Plugin::Penstock)
     }
 
-    pub fn with(config: &str, stages: Stages) -> Self {
+    pub fn with(config: &str, plugin: Plugin) -> Self {
         let mut store = Map::default();
         let config = Config::parse(config.as_bytes()).unwrap();
-        let worker = Worker::new(config, stages, [7, 8, 9], &mut store);
+        let worker = Worker::new(config, plugin, [7, 8, 9], &mut store);
         Self { now: 1_700_000_000 * SECOND, store, worker, next: 0 }
     }
 
     pub fn open(&mut self) -> Flight {
         self.next += 1;
         let exchange = Exchange::new(self.next, self.worker.config.clone());
-        Flight { exchange, props: Props::default(), seen: Vec::new(), now: self.now }
+        Flight { exchange, props: Props::default(), seen: Vec::new(), counts: Vec::new(), observations: Vec::new() }
     }
 
     /// Feeds one event; returns what it brought.
     pub fn tell(&mut self, flight: &mut Flight, event: Event<'_>) -> Vec<Effect> {
-        flight.now = self.now;
+        let entropy = u64::from(self.next).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut out = Vec::new();
         let mut world = World {
-            now: self.worker.time(self.now, &mut self.store),
-            entropy: u64::from(self.next).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            now: self.worker.time(Nanos(self.now), &mut self.store),
+            entropy: &|| entropy,
             store: &mut self.store,
             properties: &flight.props,
             worker: &mut self.worker,
@@ -96,8 +98,19 @@ impl Proxy {
         };
         flight.exchange.on(event, &mut world);
         for effect in &out {
-            if let Effect::Publish(facts) = effect {
-                flight.props.0.insert("filter_state.wasm.penstock.exchange".into(), facts.clone());
+            match effect {
+                Effect::Publish(facts) => {
+                    flight.props.0.insert("filter_state.wasm.penstock.exchange".into(), facts.clone());
+                }
+                Effect::Count(id, by) | Effect::Observe(id, by) => {
+                    let (metric, labels) = self.worker.series.series(*id).unwrap();
+                    let list = match effect {
+                        Effect::Count(..) => &mut flight.counts,
+                        _ => &mut flight.observations,
+                    };
+                    list.push((metric, labels.clone(), *by));
+                }
+                _ => {}
             }
         }
         flight.seen.extend(out.iter().cloned());
@@ -136,11 +149,14 @@ impl Proxy {
     /// What the gauges are set to by a tick.
     pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
         let mut out = Vec::new();
-        let now = self.worker.time(self.now, &mut self.store);
+        let now = self.worker.time(Nanos(self.now), &mut self.store);
         self.worker.tick(now, &mut self.store, &mut out);
         out.into_iter()
             .filter_map(|effect| match effect {
-                Effect::Gauge(metric, labels, value) => Some(((metric, labels), value)),
+                Effect::Gauge(id, value) => {
+                    let (metric, labels) = self.worker.series.series(id).unwrap();
+                    Some(((metric, labels.clone()), value))
+                }
                 _ => None,
             })
             .collect()
@@ -176,11 +192,26 @@ impl Flight {
         })
     }
 
-    pub fn counted(&self, metric: Metric) -> Vec<(Labels, u64)> {
-        let pick = |effect: &Effect| match effect {
-            Effect::Count(known, labels, by) if *known == metric => Some((labels.clone(), *by)),
-            _ => None,
+    /// All that was done for it but holding, letting go and publishing, with its series by name.
+    pub fn said(&self) -> Vec<String> {
+        let kept = |effect: &&Effect| {
+            use Effect::{Count, Observe, Pause, Publish, Resume};
+            !matches!(effect, Pause | Resume | Publish(_) | Count(..) | Observe(..))
         };
-        self.seen.iter().filter_map(pick).collect()
+        let effects = self.seen.iter().filter(kept).map(|effect| format!("{effect:?}"));
+        let series = self.counts.iter().chain(&self.observations).map(|series| format!("{series:?}"));
+        effects.chain(series).collect()
+    }
+
+    pub fn counted(&self, metric: Metric) -> Vec<(Labels, u64)> {
+        Self::of(&self.counts, metric)
+    }
+
+    pub fn observed(&self, metric: Metric) -> Vec<(Labels, u64)> {
+        Self::of(&self.observations, metric)
+    }
+
+    fn of(list: &[(Metric, Labels, u64)], metric: Metric) -> Vec<(Labels, u64)> {
+        list.iter().filter(|(known, ..)| *known == metric).map(|(_, labels, by)| (labels.clone(), *by)).collect()
     }
 }

@@ -1,3 +1,3 @@
 //! The plugin `pending-gauge`: one stage of Penstock by itself.
 
-penstock_guest::plugin!(Some(penstock_guest::Stages::PENDING));
+penstock_guest::plugin!(Some(penstock_guest::Plugin::PendingGauge));

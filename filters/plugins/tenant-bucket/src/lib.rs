@@ -1,3 +1,3 @@
 //! The plugin `tenant-bucket`: one stage of Penstock by itself.
 
-penstock_guest::plugin!(Some(penstock_guest::Stages::LIMIT));
+penstock_guest::plugin!(Some(penstock_guest::Plugin::TenantBucket));

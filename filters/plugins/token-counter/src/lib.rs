@@ -1,3 +1,3 @@
 //! The plugin `token-counter`: one stage of Penstock by itself.
 
-penstock_guest::plugin!(Some(penstock_guest::Stages::COUNT));
+penstock_guest::plugin!(Some(penstock_guest::Plugin::TokenCounter));

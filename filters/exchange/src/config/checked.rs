@@ -1,0 +1,285 @@
+//! What a configuration means, once it has been checked.
+
+use std::rc::Rc;
+
+use penstock_bucket::Rate;
+use penstock_bucket::credit::Allowance;
+use penstock_canary::Split;
+use penstock_pending::fair::Priority;
+use penstock_tokens::Encoding;
+use penstock_units::{MilliTokens, Millis, Tokens};
+
+/// How many models may be configured: they are label values, and those are never freed.
+pub const MODELS_MAX: usize = 128;
+/// How many versions a model may have.
+pub const VERSIONS_MAX: usize = 8;
+/// How many tenants may be named.
+pub const TENANTS_MAX: usize = 10_000;
+/// How many limits there may be.
+pub const LIMITS_MAX: usize = 64;
+
+/// Where a caller's identity, or any key, comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A claim of the verified JWT.
+    Jwt(String),
+    /// A request header, by its lower-case name.
+    Header(String),
+    /// A property of the request, by its path.
+    Property(Vec<String>),
+    /// The tenant.
+    Tenant,
+    /// The model.
+    Model,
+}
+
+/// What to do where two answers are reasonable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Let it through, neither counted nor limited.
+    Pass,
+    /// Refuse it.
+    Refuse,
+}
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The sources of the tenant, first one that yields wins.
+    pub tenant_from: Vec<Source>,
+    /// Whether callers without identity are refused.
+    pub deny_anonymous: bool,
+    /// The key of the metadata in which `jwt_authn` leaves the claims.
+    pub jwt_payload: String,
+    /// Sorted by name.
+    pub tenants: Vec<Tenant>,
+    /// In the order of the document.
+    pub models: Vec<Model>,
+    /// In the order of the document.
+    pub limits: Vec<Limit>,
+    /// What happens to bodies that cannot be read.
+    pub unreadable: Policy,
+    /// What happens to models that are not configured.
+    pub unknown_model: Policy,
+    /// What happens when shared state is contended.
+    pub contended: Policy,
+    /// Paths in front of which the APIs' own paths may stand.
+    pub path_prefixes: Vec<String>,
+    /// Whether the headers may wait for the body.
+    pub wait_for_body: WaitForBody,
+    /// How many bytes of a request's texts are counted exactly; what follows is extrapolated.
+    pub count_bytes_max: u64,
+    /// Between two heartbeats.
+    pub tick: Millis,
+    /// What the operator is to be told at load.
+    pub notices: Vec<String>,
+}
+
+/// The service behind limits that all proxies share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitService {
+    /// A cluster of the proxy.
+    pub cluster: String,
+    /// The domain of its limits.
+    pub domain: String,
+    /// How long it may take to answer.
+    pub timeout: Millis,
+    /// What happens when it does not.
+    pub on_error: OnError,
+    /// The key of the hashes that it is told.
+    pub salt: [u8; 16],
+}
+
+/// What a limit that all proxies share does when its service does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Nothing.
+    Open,
+    /// Refuses.
+    Closed,
+    /// Holds for each proxy by itself.
+    #[default]
+    Local,
+}
+
+/// Whether the request's headers may wait for its body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitForBody {
+    /// Find out.
+    #[default]
+    Auto,
+    /// They may.
+    Yes,
+    /// They may not.
+    No,
+}
+
+/// A named tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name: also its label.
+    pub name: String,
+    /// For `match` in limits.
+    pub class: Option<String>,
+    /// Its share where it comes to shares.
+    pub weight: u32,
+    /// How much its requests matter when a model is nearly full.
+    pub priority: Priority,
+    /// Refused, whatever it asks (403).
+    pub suspended: bool,
+}
+
+/// A model, as clients name it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name; `*` matches every other.
+    pub name: String,
+    /// The encoding to count with.
+    pub encoding: Encoding,
+    /// The encoding is only like the model's own: what is counted is an estimate.
+    pub approximate: bool,
+    /// Output tokens to expect where the client sets no ceiling.
+    pub output_expect: Tokens,
+    /// The ceiling of output tokens.
+    pub output_max: Option<Tokens>,
+    /// The key by which a ceiling is set in a chat request that has none.
+    pub output_key: &'static str,
+    /// How many tokens of prompt and output the model takes together.
+    pub context: Option<Tokens>,
+    /// What its tokens cost.
+    pub price: Price,
+    /// The stable version first. Empty: not split.
+    pub versions: Vec<Version>,
+    /// The draw; `None` where there is nothing to draw.
+    pub split: Option<Split>,
+    /// What pins a caller to a version, first source that yields wins.
+    pub sticky: Vec<Source>,
+    /// Not served, whoever asks (503).
+    pub suspended: bool,
+    /// How many tokens may be pending.
+    pub ceiling: Option<Tokens>,
+    /// The model to serve instead when it is full.
+    pub fallback: Option<String>,
+}
+
+/// Billionths of a US dollar for one token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input: u64,
+    /// Cached prompt tokens.
+    pub cached: u64,
+    /// Completion tokens.
+    pub output: u64,
+}
+
+impl Price {
+    /// What so many tokens cost, in billionths of a US dollar.
+    pub fn nanodollars(&self, spend: Spend) -> u64 {
+        let fresh = spend.prompt.saturating_sub(spend.cached);
+        let parts = [(fresh, self.input), (spend.cached, self.cached), (spend.output, self.output)];
+        parts.into_iter().map(|(tokens, price)| tokens.0.saturating_mul(price)).fold(0, u64::saturating_add)
+    }
+}
+
+/// One version of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its name: label and `x-penstock-version`.
+    pub name: String,
+    /// What to write into the request's `model`.
+    pub model: Option<String>,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// A limit.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// How refusals name it.
+    pub name: String,
+    /// What has a bucket of its own.
+    pub per: Vec<Source>,
+    /// Applies to this class only.
+    pub class: Option<String>,
+    /// Applies to this model only.
+    pub model: Option<String>,
+    /// Of what.
+    pub kind: Kind,
+}
+
+/// What is limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Tokens over time, of this proxy.
+    Rate {
+        /// The bucket.
+        rate: Rate,
+        /// What tokens cost here.
+        weights: Weights,
+    },
+    /// Tokens over time, of all proxies together.
+    Mesh {
+        /// The budget and its period.
+        rate: Rate,
+        /// What tokens cost here.
+        weights: Weights,
+        /// Who keeps the budget.
+        service: Rc<RateLimitService>,
+    },
+    /// Requests at the same time.
+    Concurrency {
+        /// So many.
+        max: u64,
+    },
+    /// What a session uses in all.
+    Session(Allowance),
+}
+
+/// Tokens that are spent, by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spend {
+    /// All of the prompt.
+    pub prompt: Tokens,
+    /// Those of them that the server had cached.
+    pub cached: Tokens,
+    /// All of the answer.
+    pub output: Tokens,
+}
+
+/// What a token of a kind costs under a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Prompt tokens.
+    pub input: MilliTokens,
+    /// Cached prompt tokens.
+    pub cached: MilliTokens,
+    /// Completion tokens.
+    pub output: MilliTokens,
+}
+
+impl Weights {
+    /// What so many tokens cost.
+    pub fn cost(&self, spend: Spend) -> MilliTokens {
+        let cached = spend.cached.min(spend.prompt);
+        let fresh = spend.prompt.saturating_sub(cached);
+        [(self.input, fresh), (self.cached, cached), (self.output, spend.output)]
+            .into_iter()
+            .map(|(weight, tokens)| weight.saturating_mul(tokens.0))
+            .sum()
+    }
+}
+
+impl Config {
+    /// The model that clients call `name`.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        let find = |name: &str| self.models.iter().find(|model| model.name == name);
+        find(name).or_else(|| find("*"))
+    }
+
+    /// The named tenant `name`.
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        let at = self.tenants.binary_search_by(|tenant| tenant.name.as_str().cmp(name)).ok()?;
+        self.tenants.get(at)
+    }
+}

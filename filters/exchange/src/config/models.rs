@@ -1,0 +1,136 @@
+//! Models: what clients may ask for, and what serves it.
+
+use penstock_canary::Split;
+use penstock_tokens::Encoding;
+use penstock_units::Tokens;
+
+use super::checked::{MODELS_MAX, Model, Price, VERSIONS_MAX, Version};
+use super::problems::Problems;
+use super::raw;
+
+/// The output tokens that are expected of a model of which nothing is known.
+const OUTPUT_EXPECT: Tokens = Tokens(256);
+
+/// `models`
+pub fn models(problems: &mut Problems, raw: Vec<raw::Model>) -> Vec<Model> {
+    problems.count("models", raw.len(), MODELS_MAX);
+    let read = |(i, raw)| Some((i, model(problems, i, raw)?));
+    let indexed: Vec<(usize, Model)> = raw.into_iter().enumerate().filter_map(read).collect();
+    for (at, (i, model)) in indexed.iter().enumerate() {
+        if indexed.iter().take(at).any(|(_, other)| other.name == model.name) {
+            problems
+                .problem(format!("models[{i}].name"), format!("{:?} is configured twice; merge the two", model.name));
+        }
+        fallback(problems, *i, model, &indexed);
+    }
+    indexed.into_iter().map(|(_, model)| model).collect()
+}
+
+fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
+    let path = format!("models[{i}]");
+    if raw.name != "*" {
+        problems.name(format!("{path}.name"), &raw.name);
+    }
+    let (encoding, approximate) = encoding(problems, &path, raw.tokenizer.as_ref());
+    if raw.output.max == Some(0) {
+        problems.problem(format!("{path}.output.max"), "0 leaves no output; write 1 or more, or leave it out");
+    }
+    if raw.guard.is_some() {
+        problems.without_effect(&format!("{path}.guard"));
+    }
+    let pending = raw.pending.unwrap_or_default();
+    for (key, value) in [("ceiling", pending.ceiling), ("perReplica", pending.per_replica)] {
+        if value == Some(0) {
+            problems.problem(format!("{path}.pending.{key}"), "0 tokens; write 1 or more, or leave it out");
+        }
+    }
+    let falls_back = pending.when_full == Some(raw::WhenFull::Fallback);
+    if falls_back && raw.fallback.is_none() {
+        problems.problem(format!("{path}.fallback"), "missing; name the model to serve when this one is full");
+    }
+    let (versions, split) = versions(problems, &path, raw.versions);
+    Some(Model {
+        encoding: encoding?,
+        approximate,
+        output_expect: raw.output.expect.map_or(OUTPUT_EXPECT, Tokens),
+        output_max: raw.output.max.map(Tokens),
+        output_key: match raw.output.key {
+            Some(raw::OutputKey::MaxCompletionTokens) => "max_completion_tokens",
+            Some(raw::OutputKey::MaxTokens) | None => "max_tokens",
+        },
+        context: raw.output.context.map(Tokens),
+        price: price(problems, &path, &raw.price),
+        versions,
+        split,
+        sticky: problems.sources(&format!("{path}.sticky"), raw.sticky, true),
+        suspended: raw.suspended,
+        ceiling: pending.ceiling.map(Tokens),
+        fallback: raw.fallback.filter(|_| falls_back),
+        name: raw.name,
+    })
+}
+
+/// The versions, and the draw between them where there is one.
+fn versions(problems: &mut Problems, path: &str, raw: Vec<raw::Version>) -> (Vec<Version>, Option<Split>) {
+    problems.count(&format!("{path}.versions"), raw.len(), VERSIONS_MAX);
+    let mut versions: Vec<Version> = Vec::new();
+    for (j, raw::Version { name, weight, model }) in raw.into_iter().enumerate() {
+        problems.name(format!("{path}.versions[{j}].name"), &name);
+        if versions.iter().any(|other| other.name == name) {
+            problems.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
+        }
+        versions.push(Version { name, model, weight });
+    }
+    let weights: Vec<u32> = versions.iter().map(|version| version.weight).collect();
+    let split = Split::new(&weights);
+    if !versions.is_empty() && split.is_none() {
+        problems.problem(format!("{path}.versions"), "all weights are 0; give one version a weight");
+    }
+    (versions, split)
+}
+
+/// Whether following the fallbacks from a model ends.
+fn fallback(problems: &mut Problems, i: usize, model: &Model, models: &[(usize, Model)]) {
+    let mut at = model;
+    for _ in 0..models.len() {
+        let Some(next) = &at.fallback else { return };
+        match models.iter().map(|(_, known)| known).find(|known| known.name == *next && known.name != "*") {
+            Some(known) => at = known,
+            None => {
+                let what = format!("{next:?} is not a configured model; use one of models[].name");
+                return problems.problem(format!("models[{i}].fallback"), what);
+            }
+        }
+    }
+    problems.problem(format!("models[{i}].fallback"), "leads back to the model itself; let the last one shed");
+}
+
+/// The model's encoding, the module's first one by default, and whether counts with it are estimates.
+fn encoding(problems: &mut Problems, path: &str, raw: Option<&raw::Tokenizer>) -> (Option<Encoding>, bool) {
+    let first = Encoding::ALL.first().map(|(_, encoding)| *encoding);
+    let Some((name, approximate)) = raw.map(raw::Tokenizer::name) else { return (first, false) };
+    let encoding = Encoding::named(name);
+    if encoding.is_none() {
+        let known = Encoding::ALL.map(|(name, _)| name).join(", ");
+        let path = if approximate { format!("{path}.tokenizer.like") } else { format!("{path}.tokenizer") };
+        problems.problem(path, format!("{name:?} is not built into this module; write one of {known}"));
+    }
+    (encoding.or(first), approximate)
+}
+
+fn price(problems: &mut Problems, path: &str, raw: &raw::Price) -> Price {
+    let mut read = |key: &str, dollars: f64| {
+        if !(0.0..=1e6).contains(&dollars) {
+            let what = format!("{dollars} is not a price; write US dollars for a million tokens");
+            problems.problem(format!("{path}.price.{key}"), what);
+            return 0;
+        }
+        // From US dollars for a million tokens to billionths of a dollar for one.
+        (dollars * 1000.0).round() as u64
+    };
+    Price {
+        input: read("input", raw.input),
+        cached: read("cached", raw.cached.unwrap_or(raw.input)),
+        output: read("output", raw.output),
+    }
+}

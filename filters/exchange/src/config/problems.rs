@@ -1,0 +1,105 @@
+//! What is wrong with a configuration, as it is found, and the checks that all sections share.
+
+use core::fmt;
+
+use penstock_units::Nanos;
+
+use super::checked::Source;
+use super::raw;
+use super::units::{duration, is_name};
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as in `limits[2].every`.
+    pub path: String,
+    /// What, with the value and the fix.
+    pub what: String,
+}
+
+/// All that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Problem { path, what }) in self.0.iter().enumerate() {
+            write!(f, "{}{path}: {what}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Gathers what is wrong, and what the operator is to be told besides.
+#[derive(Default)]
+pub struct Problems {
+    /// What makes the configuration invalid.
+    pub found: Vec<Problem>,
+    /// What it is to be told at load.
+    pub notices: Vec<String>,
+}
+
+impl Problems {
+    /// Something is wrong.
+    pub fn problem(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.found.push(Problem { path: path.into(), what: what.into() });
+    }
+
+    /// Something is of no use yet.
+    pub fn without_effect(&mut self, path: &str) {
+        self.notices.push(format!("{path} is accepted but has no effect in this version"));
+    }
+
+    /// A list or map that is too long.
+    pub fn count(&mut self, path: &str, n: usize, max: usize) {
+        if n > max {
+            self.problem(path, format!("{n} entries are more than the {max} that are allowed"));
+        }
+    }
+
+    /// A name that becomes a label.
+    pub fn name(&mut self, path: String, name: &str) {
+        if !is_name(name) {
+            let what = format!("{name:?} is not a name; write 1 to 64 of A-Z a-z 0-9 . _ - / : @");
+            self.problem(path, what);
+        }
+    }
+
+    /// A duration that is not zero.
+    pub fn duration(&mut self, path: String, text: &str) -> Option<Nanos> {
+        let nanos = duration(text).filter(|nanos| *nanos > Nanos::ZERO);
+        if nanos.is_none() {
+            self.problem(path, format!("{text:?} is not a duration; write 30s, 5m, 1h"));
+        }
+        nanos
+    }
+
+    /// Where keys come from; `own`: the tenant and the model are among them.
+    pub fn sources(&mut self, path: &str, raw: Vec<raw::Source>, own: bool) -> Vec<Source> {
+        let convert = |(i, raw)| match raw {
+            raw::Source::Jwt(claim) => Source::Jwt(claim),
+            raw::Source::Header(name) => {
+                let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+                if name.is_empty() || !name.bytes().all(fits) {
+                    self.problem(format!("{path}[{i}].header"), format!("{name:?} is not a header name"));
+                }
+                Source::Header(name.to_ascii_lowercase())
+            }
+            raw::Source::Property(keys) => {
+                if keys.is_empty() {
+                    self.problem(format!("{path}[{i}].property"), "the path is empty; write [source, address]");
+                }
+                Source::Property(keys)
+            }
+            raw::Source::Tenant | raw::Source::Model if !own => {
+                self.problem(format!("{path}[{i}]"), "use {jwt: …}, {header: …} or {property: […]}");
+                Source::Tenant
+            }
+            raw::Source::Tenant => Source::Tenant,
+            raw::Source::Model => Source::Model,
+        };
+        raw.into_iter().enumerate().map(convert).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! What is known of a request while it passes the stages.
+
+use std::rc::Rc;
+
+use penstock_dialects::{Dialect, Request};
+
+use crate::body::Body;
+use crate::config::{Config, Model};
+use crate::facts::Facts;
+use crate::identity::Caller;
+use crate::labels;
+use crate::port::CallId;
+use crate::prompt::Prompt;
+
+/// What is known of a request, for all stages.
+pub struct Flow {
+    /// Under which it is served, to the end.
+    pub config: Rc<Config>,
+    /// The API that it speaks.
+    pub dialect: Dialect,
+    /// The record that goes between plugins and into the access log.
+    pub facts: Facts,
+    /// Who asks.
+    pub caller: Caller,
+    /// An earlier plugin in the row has read it, and decided what is decided by reading.
+    pub is_known: bool,
+    /// Its body, as it goes on.
+    pub body: Body,
+    /// What it asks, once its body has been read.
+    pub request: Option<Request>,
+    /// What its texts cost, where they were counted here.
+    pub prompt: Option<Prompt>,
+    /// How many calls were made for it.
+    calls: u32,
+}
+
+impl Flow {
+    /// Of a request that has not come yet.
+    pub fn new(config: Rc<Config>) -> Self {
+        Self {
+            config,
+            dialect: Dialect::Chat,
+            facts: Facts::default(),
+            caller: Caller::default(),
+            is_known: false,
+            body: Body::default(),
+            request: None,
+            prompt: None,
+            calls: 0,
+        }
+    }
+
+    /// The number of the next call.
+    pub fn call_id(&mut self) -> CallId {
+        self.calls = self.calls.wrapping_add(1);
+        CallId(self.calls)
+    }
+
+    /// The model that serves it.
+    pub fn model<'c>(&self, config: &'c Config) -> Option<&'c Model> {
+        config.model(&self.facts.model)
+    }
+
+    /// The labels of the model and of the version.
+    pub fn served_by(&self) -> [&str; 2] {
+        [labels::model(&self.facts.model), labels::version(self.facts.version.as_deref())]
+    }
+
+    /// The label of the tenant: only named ones have one.
+    pub fn tenant_label(&self) -> &str {
+        self.config.tenant(&self.facts.tenant).map_or(labels::OTHER, |tenant| tenant.name.as_str())
+    }
+}

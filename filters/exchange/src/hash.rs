@@ -1,0 +1,38 @@
+//! Hashes: under a key that never leaves this process, or such that all processes agree.
+
+use core::hash::Hasher;
+
+use penstock_units::Fingerprint;
+use siphasher::sip::SipHasher13;
+
+/// The key of all hashes that leave the proxy or become keys: drawn once, shared by the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl Secret {
+    /// A hasher under this key (SipHash-1-3).
+    pub fn hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+
+    /// The hash of a list of values; where one ends and the next begins matters.
+    pub fn hash<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = self.hasher();
+        for value in values {
+            hasher.write(&(value.len() as u64).to_le_bytes());
+            hasher.write(value);
+        }
+        hasher.finish()
+    }
+
+    /// The same, as what tells keys apart.
+    pub fn fingerprint<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
+        Fingerprint(self.hash(values))
+    }
+}
+
+/// A hash that all processes agree on.
+pub fn digest(value: &[u8]) -> [u8; 16] {
+    let [low, high] = [1, 2].map(|seed| u128::from(Secret([seed; 16]).hash([value])));
+    (low | high << 64).to_le_bytes()
+}

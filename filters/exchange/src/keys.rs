@@ -1,0 +1,69 @@
+//! The keys of the shared data, all of them: who reads a reloaded module's ARCHITECTURE.md finds this table there.
+//!
+//! Shared data outlives a module that is reloaded, and nothing in it can be deleted. So a value whose layout changes gets another key: what
+//! an older module wrote is never read as something else.
+
+use penstock_units::Fingerprint;
+
+/// How many pages fingerprints are spread over, for each kind of limit.
+const PAGES: u64 = 4096;
+
+/// The key of all keyed hashes, drawn once per process.
+pub const SECRET: &str = "penstock/secret";
+/// By how much time is ahead of a system clock that was set back.
+pub const CLOCK: &str = "penstock/clock";
+/// Whether headers may wait for the body.
+pub const WAIT: &str = "penstock/wait";
+/// Every series whose gauge this process ever set.
+pub const SERIES: &str = "penstock/series";
+/// Until when the rate limit service is left alone.
+pub const MESH_DOWN: &str = "penstock/mesh-down";
+
+/// Buckets that are not full.
+pub fn bucket(of: Fingerprint) -> String {
+    let page = of.page(PAGES);
+    format!("penstock/bucket/{page}")
+}
+
+/// Permits of concurrency limits, by owner and heartbeat.
+pub fn permit(of: Fingerprint) -> String {
+    let page = of.page(PAGES);
+    format!("penstock/permit/{page}")
+}
+
+/// What sessions used.
+pub fn credit(of: Fingerprint) -> String {
+    let page = of.page(PAGES);
+    format!("penstock/credit/{page}")
+}
+
+/// Leases of limits that all proxies share.
+pub fn lease(of: Fingerprint) -> String {
+    let page = of.page(PAGES);
+    format!("penstock/mesh-lease/{page}")
+}
+
+/// How much a model generates for a class of tenants.
+pub fn output(model: &str, class: &str) -> String {
+    format!("penstock/output/{model}/{class}")
+}
+
+/// What was learnt of a model's tokenizer.
+pub fn ratio(model: &str) -> String {
+    format!("penstock/ratio/{model}")
+}
+
+/// What one worker's tenants hold of models with a ceiling.
+pub fn load(slot: u32) -> String {
+    format!("penstock/load/{slot}")
+}
+
+/// Tenants that a model refused a moment ago.
+pub fn wants(model: &str) -> String {
+    format!("penstock/wants/{model}")
+}
+
+/// One worker's pending sums and heartbeat.
+pub fn pending(slot: u32) -> String {
+    format!("penstock/pending/{slot}")
+}

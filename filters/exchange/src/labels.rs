@@ -1,0 +1,16 @@
+//! The values of metric labels: configured names, and a word for everything that has none.
+
+/// The label value of whatever has no name of its own.
+pub const OTHER: &str = "other";
+/// The version label of a model that is not split.
+pub const UNSPLIT: &str = "default";
+
+/// The label of a model: the wildcard, and one that is not known, have none of their own.
+pub fn model(name: &str) -> &str {
+    if name == "*" || name.is_empty() { OTHER } else { name }
+}
+
+/// The label of a version.
+pub fn version(name: Option<&str>) -> &str {
+    name.unwrap_or(UNSPLIT)
+}

@@ -1,0 +1,115 @@
+//! All limits of a request together: every one of them is charged, or none.
+
+use penstock_bucket::credit::Allowance;
+
+use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken};
+use super::{concurrency, mesh, rate, session};
+use crate::config::{Config, Kind, Limit};
+use crate::facts::Used;
+
+/// What was taken under one limit.
+#[derive(Clone, Debug)]
+pub enum Charge {
+    /// Tokens of a bucket.
+    Rate(rate::Charge),
+    /// Tokens of a lease.
+    Mesh(mesh::Charge),
+    /// A permit.
+    Concurrency(concurrency::Charge),
+    /// A call of a session.
+    Session(session::Charge),
+}
+
+/// What charging brought.
+#[derive(Default)]
+pub struct Admitted {
+    /// To be settled.
+    pub charges: Vec<Charge>,
+    /// How the caller stands under the limit that binds, the one of which the smallest share is left; `None` where none of tokens applies.
+    pub status: Option<RateLimitStatus>,
+    /// What is left of the session's credit, where there is one.
+    pub allowance: Option<Allowance>,
+    /// How many updates others won.
+    pub retries: u64,
+}
+
+impl Admitted {
+    fn add(&mut self, taken: Taken<Charge>) {
+        let Taken { charge, status, allowance, retries } = taken;
+        self.charges.push(charge);
+        self.retries = self.retries.saturating_add(u64::from(retries));
+        self.status = match (self.status.take(), status) {
+            (Some(known), Some(new)) => Some(known.tighter(new)),
+            (known, new) => known.or(new),
+        };
+        self.allowance = match (self.allowance, allowance) {
+            (Some(known), Some(new)) => Some(session::tighter(known, new)),
+            (known, new) => known.or(new),
+        };
+    }
+}
+
+/// Charges every limit that applies, or none.
+///
+/// # Errors
+/// [`Refused`], naming the first limit in the configured order that does not admit.
+pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+    let mut admitted = Admitted::default();
+    for limit in config.limits.iter().filter(|limit| applies(limit, by)) {
+        match take(limit, by, books) {
+            Ok(Some(taken)) => admitted.add(taken),
+            Ok(None) => {}
+            Err(refused) => {
+                settle(&admitted.charges, None, 0, books);
+                return Err(refused);
+            }
+        }
+    }
+    Ok(admitted)
+}
+
+/// Charges one limit; `None` where it does not hold at the moment.
+fn take(limit: &Limit, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
+    match &limit.kind {
+        Kind::Rate { rate, weights } => {
+            rate::take(limit, *rate, *weights, by, books).map(|taken| Some(taken.map(Charge::Rate)))
+        }
+        Kind::Mesh { rate, weights, service } => {
+            let taken = mesh::take(limit, *rate, *weights, service, by, books)?;
+            Ok(match taken {
+                mesh::Outcome::Leased(taken) => Some(taken.map(Charge::Mesh)),
+                mesh::Outcome::Local(taken) => Some(taken.map(Charge::Rate)),
+                mesh::Outcome::Open => None,
+            })
+        }
+        Kind::Concurrency { max } => {
+            concurrency::take(limit, *max, by, books).map(|taken| Some(taken.map(Charge::Concurrency)))
+        }
+        Kind::Session(allowance) => {
+            session::take(limit, allowance, by, books).map(|taken| Some(taken.map(Charge::Session)))
+        }
+    }
+}
+
+/// Corrects the charges to what was used, and gives permits back; `None` gives everything back. Returns how many could not be corrected.
+pub fn settle(charges: &[Charge], used: Option<Used>, tool_calls: u32, books: &mut Books<'_>) -> u64 {
+    let mut lost = 0u64;
+    for charge in charges {
+        let settled = match charge {
+            Charge::Rate(charge) => rate::settle(charge, used, books),
+            Charge::Mesh(charge) => mesh::settle(charge, used, books),
+            Charge::Concurrency(charge) => concurrency::settle(charge, books),
+            Charge::Session(charge) => session::settle(charge, used, tool_calls, books),
+        };
+        lost = lost.saturating_add(u64::from(!settled));
+    }
+    lost
+}
+
+fn applies(limit: &Limit, by: Applicant<'_>) -> bool {
+    // A rate is shared by all callers without a key; a session of theirs is no session.
+    let has_key = || limit.per.iter().all(|source| by.caller.value(source, &by.facts.model).is_some());
+    (!matches!(limit.kind, Kind::Session(_)) || has_key())
+        && limit.class.as_ref().is_none_or(|class| by.facts.class.as_ref() == Some(class))
+        && limit.model.as_ref().is_none_or(|model| by.facts.model == *model)
+}

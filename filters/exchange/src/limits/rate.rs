@@ -1,0 +1,99 @@
+//! Tokens over time, of this proxy: one bucket for each of those that a limit counts apart.
+
+use penstock_bucket::page::{self, Bucket};
+use penstock_bucket::{FullAt, Rate};
+use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
+
+use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, cost};
+use crate::config::{Limit, Weights};
+use crate::facts::Used;
+use crate::keys;
+use crate::port::Contended;
+
+/// What was reserved in a bucket.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    fingerprint: Fingerprint,
+    /// The rate and the weights that admitted, whatever the configuration says by the end.
+    rate: Rate,
+    weights: Weights,
+    reserved: MilliTokens,
+    /// Since when the bucket had not been full.
+    since: Nanos,
+}
+
+/// Reserves what the request may cost.
+///
+/// # Errors
+/// [`Refused::Rate`] or [`Refused::Contended`].
+pub fn take(
+    limit: &Limit,
+    rate: Rate,
+    weights: Weights,
+    by: Applicant<'_>,
+    books: &mut Books<'_>,
+) -> Result<Taken<Charge>, Refused> {
+    let now = books.holder.now;
+    let fingerprint = by.fingerprint(limit, rate.period());
+    let reserved = by.reservation(rate.burst(), weights);
+    let (mut after, mut since) = (FullAt::default(), now);
+    let mut refused = None;
+    let changed = change(fingerprint, books, &mut |bucket| match rate.admit(bucket.at, now, reserved) {
+        Ok(next) => {
+            (after, since) = (next, bucket.since);
+            refused = None;
+            Some(next)
+        }
+        Err(refusal) => {
+            refused = Some((bucket.at, refusal));
+            None
+        }
+    });
+    if let Some((at, refusal)) = refused {
+        let status = status(limit, rate, at, now);
+        return Err(Refused::Rate { status, cost: reserved.to_tokens_ceil(), refusal });
+    }
+    let retries = changed?;
+    let charge = Charge { fingerprint, rate, weights, reserved, since };
+    Ok(Taken { charge, status: Some(status(limit, rate, after, now)), allowance: None, retries })
+}
+
+/// Corrects a charge to what was used. `false` where that is contended.
+pub fn settle(charge: &Charge, used: Option<Used>, books: &mut Books<'_>) -> bool {
+    let Charge { fingerprint, rate, weights, reserved, since } = *charge;
+    let cost = cost(weights, used);
+    let now = books.holder.now;
+    let settled = change(fingerprint, books, &mut |bucket| {
+        // It has been full since: time has given back what was not used.
+        let cost = if bucket.since == since { cost } else { cost.max(reserved) };
+        Some(rate.settle(bucket.at, now, reserved, cost))
+    });
+    settled.is_ok()
+}
+
+fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus {
+    RateLimitStatus {
+        limit: limit.name.clone(),
+        burst: rate.burst(),
+        remaining: Tokens(u64::try_from(rate.remaining(at, now)).unwrap_or(0)),
+        reset: rate.reset(at, now),
+    }
+}
+
+/// Changes one bucket in its page.
+fn change(
+    fingerprint: Fingerprint,
+    books: &mut Books<'_>,
+    to: &mut dyn FnMut(Bucket) -> Option<FullAt>,
+) -> Result<u32, Contended> {
+    let now = books.holder.now;
+    let mut full = false;
+    let retries = books.store.update(&keys::bucket(fingerprint), &mut |old| {
+        let old = old.unwrap_or_default();
+        let bucket = page::get(old, fingerprint, now);
+        let page = page::set(old, fingerprint, Bucket { at: to(bucket)?, ..bucket }, now);
+        full = page.is_err();
+        page.ok()
+    })?;
+    if full { Err(Contended) } else { Ok(retries) }
+}

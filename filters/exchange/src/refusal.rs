@@ -1,0 +1,261 @@
+//! Refusals: why, in words that name the fix, and when to come back. One constructor for each reason.
+
+use penstock_bucket::credit::Exhausted;
+use penstock_dialects::{Dialect, ErrorKind, Unreadable, error_body};
+use penstock_units::{Millis, Nanos, Tokens};
+
+use crate::facts::Outcome;
+use crate::limits::RateLimitStatus;
+use crate::port::Effect;
+
+/// When to come back to a model that is full.
+const SATURATED: Millis = Millis(2000);
+/// When to come back where nothing tells: a request may have ended, or a service answer, by then.
+const A_MOMENT: Millis = Millis(1000);
+
+/// A request that is answered here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// How it counts.
+    pub outcome: Outcome,
+    /// What kind of error it is: its status, and its names in the dialects.
+    pub kind: ErrorKind,
+    /// For whoever reads the error: which limit, how much, and when.
+    pub message: String,
+    /// The field of the request that it is about.
+    pub param: Option<&'static str>,
+    /// The limit that refused.
+    pub limit: Option<String>,
+    /// Besides the content type.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    fn new(outcome: Outcome, kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { outcome, kind, message: message.into(), param: None, limit: None, headers: Vec::new() }
+    }
+
+    fn about(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    fn by(mut self, limit: &str) -> Self {
+        self.limit = Some(limit.to_owned());
+        self.headers.push(("x-penstock-limit", limit.to_owned()));
+        self
+    }
+
+    /// In whole seconds, as every client reads it.
+    fn after(mut self, wait: Millis) -> Self {
+        self.headers.push(("retry-after", wait.to_seconds_ceil().to_string()));
+        self
+    }
+
+    /// Also in milliseconds, as the SDKs read it.
+    fn after_exactly(self, wait: Millis) -> Self {
+        let mut out = self.after(wait);
+        out.headers.push(("retry-after-ms", wait.to_string()));
+        out
+    }
+
+    /// A tenant that may not ask for anything.
+    pub fn suspended_tenant() -> Self {
+        Self::new(Outcome::Denied, ErrorKind::Permission, "this tenant is suspended")
+    }
+
+    /// A caller without identity.
+    pub fn anonymous() -> Self {
+        let message = "no identity was found in the request; send the credentials that this gateway asks for";
+        Self::new(Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
+    /// A body that cannot be read.
+    pub fn unreadable(error: &Unreadable) -> Self {
+        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
+    }
+
+    /// A request that names no model.
+    pub fn no_model() -> Self {
+        let message = "model is missing; name the model in the request";
+        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+    }
+
+    /// A model that is not configured.
+    pub fn unknown_model(name: &str) -> Self {
+        let message = format!("the model {name:?} is not served here");
+        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+    }
+
+    /// A model that is not served, whoever asks.
+    pub fn suspended_model() -> Self {
+        Self::new(Outcome::Shed, ErrorKind::Overloaded, "this model is suspended").about("model")
+    }
+
+    /// A model without room.
+    pub fn saturated(model: &str) -> Self {
+        let message = format!("{model:?} is saturated; try again later");
+        Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(SATURATED)
+    }
+
+    /// Others kept changing what the limits share.
+    pub fn contended(limit: Option<&str>) -> Self {
+        let message = "the limits' state is contended; try again";
+        let out = Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT);
+        match limit {
+            Some(limit) => out.by(limit),
+            None => out,
+        }
+    }
+
+    /// A limit whose service does not answer.
+    pub fn unavailable(limit: &str) -> Self {
+        let message = format!("limit {limit:?} cannot be checked at the moment; try again");
+        Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT).by(limit)
+    }
+
+    /// So many requests are under way already.
+    pub fn too_many_at_once(limit: &str, max: u64) -> Self {
+        let message =
+            format!("limit {limit:?} of {max} requests at the same time is reached; try again when one has ended");
+        Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(A_MOMENT)
+    }
+
+    /// A session's credit is used up. No time brings it back, and the SDKs would try again.
+    pub fn session_over(limit: &str, exhausted: Exhausted) -> Self {
+        let what = match exhausted {
+            Exhausted::Tokens(left) => format!("{left} tokens are left, and the request needs more"),
+            Exhausted::Calls => "all its calls are made".to_owned(),
+            Exhausted::ToolCalls => "all its tool calls are made".to_owned(),
+            Exhausted::WallClock => "its time is over".to_owned(),
+        };
+        let message = format!("the credit of this session under limit {limit:?} is used up: {what}");
+        let mut out = Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit);
+        out.headers.push(("x-should-retry", "false".to_owned()));
+        out
+    }
+
+    /// The request is larger than the limit ever is.
+    pub fn never_fits(limit: &str, cost: Tokens, burst: Tokens) -> Self {
+        let message = format!(
+            "the request needs {cost} tokens and limit {limit:?} never holds more than {burst}; send less or lower max_tokens"
+        );
+        Self::new(Outcome::Limited, ErrorKind::TooLarge, message).by(limit)
+    }
+
+    /// The limit has too little left.
+    pub fn limited(status: &RateLimitStatus, cost: Tokens, wait: Nanos) -> Self {
+        let RateLimitStatus { limit, burst, remaining, .. } = status;
+        let wait = wait.to_millis_ceil();
+        let message = format!(
+            "limit {limit:?} of {burst} tokens is reached: {remaining} left, {cost} needed; try again in {wait} ms"
+        );
+        Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(wait)
+    }
+
+    /// The answer, in the caller's dialect.
+    pub fn reply(&self, dialect: Dialect) -> Effect {
+        let mut headers = self.headers.clone();
+        headers.push(("content-type", "application/json".to_owned()));
+        let body = error_body(dialect, self.kind, &self.message, self.param);
+        Effect::Reply { status: self.kind.status(), headers, body }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_dialects::Fault;
+
+    type Row = (Refusal, u32, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+    /// Every reason: its status, its code for OpenAI's dialects, its type for Anthropic's, and its headers.
+    fn table() -> Vec<Row> {
+        let status = RateLimitStatus {
+            limit: "tpm".into(),
+            burst: Tokens(60),
+            remaining: Tokens(5),
+            reset: Nanos(55 * Nanos::SECOND.0),
+        };
+        let unreadable = Unreadable { at: 3, what: Fault::Truncated };
+        let session = Refusal::session_over("agent", Exhausted::Tokens(Tokens(7)));
+        vec![
+            (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
+            (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
+            (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
+            (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),
+            (
+                Refusal::contended(Some("tpm")),
+                503,
+                "overloaded",
+                "overloaded_error",
+                &[("retry-after", "1"), ("x-penstock-limit", "tpm")],
+            ),
+            (
+                Refusal::unavailable("tpm"),
+                503,
+                "overloaded",
+                "overloaded_error",
+                &[("retry-after", "1"), ("x-penstock-limit", "tpm")],
+            ),
+            (
+                Refusal::too_many_at_once("streams", 2),
+                429,
+                "rate_limit_exceeded",
+                "rate_limit_error",
+                &[("x-penstock-limit", "streams"), ("retry-after", "1"), ("retry-after-ms", "1000")],
+            ),
+            (
+                session,
+                429,
+                "rate_limit_exceeded",
+                "rate_limit_error",
+                &[("x-penstock-limit", "agent"), ("x-should-retry", "false")],
+            ),
+            (
+                Refusal::never_fits("tpm", Tokens(70), Tokens(60)),
+                413,
+                "request_too_large",
+                "request_too_large",
+                &[("x-penstock-limit", "tpm")],
+            ),
+            (
+                Refusal::limited(&status, Tokens(9), Nanos(3_000_000_001)),
+                429,
+                "rate_limit_exceeded",
+                "rate_limit_error",
+                &[("x-penstock-limit", "tpm"), ("retry-after", "4"), ("retry-after-ms", "3001")],
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_reason_reads_right_in_every_dialect() {
+        use Dialect::{Chat, Completions, Embeddings, Messages, Responses};
+        for (refusal, code, openai, anthropic, expected) in table() {
+            for dialect in [Chat, Completions, Responses, Embeddings, Messages] {
+                let Effect::Reply { status, headers, body } = refusal.reply(dialect) else { panic!("{refusal:?}") };
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let name = if dialect == Messages { &body["error"]["type"] } else { &body["error"]["code"] };
+                let wanted = if dialect == Messages { anthropic } else { openai };
+                assert_eq!((status, name.as_str()), (code, Some(wanted)), "{refusal:?} {dialect:?}");
+                assert_eq!(body["error"]["message"], refusal.message);
+                if dialect != Messages {
+                    assert_eq!(body["error"]["param"].as_str(), refusal.param);
+                }
+                let (last, others) = headers.split_last().unwrap();
+                assert_eq!(*last, ("content-type", "application/json".to_owned()));
+                let others: Vec<(&str, &str)> = others.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                assert_eq!(others, expected, "{refusal:?}");
+            }
+            let named = expected.iter().find(|(name, _)| *name == "x-penstock-limit").map(|(_, limit)| *limit);
+            assert_eq!(refusal.limit.as_deref(), named);
+            // What is said names what it is about.
+            assert!(named.is_none_or(|limit| refusal.kind == ErrorKind::Overloaded || refusal.message.contains(limit)));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Admit: whether the model has room for a tenant, by what is pending; a model without room may fall back to another.
+//!
+//! Each worker writes what its tenants hold of every model with a ceiling into a slot of its own, with every admission and every heartbeat.
+//! So the sums are as old as a heartbeat in what is done by now, and never in what was admitted: they are high rather than low. Two workers
+//! that decide at the same instant do not see each other, which lets the ceiling be passed by one request for each further worker.
+
+use hashbrown::HashMap;
+use penstock_pending::fair::{self, Holding, Priority};
+use penstock_pending::slot::{SLOTS, Slot};
+use penstock_units::{Nanos, Tokens};
+
+use super::count;
+use super::stop::Stop;
+use crate::config::{Config, Model};
+use crate::facts::Facts;
+use crate::flow::Flow;
+use crate::hash::Secret;
+use crate::keys;
+use crate::labels;
+use crate::port::{Effect, Store};
+use crate::refusal::Refusal;
+use crate::world::World;
+
+/// How long a refused tenant is taken to want more.
+const WANTS: Nanos = Nanos(3_000_000_000);
+/// How many refused tenants are remembered for a model.
+const WANTING_MAX: usize = 64;
+/// Bytes of one of them: the tenant's hash, its weight, when.
+const ENTRY: usize = 20;
+
+/// What is remembered of a request.
+#[derive(Default)]
+pub struct State {
+    /// The model that is served instead of the one that was asked for.
+    pub fallback: Option<String>,
+}
+
+/// Finds room: with the model that is asked for, or one that it falls back to, for which the request is counted anew.
+///
+/// # Errors
+/// [`Stop::Refuse`] where none has room.
+pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
+    let config = flow.config.clone();
+    let Some(mut model) = flow.model(&config) else { return Ok(()) };
+    // The configuration has no circle of fallbacks.
+    while !has_room(model, &flow.facts, world) {
+        let next = model.fallback.as_ref().and_then(|name| config.model(name));
+        model = next.ok_or_else(|| Refusal::saturated(&model.name))?;
+        flow.facts.model.clone_from(&model.name);
+        state.fallback = Some(model.name.clone());
+        if model.suspended {
+            return Err(Refusal::suspended_model().into());
+        }
+        count::for_model(counted, flow, model, world);
+    }
+    Ok(())
+}
+
+/// What the client is told.
+pub fn response_headers(state: &State, world: &mut World<'_>) {
+    if let Some(fallback) = &state.fallback {
+        world.out.push(Effect::ResponseHeader("x-penstock-fallback", fallback.clone().into_bytes()));
+    }
+}
+
+/// Whether the request comes in. A refusal is remembered, so that others leave the tenant its share.
+fn has_room(model: &Model, facts: &Facts, world: &mut World<'_>) -> bool {
+    let Some(ceiling) = model.ceiling else { return true };
+    let mut held = held(model, world);
+    let secret = world.worker.secret;
+    let own_hash = hash(&secret, &facts.tenant);
+    let mut wanting = wanting(world.store, &model.name, world.now);
+    let config = &world.worker.config;
+    let own = Holding {
+        weight: weight(config, &facts.tenant),
+        tokens: held.remove(&facts.tenant).unwrap_or_default(),
+        wants: wanting.remove(&own_hash).is_some(),
+    };
+    let mut others: Vec<Holding> = Vec::with_capacity(held.len());
+    for (tenant, tokens) in held {
+        let wants = wanting.remove(&hash(&secret, &tenant)).is_some();
+        others.push(Holding { weight: weight(config, &tenant), tokens, wants });
+    }
+    others.extend(wanting.values().map(|weight| Holding { weight: *weight, tokens: Tokens::ZERO, wants: true }));
+    let tokens = facts.prompt_tokens.saturating_add(facts.expected_output);
+    let priority = config.tenant(&facts.tenant).map_or(Priority::Normal, |tenant| tenant.priority);
+    let comes = fair::admits(ceiling, tokens, own, &others, priority);
+    if !comes {
+        remember(world.store, &model.name, own_hash, own.weight, world.now);
+    }
+    comes
+}
+
+/// What each tenant holds of the model, over all workers that live.
+fn held(model: &Model, world: &mut World<'_>) -> HashMap<String, Tokens> {
+    let (now, silence_max) = (world.now, world.worker.silence_max());
+    let label = labels::model(&model.name);
+    let mut held: HashMap<String, Tokens> = HashMap::new();
+    for slot in 0..SLOTS {
+        let Some(bytes) = world.store.get(&keys::load(slot)) else { break };
+        let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
+        for (series, sum) in slot.rows {
+            if series.model == label {
+                // The tenant stands in the place of the version.
+                let tokens = held.entry(series.version).or_default();
+                *tokens = tokens.saturating_add(sum.tokens());
+            }
+        }
+    }
+    held
+}
+
+fn weight(config: &Config, tenant: &str) -> u32 {
+    config.tenant(tenant).map_or(1, |tenant| tenant.weight)
+}
+
+fn hash(secret: &Secret, tenant: &str) -> u64 {
+    secret.hash([tenant.as_bytes()])
+}
+
+/// The weights of tenants that were refused a moment ago.
+fn wanting(store: &mut dyn Store, model: &str, now: Nanos) -> HashMap<u64, u32> {
+    let page = store.get(&keys::wants(model)).unwrap_or_default();
+    let recent = entries(&page).filter(|(.., at)| now.abs_diff(*at) < WANTS);
+    recent.map(|(tenant, weight, _)| (tenant, weight)).collect()
+}
+
+fn remember(store: &mut dyn Store, model: &str, tenant: u64, weight: u32, now: Nanos) {
+    // Where that is contended others are refused as well, and remembered.
+    let _ = store.update(&keys::wants(model), &mut |old| {
+        let mut page = Vec::with_capacity(WANTING_MAX.saturating_mul(ENTRY));
+        let others = entries(old.unwrap_or_default())
+            .filter(|(known, _, at)| *known != tenant && now.abs_diff(*at) < WANTS)
+            .take(WANTING_MAX.saturating_sub(1));
+        for (tenant, weight, at) in core::iter::once((tenant, weight, now)).chain(others) {
+            page.extend_from_slice(&tenant.to_le_bytes());
+            page.extend_from_slice(&weight.to_le_bytes());
+            page.extend_from_slice(&at.0.to_le_bytes());
+        }
+        Some(page)
+    });
+}
+
+fn entries(page: &[u8]) -> impl Iterator<Item = (u64, u32, Nanos)> {
+    page.chunks_exact(ENTRY).filter_map(|entry| {
+        let (tenant, rest) = entry.split_first_chunk()?;
+        let (weight, at) = rest.split_first_chunk()?;
+        let at = Nanos(u64::from_le_bytes(at.try_into().ok()?));
+        Some((u64::from_le_bytes(*tenant), u32::from_le_bytes(*weight), at))
+    })
+}

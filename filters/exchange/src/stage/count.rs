@@ -1,0 +1,180 @@
+//! Count: what a request costs, what is written into it for that, and what its end teaches.
+
+use penstock_dialects::{ImagePrice, Request, UsageFilter};
+use penstock_tokens::framing;
+use penstock_tokens::ratio::{Features, Ratio};
+use penstock_units::Tokens;
+
+use super::order::Stage;
+use crate::budget::OutputBudget;
+use crate::config::Model;
+use crate::expectation::Expectation;
+use crate::facts::{Facts, Outcome, Used};
+use crate::flow::Flow;
+use crate::keys;
+use crate::metrics::Metric;
+use crate::port::{Effect, Store};
+use crate::tools;
+use crate::world::World;
+
+/// What counting remembers of a request.
+#[derive(Default)]
+pub struct State {
+    /// What the estimate was made of, where the model's tokenizer is only alike and what the server reports teaches it.
+    teaches: Option<Features>,
+    /// How much output it may bring.
+    budget: OutputBudget,
+    /// The ceiling that was written into the request.
+    ceiling: Option<Tokens>,
+}
+
+/// Counts the request for the model that it asks for.
+pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
+    let config = flow.config.clone();
+    if let Some(model) = flow.model(&config) {
+        for_model(state, flow, model, world);
+    }
+}
+
+/// Counts the request for this model.
+pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+    let (Some(request), Some(prompt)) = (&flow.request, &flow.prompt) else { return };
+    let facts = &mut flow.facts;
+    let extras = extras(flow.dialect.image_price(), request, model, world);
+    let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
+    let framing = flow.dialect.framing();
+    let texts = match &features {
+        Some(features) => Tokens(ratio(&model.name, world.store).estimate(features)),
+        None => {
+            let around = Tokens(framing.tokens(request.messages, request.names));
+            prompt.tokens(model.encoding).saturating_add(around)
+        }
+    };
+    facts.model.clone_from(&model.name);
+    facts.prompt_tokens = texts.saturating_add(Tokens(request.token_ids)).saturating_add(extras.unwrap_or_default());
+    let is_whole = extras.is_none() && !request.unseen;
+    facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
+    // The fit is of texts and messages, and learns nothing from requests with anything else in them.
+    state.teaches = features.filter(|_| is_whole && request.token_ids == 0);
+    let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
+    let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
+    state.budget = OutputBudget::new(flow.dialect, request, model, facts.prompt_tokens, learnt);
+    facts.max_output = state.budget.most;
+    facts.expected_output = state.budget.expected;
+}
+
+/// What tools and images cost, where there are any.
+fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Tokens> {
+    let tools = request.tools.clone().and_then(|at| world.properties.body(at));
+    let tools = tools.map(|definition| tools::tokens(&definition, model.encoding));
+    let images = request.images.iter().map(|image| match price {
+        ImagePrice::Area => framing::image_by_area(image.size),
+        ImagePrice::Detail => framing::image(image.low, image.size),
+    });
+    let images = images.map(Tokens).reduce(Tokens::saturating_add);
+    tools.map(|tools| tools.saturating_add(images.unwrap_or_default())).or(images)
+}
+
+/// Writes into the request what counting needs of it: the ceiling that was reserved, and that usage is reported. What takes the usage out of
+/// the answer again, where the client did not ask for it.
+pub fn write(state: &mut State, flow: &mut Flow) -> Option<Box<UsageFilter>> {
+    let Flow { request: Some(request), body, .. } = flow else { return None };
+    if !body.can_be_edited() {
+        return None;
+    }
+    let splices = state.budget.write(request);
+    if !splices.is_empty() {
+        state.ceiling = state.budget.ceiling;
+    }
+    body.edit(splices);
+    if !request.stream || request.include_usage || !flow.dialect.usage_on_request() {
+        return None;
+    }
+    body.edit(request.with_usage());
+    Some(Box::new(if request.has_stream_options() { UsageFilter::all() } else { UsageFilter::default() }))
+}
+
+/// What the client is told.
+pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
+    if !world.worker.plugin.owns(Stage::Count) {
+        return;
+    }
+    if !flow.facts.model.is_empty() {
+        let tokens = flow.facts.prompt_tokens.to_string().into_bytes();
+        world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
+    }
+    if let Some(ceiling) = state.ceiling {
+        world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", ceiling.to_string().into_bytes()));
+    }
+}
+
+/// The end: what was used teaches the next estimates, and is added to the totals.
+pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
+    if let Some(used) = used {
+        learn_ratio(state, &flow.facts, used, world.store);
+        learn_output(flow, outcome, used, world.store);
+    }
+    if world.worker.plugin.owns(Stage::Count) {
+        totals(flow, outcome, used, world);
+    }
+}
+
+/// The server's own count teaches the estimate of the next request.
+fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) {
+    let Some(features) = state.teaches.as_ref().filter(|_| !used.counted) else { return };
+    let _ = store.update(&keys::ratio(&facts.model), &mut |old| {
+        let mut ratio = old.map(Ratio::decode).unwrap_or_default();
+        ratio.learn(features, used.prompt.0);
+        Some(ratio.encode())
+    });
+}
+
+/// How much was generated tells how much to expect.
+fn learn_output(flow: &Flow, outcome: Outcome, used: Used, store: &mut dyn Store) {
+    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() {
+        return;
+    }
+    let choices = flow.request.as_ref().map_or(1, |request| request.choices);
+    let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
+    let key = keys::output(&flow.facts.model, flow.facts.class.as_deref().unwrap_or_default());
+    let _ = store.update(&key, &mut |old| {
+        let mut expectation = old.map(Expectation::decode).unwrap_or_default();
+        expectation.learn(each);
+        Some(expectation.encode())
+    });
+}
+
+fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
+    let ([model, version], tenant) = (flow.served_by(), flow.tenant_label());
+    let World { worker, out, .. } = world;
+    let requests = worker.series.id(Metric::Requests, &[model, version, tenant, outcome.label()]);
+    out.push(Effect::Count(requests, 1));
+    let Some(used) = used else { return };
+    for (kind, tokens) in [
+        ("prompt", used.prompt),
+        ("cached", used.cached),
+        ("completion", used.completion),
+        ("reasoning", used.reasoning),
+    ] {
+        if tokens > Tokens::ZERO {
+            let series = worker.series.id(Metric::Tokens, &[model, version, tenant, kind]);
+            out.push(Effect::Count(series, tokens.0));
+        }
+    }
+    let Some(configured) = flow.model(&flow.config) else { return };
+    let cost = worker.series.id(Metric::Cost, &[model, version, tenant]);
+    let micro = worker.microdollars(cost, configured.price.nanodollars(used.spend()));
+    if micro > 0 {
+        out.push(Effect::Count(cost, micro));
+    }
+    if !used.counted {
+        let error = used.prompt.0.abs_diff(flow.facts.prompt_tokens.0);
+        let series = worker.series.id(Metric::EstimateError, &[model, version]);
+        out.push(Effect::Observe(series, error));
+    }
+}
+
+/// What the workers learnt of a model's tokenizer.
+fn ratio(model: &str, store: &mut dyn Store) -> Ratio {
+    store.get(&keys::ratio(model)).as_deref().map(Ratio::decode).unwrap_or_default()
+}

@@ -1,0 +1,82 @@
+//! The door: by which path somebody comes, who it is, and for which model. What is certain to be refused is refused here, before anything
+//! is counted.
+
+use penstock_dialects::Dialect;
+
+use super::stop::Stop;
+use crate::config::Policy;
+use crate::facts::Facts;
+use crate::flow::Flow;
+use crate::identity::{ANONYMOUS, Caller, header};
+use crate::port::{Effect, Headers};
+use crate::refusal::Refusal;
+use crate::world::World;
+
+/// At the headers: the path, what an earlier plugin knows, and who asks.
+///
+/// # Errors
+/// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a caller who may not ask.
+pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
+    let known = Facts::published(world.properties);
+    // One that decides at the body has only left its mark by now.
+    flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
+    if known.is_none() {
+        for (name, _) in headers.iter().filter(|(name, _)| name.starts_with("x-penstock-")) {
+            world.out.push(Effect::DropRequestHeader(name.clone()));
+        }
+    }
+    let path = header(headers, ":path").unwrap_or_default();
+    let method = header(headers, ":method").unwrap_or_default();
+    flow.dialect = Dialect::of(method, path, &flow.config.path_prefixes).ok_or(Stop::Pass)?;
+    flow.facts = known.unwrap_or_default();
+    let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
+    flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
+    if flow.is_known { Ok(()) } else { identify(flow, headers) }
+}
+
+/// Who asks, and whether they may ask at all.
+fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
+    let config = flow.config.clone();
+    let tenant = config.tenant(&flow.caller.tenant);
+    flow.facts.tenant.clone_from(&flow.caller.tenant);
+    flow.facts.class = tenant.and_then(|tenant| tenant.class.clone());
+    flow.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
+    if tenant.is_some_and(|tenant| tenant.suspended) {
+        return Err(Refusal::suspended_tenant().into());
+    }
+    if config.deny_anonymous && flow.facts.tenant == ANONYMOUS {
+        return Err(Refusal::anonymous().into());
+    }
+    Ok(())
+}
+
+/// At the end of the body: the model.
+///
+/// # Errors
+/// [`Stop`], as the configuration says.
+pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
+    let config = flow.config.clone();
+    let Some(name) = flow.request.as_ref().and_then(|request| request.model.as_deref()) else {
+        return Err(or_pass(config.unreadable, Refusal::no_model()));
+    };
+    let Some(model) = config.model(name) else {
+        return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
+    };
+    flow.facts.model.clone_from(&model.name);
+    if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
+}
+
+/// The refusal, unless such requests are to pass.
+pub fn or_pass(policy: Policy, refusal: Refusal) -> Stop {
+    match policy {
+        Policy::Pass => Stop::Pass,
+        Policy::Refuse => refusal.into(),
+    }
+}
+
+/// A header value that may stand in a log: short, and made of token characters.
+fn short_token(value: &[u8]) -> Option<String> {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"._-/:@+".contains(b);
+    let text = core::str::from_utf8(value).ok()?;
+    ((1..=64).contains(&value.len()) && value.iter().all(fits)).then(|| text.to_owned())
+}

@@ -1,0 +1,182 @@
+//! Limit: charges all limits of a request or none, asks the service of those that all proxies share, and settles when it is over.
+
+use penstock_bucket::Refusal as BucketRefusal;
+use penstock_bucket::credit::Allowance;
+use penstock_units::Nanos;
+
+use super::order::Stage;
+use super::stop::Stop;
+use crate::config::Policy;
+use crate::facts::Used;
+use crate::flow::Flow;
+use crate::limits::mesh::{self, Next};
+use crate::limits::rls::{self, LeaseRequest};
+use crate::limits::{self, Admitted, Applicant, Charge, RateLimitStatus, Refused};
+use crate::metrics::Metric;
+use crate::port::{Call, CallAnswer, CallId, CallMessage, Effect, Level};
+use crate::refusal::Refusal;
+use crate::world::World;
+
+/// How often a service is asked for one request: others may keep taking what was leased for it.
+const CALLS_MAX: u8 = 8;
+
+/// What is remembered of a request.
+#[derive(Default)]
+pub struct State {
+    /// What was taken, to be settled.
+    charges: Vec<Charge>,
+    /// How the caller stands under the limit that binds.
+    status: Option<RateLimitStatus>,
+    /// What is left of the session's credit.
+    allowance: Option<Allowance>,
+    /// What a service was asked for.
+    asked: Option<(CallId, Box<LeaseRequest>)>,
+    /// How often one was asked.
+    calls: u8,
+}
+
+/// Charges the limits.
+///
+/// # Errors
+/// [`Stop::Refuse`], or [`Stop::Call`] where a service is to be asked first; nothing is charged then.
+pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
+    let secret = world.worker.secret;
+    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
+    let mut books = world.worker.books(world.now, world.store);
+    match limits::charge(&flow.config, by, &mut books) {
+        Ok(Admitted { charges, status, allowance, retries }) => {
+            (state.charges, state.status, state.allowance) = (charges, status, allowance);
+            if retries > 0 {
+                let series = world.worker.series.id(Metric::SharedContention, &[]);
+                world.out.push(Effect::Count(series, retries));
+            }
+            Ok(())
+        }
+        Err(Refused::Ask(request)) => Err(ask(state, flow, request)),
+        Err(Refused::Contended) if flow.config.contended == Policy::Pass => {
+            world.out.push(Effect::Log(Level::Warn, "limits were not charged: shared state is contended".into()));
+            Ok(())
+        }
+        Err(refused) => Err(refuse(state, refused).into()),
+    }
+}
+
+fn refuse(state: &mut State, refused: Refused) -> Refusal {
+    match refused {
+        Refused::Rate { status, cost, refusal } => {
+            let refusal = match refusal {
+                BucketRefusal::Never { burst } => Refusal::never_fits(&status.limit, cost, burst),
+                BucketRefusal::NotYet { wait } => Refusal::limited(&status, cost, wait),
+            };
+            state.status = Some(status);
+            refusal
+        }
+        Refused::Concurrency { limit, max } => Refusal::too_many_at_once(&limit, max),
+        Refused::Session { limit, exhausted } => Refusal::session_over(&limit, exhausted),
+        Refused::Unavailable { limit } => Refusal::unavailable(&limit),
+        Refused::Ask(request) => Refusal::contended(Some(&request.limit)),
+        Refused::Contended => Refusal::contended(None),
+    }
+}
+
+/// Asks the service of a limit that all proxies share.
+fn ask(state: &mut State, flow: &mut Flow, request: Box<LeaseRequest>) -> Stop {
+    if state.calls >= CALLS_MAX {
+        return refuse(state, Refused::Ask(request)).into();
+    }
+    let id = flow.call_id();
+    let call = Call {
+        id,
+        hold: true,
+        cluster: request.service.cluster.clone(),
+        timeout: request.service.timeout,
+        message: CallMessage::Grpc { service: rls::SERVICE, method: rls::METHOD, message: request.encode() },
+    };
+    state.calls = state.calls.saturating_add(1);
+    state.asked = Some((id, request));
+    Stop::Call(Box::new(call))
+}
+
+/// The service has answered, or not: takes that to the books. Then the limits are to be charged again.
+///
+/// # Errors
+/// [`Stop::Call`] where it is asked again, for less.
+pub fn answered(
+    state: &mut State,
+    flow: &mut Flow,
+    answer: Option<CallAnswer<'_>>,
+    world: &mut World<'_>,
+) -> Result<(), Stop> {
+    let Some((_, request)) = state.asked.take() else { return Ok(()) };
+    let limit = request.limit.clone();
+    let message = match answer {
+        Some(CallAnswer::Grpc(message)) => Some(message),
+        Some(CallAnswer::Http { .. }) | None => None,
+    };
+    match mesh::answered(*request, message, world.now, world.store) {
+        Next::Retry => {}
+        Next::Ask(request) => return Err(ask(state, flow, request)),
+        Next::Unanswered => {
+            let text = format!("the service of limit {limit:?} does not answer; mesh.onError holds for a second");
+            world.out.push(Effect::Log(Level::Warn, text));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is the call that the limits wait for.
+pub fn awaits(state: &State, id: CallId) -> bool {
+    state.asked.as_ref().is_some_and(|(asked, _)| *asked == id)
+}
+
+/// What the client is told.
+pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
+    if let Some(status) = state.status.as_ref().filter(|_| world.worker.plugin.owns(Stage::Limit)) {
+        for (name, value) in [
+            ("x-ratelimit-limit-tokens", status.burst.to_string()),
+            ("x-ratelimit-remaining-tokens", status.remaining.to_string()),
+            ("x-ratelimit-reset-tokens", seconds(status.reset)),
+        ] {
+            world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
+        }
+    }
+    let is_firm = flow.facts.max_output.is_some();
+    for (name, value) in state.allowance.iter().flat_map(|left| session(left, is_firm)) {
+        world.out.push(Effect::ResponseHeader(name, value));
+    }
+}
+
+/// The end: corrects what was charged to what was used.
+pub fn settle(state: &mut State, used: Option<Used>, tool_calls: u32, world: &mut World<'_>) {
+    let charges = core::mem::take(&mut state.charges);
+    let mut books = world.worker.books(world.now, world.store);
+    if limits::settle(&charges, used, tool_calls, &mut books) > 0 {
+        world.out.push(Effect::Log(Level::Warn, "limits were not settled: shared state is contended".into()));
+    }
+}
+
+/// What is left of a session's credit. Where nothing is left for another call, this is the last; tokens that are reserved for an answer whose
+/// length is a guess may come back.
+fn session(left: &Allowance, is_firm: bool) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let Allowance { tokens, calls, tool_calls, wall_clock } = *left;
+    let tokens = tokens.map(|tokens| tokens.0);
+    let headers = [
+        ("x-penstock-session-remaining-tokens", tokens),
+        ("x-penstock-session-remaining-calls", calls),
+        ("x-penstock-session-remaining-tool-calls", tool_calls),
+        ("x-penstock-session-remaining-seconds", wall_clock.map(|left| left.0 / Nanos::SECOND.0)),
+    ];
+    let is_last = [tokens.filter(|_| is_firm), calls, tool_calls].contains(&Some(0));
+    let told = headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_string().into_bytes())));
+    told.chain(is_last.then(|| ("x-penstock-session-final", b"true".to_vec())))
+}
+
+/// A duration in the form that OpenAI's `x-ratelimit-reset-*` headers have: `820ms`, `7.5s`.
+fn seconds(duration: Nanos) -> String {
+    let ms = duration.to_millis_ceil().0;
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}

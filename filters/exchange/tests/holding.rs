@@ -1,0 +1,165 @@
+//! Requests that are held: for their body, and for a service; and the output that is reserved and written alike.
+
+mod sim;
+
+use penstock_exchange::{Call, CallAnswer, CallId, Effect, Event, Headers, Plugin};
+use sim::{Flight, Proxy, SECOND};
+
+const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
+/// 3 for the message, "user" 1, "Hello, world" 3, 3 for the reply.
+const PROMPT: u64 = 10;
+/// The service says yes.
+const YES: CallAnswer<'static> = CallAnswer::Grpc(b"\x08\x01");
+
+fn calls(effects: &[Effect]) -> Vec<CallId> {
+    let id = |effect: &Effect| match effect {
+        Effect::Call(Call { id, .. }) => Some(*id),
+        _ => None,
+    };
+    effects.iter().filter_map(id).collect()
+}
+
+fn begin(proxy: &mut Proxy) -> (Flight, Vec<Effect>) {
+    let head: Headers = vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
+    let mut flight = proxy.open();
+    let out = proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false });
+    (flight, out)
+}
+
+/// The room that was there when the request came is taken while a service is asked.
+#[test]
+fn a_model_that_fills_up_during_a_call_falls_back() {
+    let config = |when_full: &str| {
+        format!(
+            r#"{{"models":[{{"name":"chat","output":{{"expect":90}},"pending":{{"ceiling":150,"whenFull":"{when_full}"}},
+                "fallback":"small"}},{{"name":"small","versions":[{{"name":"r1","weight":1,"model":"small-r1"}}]}}],
+            "mesh":{{"service":"rls"}},
+            "limits":[{{"name":"all","tokens":100000,"every":"1h","scope":"mesh","match":{{"model":"chat"}}}}]}}"#
+        )
+    };
+    for when_full in ["fallback", "shed"] {
+        let mut proxy = Proxy::new(&config(when_full));
+        let mut waits = proxy.chat(&[], CHAT);
+        let [id] = calls(&waits.seen)[..] else { panic!("{:?}", waits.seen) };
+        // Another one asks as well, is answered first, and takes the room.
+        let mut other = proxy.chat(&[], CHAT);
+        let [other_id] = calls(&other.seen)[..] else { panic!("{:?}", other.seen) };
+        proxy.tell(&mut other, Event::CallDone { id: other_id, answer: Some(YES) });
+        assert!(other.went());
+        proxy.tell(&mut waits, Event::CallDone { id, answer: Some(YES) });
+        if when_full == "shed" {
+            assert_eq!(waits.reply().unwrap().0, 503);
+            continue;
+        }
+        assert!(waits.went(), "{:?}", waits.seen);
+        assert_eq!(waits.facts().model, "small");
+        let sent = waits.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(penstock_dialects::apply(CHAT.as_bytes(), splices.clone())),
+            _ => None,
+        });
+        assert_eq!(String::from_utf8(sent.unwrap()).unwrap(), CHAT.replace("\"chat\"", "\"small-r1\""));
+        proxy.answer(&mut waits, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":1}}"#);
+        assert_eq!(waits.response_header("x-penstock-fallback").as_deref(), Some("small"));
+    }
+}
+
+#[test]
+fn only_the_call_that_is_waited_for_lets_a_request_go() {
+    let config = r#"{"models":[{"name":"chat"}],"mesh":{"service":"rls"},
+        "limits":[{"name":"one","tokens":1000,"every":"1h","scope":"mesh"},
+            {"name":"two","tokens":1000,"every":"1h","scope":"mesh"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let mut flight = proxy.chat(&[], CHAT);
+    let [first] = calls(&flight.seen)[..] else { panic!() };
+    proxy.tell(&mut flight, Event::CallDone { id: CallId(first.0 + 7), answer: Some(YES) });
+    assert!(flight.exchange.is_holding() && !flight.went());
+    let out = proxy.tell(&mut flight, Event::CallDone { id: first, answer: Some(YES) });
+    // Every call has a number of its own, and the answer to an earlier one comes too late.
+    let [second] = calls(&out)[..] else { panic!("{out:?}") };
+    assert_ne!(first, second);
+    proxy.tell(&mut flight, Event::CallDone { id: first, answer: Some(YES) });
+    assert!(flight.exchange.is_holding());
+    // An answer of another kind is none; then onError holds, which here is to limit locally.
+    let headers: Headers = vec![(":status".into(), b"200".to_vec())];
+    let answer = Some(CallAnswer::Http { headers: &headers, body: b"\x08\x01" });
+    proxy.tell(&mut flight, Event::CallDone { id: second, answer });
+    assert!(flight.went());
+    proxy.tell(&mut flight, Event::CallDone { id: second, answer: Some(YES) });
+    assert_eq!(flight.seen.iter().filter(|effect| **effect == Effect::Resume).count(), 1);
+}
+
+/// As long as it is not known whether headers may wait, they are held for a tick; where they may, for ten seconds.
+#[test]
+fn headers_that_wait_for_a_body_are_let_go_by_ticks() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
+    let (mut flight, out) = begin(&mut proxy);
+    assert!(out.contains(&Effect::Ticks(true)) && out.contains(&Effect::Pause));
+    assert_eq!(proxy.tell(&mut flight, Event::Tick), []);
+    let out = proxy.tell(&mut flight, Event::Tick);
+    let dropped = Effect::DropRequestHeader("content-length".into());
+    assert_eq!(out, [dropped, Effect::Ticks(false), Effect::Resume]);
+    // The body comes late, and is read all the same.
+    proxy.now += SECOND;
+    assert!(flight.exchange.is_holding());
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: CHAT.as_bytes(), end: true });
+    assert_eq!(flight.facts().prompt_tokens.0, PROMPT);
+    // One whose body begins in time wants no more ticks, and proves that headers may wait.
+    let (mut flight, _) = begin(&mut proxy);
+    let (head, tail) = CHAT.split_at(9);
+    let out = proxy.tell(&mut flight, Event::RequestChunk { bytes: head.as_bytes(), end: false });
+    assert_eq!(out, [Effect::Ticks(false)]);
+    for _ in 0..100 {
+        assert_eq!(proxy.tell(&mut flight, Event::Tick), []);
+    }
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: tail.as_bytes(), end: true });
+    assert!(flight.went());
+    let (mut flight, _) = begin(&mut proxy);
+    let waited = (0..).find(|_| !proxy.tell(&mut flight, Event::Tick).is_empty()).unwrap();
+    assert_eq!(waited, 20);
+}
+
+#[test]
+fn headers_wait_for_ever_where_that_is_configured() {
+    let mut proxy = Proxy::with(r#"{"models":[{"name":"chat"}],"waitForBody":true}"#, Plugin::Penstock);
+    let (mut flight, out) = begin(&mut proxy);
+    assert!(!out.contains(&Effect::Ticks(true)));
+    for _ in 0..1000 {
+        assert_eq!(proxy.tell(&mut flight, Event::Tick), []);
+    }
+    let out = proxy.tell(&mut flight, Event::RequestChunk { bytes: CHAT.as_bytes(), end: true });
+    assert!(out.contains(&Effect::Resume) && !out.contains(&Effect::Ticks(false)));
+}
+
+/// Whatever the client asks for and whatever is configured: what is reserved is what the server may generate.
+#[test]
+fn what_is_reserved_is_what_is_written() {
+    let of = |output: &str, more: &str| {
+        let mut proxy = Proxy::new(&format!(r#"{{"models":[{{"name":"chat","output":{output}}}]}}"#));
+        let body = CHAT.replace("]}", &format!("]{more}}}"));
+        let mut flight = proxy.chat(&[], &body);
+        let sent = flight.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(penstock_dialects::apply(body.as_bytes(), splices.clone())),
+            _ => None,
+        });
+        let sent: serde_json::Value = serde_json::from_slice(&sent.unwrap_or(body.into_bytes())).unwrap();
+        let facts = flight.facts();
+        proxy.answer(&mut flight, 200, "{}");
+        let told = flight.response_header("x-penstock-max-tokens").map(|told| told.parse::<u64>().unwrap());
+        (sent["max_tokens"].as_u64(), facts.max_output.map(|max| max.0), facts.expected_output.0, told)
+    };
+    const ROOM: u64 = 40 - PROMPT;
+    // A client's own ceiling: the smallest of its own, the model's and what the context leaves.
+    assert_eq!(of(r#"{"context":40}"#, r#","max_tokens":4096"#), (Some(ROOM), Some(ROOM), ROOM, Some(ROOM)));
+    assert_eq!(of(r#"{"context":40,"max":100}"#, r#","max_tokens":4096"#), (Some(ROOM), Some(ROOM), ROOM, Some(ROOM)));
+    assert_eq!(of(r#"{"context":4000,"max":100}"#, r#","max_tokens":4096"#), (Some(100), Some(100), 100, Some(100)));
+    assert_eq!(of(r#"{"context":40,"max":100}"#, r#","max_tokens":7"#), (Some(7), Some(7), 7, None));
+    assert_eq!(
+        of(r#"{"context":40,"max":100}"#, r#","max_tokens":50,"n":2"#),
+        (Some(ROOM), Some(2 * ROOM), 2 * ROOM, Some(ROOM))
+    );
+    // None of its own: it gets the model's, and no more is expected than that. What the context ends at its server knows itself.
+    assert_eq!(of(r#"{"context":40,"max":100}"#, ""), (Some(ROOM), None, ROOM, Some(ROOM)));
+    assert_eq!(of(r#"{"context":40}"#, ""), (None, None, ROOM, None));
+    // A prompt beyond the context leaves room for one token.
+    assert_eq!(of(r#"{"context":5,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
+}

@@ -1,0 +1,151 @@
+//! Effects become host calls.
+
+use penstock_dialects::{Splice, apply};
+use penstock_exchange::metrics::{Kind, Registry, stat_name};
+use penstock_exchange::{Call, CallId, CallMessage, Effect, Level, SeriesId};
+use proxy_wasm::types::{BufferType, MapType, MetricType};
+
+use crate::abi::{self, Status};
+
+/// What effects do to a stream's progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing was said.
+    Unsaid,
+    /// Hold it back.
+    Held,
+    /// Let it go.
+    Released,
+    /// It has been answered here.
+    Replied,
+}
+
+/// What became of effects.
+#[derive(Debug)]
+pub struct Ran {
+    /// The caller releases the stream, which depends on the callback it is in.
+    pub progress: Progress,
+    /// Calls that are on their way, with the host's numbers for them.
+    pub calls: Vec<(u32, CallId)>,
+    /// Calls that could not be made.
+    pub failed: Vec<CallId>,
+    /// Whether ticks are wanted from now on; `None` where nothing was said about it.
+    pub ticks: Option<bool>,
+}
+
+/// The host's numbers of metrics, in the order of the worker's.
+#[derive(Default)]
+pub struct Metrics {
+    ids: Vec<Option<u32>>,
+}
+
+/// Carries out effects in their order, on the current stream.
+pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry) -> Ran {
+    let mut ran = Ran { progress: Progress::Unsaid, calls: Vec::new(), failed: Vec::new(), ticks: None };
+    for effect in effects.drain(..) {
+        match effect {
+            Effect::Pause => ran.progress = Progress::Held,
+            Effect::Resume => ran.progress = Progress::Released,
+            Effect::Reply { status, headers, body } => {
+                reply(status, &headers, &body);
+                ran.progress = Progress::Replied;
+            }
+            Effect::Call(call) => dispatch(&call, &mut ran),
+            Effect::Ticks(wanted) => ran.ticks = Some(wanted),
+            Effect::Splice(splices) => warn(splice(splices), "editing the request's body"),
+            Effect::RequestHeader(name, value) => {
+                warn(abi::set_header(MapType::HttpRequestHeaders, name, &value), name);
+            }
+            Effect::DropRequestHeader(name) => warn(abi::remove_header(MapType::HttpRequestHeaders, &name), &name),
+            Effect::ResponseHeader(name, value) => {
+                warn(abi::set_header(MapType::HttpResponseHeaders, name, &value), name);
+            }
+            Effect::DropResponseHeader(name) => warn(abi::remove_header(MapType::HttpResponseHeaders, name), name),
+            Effect::ResponseBytes(bytes) => {
+                let set = abi::set_buffer(BufferType::HttpResponseBody, usize::MAX >> 1, &bytes);
+                warn(set, "editing the response's body");
+            }
+            Effect::Publish(facts) => warn(abi::set_property("penstock.exchange", &facts), "penstock.exchange"),
+            Effect::Count(id, by) => {
+                let by = i64::try_from(by).unwrap_or(i64::MAX);
+                metrics.with(id, series, |metric| abi::increment_metric(metric, by));
+            }
+            Effect::Gauge(id, value) | Effect::Observe(id, value) => {
+                metrics.with(id, series, |metric| abi::record_metric(metric, value));
+            }
+            Effect::Log(Level::Info, text) => log::info!("{text}"),
+            Effect::Log(Level::Warn, text) => log::warn!("{text}"),
+        }
+    }
+    ran
+}
+
+impl Metrics {
+    /// Acts on a series, which is defined when it is first used.
+    fn with(&mut self, id: SeriesId, series: &Registry, act: impl FnOnce(u32) -> Result<(), Status>) {
+        let Ok(index) = usize::try_from(id.0) else { return };
+        if self.ids.len() <= index {
+            self.ids.resize(index.saturating_add(1), None);
+        }
+        let Some(slot) = self.ids.get_mut(index) else { return };
+        let defined = match *slot {
+            Some(metric) => Ok(metric),
+            None => define(id, series).inspect(|metric| *slot = Some(*metric)),
+        };
+        if let Err(Status(status)) = defined.and_then(act) {
+            let name = series.series(id).map_or("a metric", |(metric, _)| metric.name());
+            log::warn!("{name}: the host answered status {status}");
+        }
+    }
+}
+
+fn define(id: SeriesId, series: &Registry) -> Result<u32, Status> {
+    let (metric, labels) = series.series(id).ok_or(Status::NOT_FOUND)?;
+    let kind = match metric.kind() {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+    };
+    abi::define_metric(kind, &stat_name(metric, labels))
+}
+
+fn dispatch(call: &Call, ran: &mut Ran) {
+    let Call { id, hold, cluster, timeout, message } = call;
+    let called = match message {
+        CallMessage::Grpc { service, method, message } => abi::grpc_call(cluster, service, method, message, *timeout),
+        CallMessage::Http { headers, body } => {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            abi::http_call(cluster, &headers, body, *timeout)
+        }
+    };
+    match called {
+        Ok(number) => {
+            ran.calls.push((number, *id));
+            if *hold {
+                ran.progress = Progress::Held;
+            }
+        }
+        Err(Status(status)) => {
+            log::warn!("{cluster:?} cannot be called: status {status}");
+            ran.failed.push(*id);
+        }
+    }
+}
+
+fn warn(result: Result<(), Status>, what: &str) {
+    if let Err(Status(status)) = result {
+        log::warn!("{what}: the host answered status {status}");
+    }
+}
+
+fn reply(status: u32, headers: &[(&'static str, String)], body: &[u8]) {
+    let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    warn(abi::reply(status, "penstock", &headers, body), "the refusal");
+}
+
+/// Edits the whole buffered body; the proxy frames it anew.
+fn splice(splices: Vec<Splice>) -> Result<(), Status> {
+    let body = abi::buffer(BufferType::HttpRequestBody, 0, usize::MAX >> 1)?;
+    let edited = apply(&body, splices);
+    abi::set_buffer(BufferType::HttpRequestBody, body.len(), &edited)
+}

@@ -1,0 +1,124 @@
+//! What the streams of one root context share: the worker, and the exchanges by id.
+
+use hashbrown::{HashMap, HashSet};
+use penstock_exchange::{CallAnswer, CallId, Config, Effect, Event, Exchange, Headers, Plugin, Worker, World};
+use proxy_wasm::types::{BufferType, MapType};
+
+use crate::abi;
+use crate::effects::{self, Metrics, Progress};
+use crate::host::{Current, Shared, entropy};
+
+/// The worker of one root context, with its exchanges.
+pub struct Vm {
+    worker: Worker,
+    metrics: Metrics,
+    /// A buffer for effects, kept between callbacks.
+    effects: Vec<Effect>,
+    exchanges: HashMap<u32, Exchange>,
+    /// Exchanges that want ticks.
+    ticking: HashSet<u32>,
+    /// Calls that are on their way: whose they are, by the host's number.
+    calls: HashMap<u32, (u32, CallId)>,
+}
+
+impl Vm {
+    /// With a configuration.
+    pub fn new(config: Config, plugin: Plugin) -> Self {
+        Self {
+            worker: Worker::new(config, plugin, [entropy(), entropy(), entropy()], &mut Shared),
+            metrics: Metrics::default(),
+            effects: Vec::new(),
+            exchanges: HashMap::new(),
+            ticking: HashSet::new(),
+            calls: HashMap::new(),
+        }
+    }
+
+    /// A request begins.
+    pub fn open(&mut self, id: u32) {
+        self.exchanges.insert(id, Exchange::new(id, self.worker.config.clone()));
+    }
+
+    /// It is gone.
+    pub fn forget(&mut self, id: u32) {
+        self.exchanges.remove(&id);
+        self.ticking.remove(&id);
+        self.calls.retain(|_, (stream, _)| *stream != id);
+    }
+
+    /// A request that is under way.
+    pub fn exchange(&self, id: u32) -> Option<&Exchange> {
+        self.exchanges.get(&id)
+    }
+
+    /// Something happened to the current stream.
+    pub fn tell(&mut self, id: u32, event: Event<'_>) -> Progress {
+        let Self { worker, metrics, effects, exchanges, ticking, calls } = self;
+        let Some(exchange) = exchanges.get_mut(&id) else { return Progress::Unsaid };
+        let now = worker.time(abi::now(), &mut Shared);
+        let mut progress = Progress::Unsaid;
+        let (mut next, mut failed) = (Some(event), Vec::new());
+        while let Some(event) = next.take() {
+            let mut world =
+                World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
+            exchange.on(event, &mut world);
+            let ran = effects::run(effects, metrics, &worker.series);
+            match ran.ticks {
+                Some(true) => drop(ticking.insert(id)),
+                Some(false) => drop(ticking.remove(&id)),
+                None => {}
+            }
+            calls.extend(ran.calls.into_iter().map(|(number, call)| (number, (id, call))));
+            failed.extend(ran.failed);
+            if ran.progress != Progress::Unsaid {
+                progress = ran.progress;
+            }
+            next = failed.pop().map(|id| Event::CallDone { id, answer: None });
+        }
+        progress
+    }
+
+    /// A call by gRPC has ended.
+    pub fn grpc_done(&mut self, number: u32, status: u32, size: usize) {
+        let Some((stream, id)) = self.calls.remove(&number) else { return };
+        let _ = abi::set_effective_context(stream);
+        let message = abi::buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().filter(|_| status == 0);
+        self.answered(stream, id, message.as_deref().map(CallAnswer::Grpc));
+    }
+
+    /// A call by HTTP has ended; one that failed comes without headers.
+    pub fn http_done(&mut self, number: u32, headers: usize, size: usize) {
+        let Some((stream, id)) = self.calls.remove(&number) else { return };
+        let _ = abi::set_effective_context(stream);
+        let headers: Headers = match headers {
+            0 => Headers::new(),
+            _ => abi::headers(MapType::HttpCallResponseHeaders).unwrap_or_default(),
+        };
+        let body = abi::buffer(BufferType::HttpCallResponseBody, 0, size).unwrap_or_default();
+        let answer = (!headers.is_empty()).then_some(CallAnswer::Http { headers: &headers, body: &body });
+        self.answered(stream, id, answer);
+    }
+
+    fn answered(&mut self, stream: u32, id: CallId, answer: Option<CallAnswer<'_>>) {
+        if self.tell(stream, Event::CallDone { id, answer }) == Progress::Released {
+            let _ = abi::continue_request();
+        }
+    }
+
+    /// The heartbeat of the root context `root`, and a tick for every exchange that wants one.
+    pub fn tick(&mut self, root: u32) {
+        let Self { worker, metrics, effects, .. } = self;
+        let now = worker.time(abi::now(), &mut Shared);
+        worker.tick(now, &mut Shared, effects);
+        effects::run(effects, metrics, &worker.series);
+        let ticking: Vec<u32> = self.ticking.iter().copied().collect();
+        for id in &ticking {
+            if abi::set_effective_context(*id).is_ok() && self.tell(*id, Event::Tick) == Progress::Released {
+                let _ = abi::continue_request();
+            }
+        }
+        if !ticking.is_empty() {
+            let _ = abi::set_effective_context(root);
+        }
+    }
+}
