@@ -1,5 +1,7 @@
-//! `envoy/config.schema.json`: the JSON Schema of the configuration, as it is made of the types, and as it is shipped.
+//! `envoy/config.schema.json`: the JSON Schema of the configuration, as it is made of the types, as it is shipped, and as
+//! `docs/configuration.md` explains it.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use penstock_exchange::Config;
@@ -17,16 +19,25 @@ fn the_shipped_schema_is_that_of_the_types() {
     assert!(shipped == schema(), "{} is out of date; run this test with UPDATE_SCHEMA=1", path.display());
 }
 
+#[test]
+fn parser_and_schema_take_the_examples_of_the_docs() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    for file in ["README.md", "docs/configuration.md"] {
+        let examples = examples(file);
+        assert!(!examples.is_empty(), "{file} has no example");
+        for example in examples {
+            let parsed = Config::parse(example.to_string().as_bytes());
+            let valid = validator.validate(&example);
+            assert!(parsed.is_ok() && valid.is_ok(), "{file}: {parsed:?} {valid:?}");
+        }
+    }
+}
+
 /// What the schema accepts is of the right shape, so whatever the parser then says is about values; what has another shape neither takes.
 #[test]
 fn schema_and_parser_agree_on_the_shape() {
     let validator = jsonschema::validator_for(&schema()).expect("a schema");
-    let readme = fs::read_to_string(checkout().join("README.md")).expect("README.md");
-    let example =
-        readme.split("```yaml\ntenant:").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    let example: Value = serde_yaml_ng::from_str(&format!("tenant:{example}")).expect("YAML");
-    let parsed = Config::parse(example.to_string().as_bytes());
-    assert!(parsed.is_ok() && validator.is_valid(&example), "{parsed:?} {:?}", validator.validate(&example));
+    let example = examples("docs/configuration.md").swap_remove(0);
     for (pointer, value) in [
         ("/limit", json!([])),
         ("/models/0/outputs", json!({})),
@@ -44,5 +55,135 @@ fn schema_and_parser_agree_on_the_shape() {
     }
     for wait in [json!("auto"), json!(true), json!(false)] {
         assert!(validator.is_valid(&json!({"waitForBody": wait})));
+    }
+}
+
+#[test]
+fn every_key_is_described() {
+    for (path, key) in keys() {
+        assert!(!key.description.is_empty(), "{path} has no doc comment in filters/exchange/src/config/raw.rs");
+        assert!(key.example.is_some(), "the doc comment of {path} has no \"Example: `…`.\"");
+    }
+}
+
+#[test]
+fn the_tables_of_the_docs_have_every_key_with_its_default() {
+    let mut documented = BTreeMap::new();
+    for row in table_rows("docs/configuration.md", "key") {
+        let [paths, _, default, example, _] = row.as_slice() else { panic!("a row of five cells: {row:?}") };
+        for path in paths.split(", ").map(|path| path.trim_matches('`').to_owned()) {
+            let default = match default.as_str() {
+                "required" => Usual::Required,
+                // Words explain a default that is no fixed value.
+                text => literal(text).map_or(Usual::None, Usual::Value),
+            };
+            let twice = documented.insert(path.clone(), (default, literal(example)));
+            assert!(twice.is_none(), "{path} has two rows in docs/configuration.md");
+        }
+    }
+    for (path, key) in keys() {
+        let Some((default, example)) = documented.remove(&path) else {
+            panic!("{path} is in no table of docs/configuration.md")
+        };
+        assert!(default == key.default, "{path}: docs/configuration.md says {default:?}, the schema {:?}", key.default);
+        assert!(example == key.example, "{path}: docs/configuration.md says {example:?}, the schema {:?}", key.example);
+    }
+    assert!(documented.is_empty(), "no keys of the configuration: {:?}", documented.keys());
+}
+
+/// The documents in a file's blocks of YAML.
+fn examples(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(checkout().join(file)).expect(file);
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(|block| serde_yaml_ng::from_str(block).expect(file)).collect()
+}
+
+/// The rows of the tables in a file whose first column has this title, cell by cell.
+fn table_rows(file: &str, title: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(checkout().join(file)).expect(file);
+    let (mut rows, mut inside) = (Vec::new(), false);
+    for line in text.lines() {
+        let Some(row) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
+            inside = false;
+            continue;
+        };
+        let cells: Vec<String> = row.split(" | ").map(|cell| cell.trim().to_owned()).collect();
+        if cells[0] == title {
+            inside = true;
+        } else if inside && !cells[0].starts_with('-') {
+            rows.push(cells);
+        }
+    }
+    rows
+}
+
+/// The value of a cell that is nothing but one in backticks.
+fn literal(cell: &str) -> Option<Value> {
+    let text = cell.strip_prefix('`')?.strip_suffix('`')?;
+    serde_yaml_ng::from_str(text).ok().map(plain)
+}
+
+#[derive(Debug, PartialEq)]
+enum Usual {
+    Required,
+    Value(Value),
+    None,
+}
+
+/// A key, as the schema has it.
+struct Key {
+    description: String,
+    default: Usual,
+    example: Option<Value>,
+}
+
+/// Every key of the schema by its path, as in `limits[].session.calls` and `tenants.NAME.class`.
+fn keys() -> BTreeMap<String, Key> {
+    let root = schema();
+    let mut keys = BTreeMap::new();
+    walk(&root, &root, "", &mut keys);
+    keys
+}
+
+fn walk(root: &Value, node: &Value, path: &str, keys: &mut BTreeMap<String, Key>) {
+    let description = |node: &Value| node["description"].as_str().unwrap_or_default().to_owned();
+    for (name, value) in node["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let required = node["required"].as_array().is_some_and(|names| names.contains(&json!(name)));
+        // A choice with one key, as in {header: x}, is described as a choice.
+        let own = if value["description"].is_string() { value } else { node };
+        let said = description(own);
+        let example = said.split_once("Example: `").and_then(|(_, rest)| rest.split('`').next());
+        let default = match value.get("default") {
+            _ if required => Usual::Required,
+            Some(value) => Usual::Value(plain(value.clone())),
+            None => Usual::None,
+        };
+        let example = example.and_then(|text| serde_yaml_ng::from_str(text).ok()).map(plain);
+        keys.insert(path.clone(), Key { description: said, default, example });
+        walk(root, value, &path, keys);
+    }
+    for choice in ["anyOf", "oneOf"].iter().flat_map(|word| node[word].as_array().into_iter().flatten()) {
+        walk(root, choice, path, keys);
+    }
+    for (word, suffix) in [("items", "[]"), ("additionalProperties", ".NAME")] {
+        if node[word].is_object() {
+            walk(root, &node[word], &format!("{path}{suffix}"), keys);
+        }
+    }
+    if let Some(definition) = node["$ref"].as_str() {
+        walk(root, root.pointer(definition.trim_start_matches('#')).expect(definition), path, keys);
+    }
+}
+
+/// Numbers are equal whether they are written as 1 or as 1.0.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(values) => values.into_iter().map(plain).collect(),
+        Value::Object(map) => {
+            map.into_iter().map(|(key, value)| (key, plain(value))).collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other,
     }
 }

@@ -6,34 +6,70 @@ use serde::Deserialize;
 
 /// The document.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in the README, and checked in `check`")]
 pub struct Document {
+    /// Where the tenant of a request comes from.
+    /// Default: none, every caller is anonymous. Example: `{"from": [{"header": "x-api-key"}]}`.
     pub tenant: TenantSources,
+    /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
+    /// Default: none. Example: `{"acme": {"class": "gold"}}`.
     pub tenants: BTreeMap<String, Tenant>,
+    /// The models that are served, at most 128.
+    /// Default: none. Example: `[{"name": "chat"}]`.
     pub models: Vec<Model>,
+    /// What callers may use, at most 64 entries. A request is charged under every entry that applies to it, or under none of them.
+    /// Default: none. Example: `[{"name": "tenant-tpm", "per": ["tenant"], "tokens": 60000, "every": "1m"}]`.
     pub limits: Vec<Limit>,
+    /// What happens to a body that cannot be read, on a path that generates tokens. One that passes is neither counted nor limited.
+    /// Default: `refuse` (400). Example: `pass`.
     pub unreadable: Option<Policy>,
+    /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
+    /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
     pub unknown_model: Option<Policy>,
+    /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
+    /// share a page of it. A request that passes is not limited.
+    /// Default: `refuse` (503). Example: `pass`.
     pub contended: Option<Policy>,
+    /// Paths that may stand in front of the APIs' own paths, as in `/openai/v1/chat/completions`. Each begins with a slash and does not end
+    /// with one.
+    /// Default: none. Example: `["/openai"]`.
     pub path_prefixes: Vec<String>,
+    /// Whether the headers of a request may wait until its body has been read: `true`, `false`, or `auto`, which finds out on the first
+    /// requests.
+    /// Default: `auto`. Example: `true`.
     pub wait_for_body: WaitForBody,
+    /// How many bytes of a request's texts are counted exactly. The rest is extrapolated, and the count is marked as estimated. In bytes.
+    /// Default: `4194304`. Example: `1048576`.
     pub count_bytes_max: Option<u64>,
+    /// The period of heartbeats and gauges: a duration from `50ms` to `10s`.
+    /// Default: `500ms`. Example: `250ms`.
     pub tick: Option<String>,
+    /// The rate limit service behind limits with `scope: mesh`, which need this section.
+    /// Default: none. Example: `{"service": "ratelimit", "salt": "change me"}`.
     pub mesh: Option<Mesh>,
 }
 
 /// `mesh`
 #[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Mesh {
+    /// The proxy's cluster that speaks `envoy.service.ratelimit.v3` by gRPC, at most 120 bytes long.
+    /// Required. Example: `ratelimit`.
     pub service: String,
+    /// The domain of the limits in the service's configuration.
+    /// Default: `penstock`. Example: `llm`.
     pub domain: Option<String>,
+    /// How long the service may take to answer: a duration from `1ms` to `10s`.
+    /// Default: `100ms`. Example: `50ms`.
     pub timeout: Option<String>,
+    /// What holds while the service does not answer.
+    /// Default: `local`. Example: `closed`.
     pub on_error: Option<OnError>,
+    /// The key of the hashes under which callers are named to the service, the same on all proxies. Without it anybody can make these
+    /// hashes, and the log says so.
+    /// Default: none. Example: `change me`.
     pub salt: Option<String>,
 }
 
@@ -41,10 +77,12 @@ pub struct Mesh {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum OnError {
+    /// The limit does not hold.
     Open,
+    /// Requests that no lease covers are refused (503).
     Closed,
+    /// Each proxy holds the limit by itself.
     Local,
 }
 
@@ -52,19 +90,22 @@ pub enum OnError {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Policy {
+    /// The request passes.
     Pass,
+    /// The request is refused.
     Refuse,
 }
 
 /// `waitForBody`: `auto`, `true` or `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as above")]
 pub enum WaitForBody {
+    /// It is found out on the first requests.
     #[default]
     Auto,
+    /// They may.
     Yes,
+    /// They may not.
     No,
 }
 
@@ -103,12 +144,18 @@ impl<'de> Deserialize<'de> for WaitForBody {
 
 /// `tenant`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct TenantSources {
+    /// Where to look for the caller's identity; the first source that has a value wins.
+    /// Default: none. Example: `[{"jwt": "org_id"}, {"header": "x-api-key"}]`.
     pub from: Vec<Source>,
+    /// Whether callers without an identity are served.
+    /// Default: `allow`. Example: `deny`.
     pub anonymous: Option<Anonymous>,
+    /// The key under which `envoy.filters.http.jwt_authn` leaves the verified claims (`payload_in_metadata`). Istio's RequestAuthentication
+    /// uses `payload`.
+    /// Default: `jwt_payload`. Example: `payload`.
     pub jwt_payload: Option<String>,
 }
 
@@ -116,9 +163,10 @@ pub struct TenantSources {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Anonymous {
+    /// They are served, as the tenant `anonymous`.
     Allow,
+    /// They are refused (401).
     Deny,
 }
 
@@ -126,24 +174,35 @@ pub enum Anonymous {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Source {
+    /// A claim of the token that `envoy.filters.http.jwt_authn` verified. Example: `org_id`.
     Jwt(String),
+    /// A request header, by its name. Its value is hashed before it becomes a key, a label or a field of the log. Example: `x-api-key`.
     Header(String),
+    /// A property of the request, by its path. Example: `["connection", "uri_san_peer_certificate"]`.
     Property(Vec<String>),
+    /// The tenant. Not in `tenant.from`.
     Tenant,
+    /// The model. Not in `tenant.from`.
     Model,
 }
 
 /// A value of `tenants`.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Tenant {
+    /// A class of tenants, for `match` in limits and for what is learnt about the length of answers.
+    /// Default: none. Example: `gold`.
     pub class: Option<String>,
+    /// The tenant's share where a model is nearly full, relative to the other tenants: 1 or more.
+    /// Default: `1`. Example: `4`.
     pub weight: Option<u32>,
+    /// Who is refused first where a model is nearly full.
+    /// Default: `normal`. Example: `low`.
     pub priority: Option<Priority>,
+    /// Whether every request of the tenant is refused (403).
+    /// Default: `false`. Example: `true`.
     pub suspended: bool,
 }
 
@@ -151,32 +210,53 @@ pub struct Tenant {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Priority {
+    /// Refused first, from seven tenths of the ceiling on.
     Low,
+    /// Admitted up to the tenant's share.
     Normal,
+    /// Admitted up to the ceiling, whatever the tenant holds.
     High,
 }
 
 /// An element of `models`.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Model {
+    /// What clients put in `model`; `*` is every model that has no entry of its own.
+    /// Required. Example: `chat`.
     pub name: String,
+    /// How to count the model's tokens.
+    /// Default: `o200k_base`, or the first encoding that is built into the module. Example: `{"like": "o200k_base"}`.
     pub tokenizer: Option<Tokenizer>,
+    /// How much the model may generate, and what to expect.
+    /// Default: none. Example: `{"expect": 256, "max": 4096}`.
     #[serde(default)]
     pub output: Output,
+    /// What tokens cost, in US dollars for a million of them, for `penstock_cost_microdollars_total`.
+    /// Default: none. Example: `{"input": 0.15, "output": 0.60}`.
     #[serde(default)]
     pub price: Price,
+    /// The versions between which requests are split, at most 8; the first is the stable one.
+    /// Default: none, the model is not split. Example: `[{"name": "stable", "weight": 95}, {"name": "canary", "weight": 5}]`.
     #[serde(default)]
     pub versions: Vec<Version>,
+    /// What pins a caller to a version; the first source that has a value wins. Without a value each request is drawn anew.
+    /// Default: none. Example: `[{"header": "x-session-id"}, "tenant"]`.
     #[serde(default)]
     pub sticky: Vec<Source>,
+    /// When to take a version back. Accepted, but without effect so far: the log says so at load.
+    /// Default: none. Example: `{"minRequests": 200}`.
     pub guard: Option<Guard>,
+    /// How many tokens may be pending: admitted, and not yet done.
+    /// Default: none. Example: `{"ceiling": 400000, "whenFull": "shed"}`.
     pub pending: Option<Pending>,
+    /// The model that is served instead while this one is full; `pending.whenFull: fallback` needs it.
+    /// Default: none. Example: `chat-small`.
     pub fallback: Option<String>,
+    /// Whether every request for the model is refused (503).
+    /// Default: `false`. Example: `true`.
     #[serde(default)]
     pub suspended: bool,
 }
@@ -185,15 +265,20 @@ pub struct Model {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Tokenizer {
+    /// The encoding of GPT-4o and later models, counted exactly.
     #[serde(rename = "o200k_base")]
     O200kBase,
+    /// The encoding of the gpt-oss models, counted exactly.
     #[serde(rename = "o200k_harmony")]
     O200kHarmony,
+    /// The encoding of GPT-4 and GPT-3.5, counted exactly.
     #[serde(rename = "cl100k_base")]
     Cl100kBase,
+    /// The vocabulary that `cargo xtask build --vocab` built into the module, counted exactly.
     Custom,
+    /// An encoding that the model's own is like, for models whose vocabulary is not built in. Counts are estimates, which learn from what
+    /// the model server reports. Example: `o200k_base`.
     Like(String),
 }
 
@@ -212,13 +297,22 @@ impl Tokenizer {
 
 /// `models[].output`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Output {
+    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model and the tenant's
+    /// class.
+    /// Default: `256`. Example: `512`.
     pub expect: Option<u64>,
+    /// The most tokens that a client may ask for. This ceiling is written into requests that ask for more or set none.
+    /// Default: none. Example: `4096`.
     pub max: Option<u64>,
+    /// How a ceiling is written into a chat request that has none.
+    /// Default: `max_tokens`. Example: `max_completion_tokens`.
     pub key: Option<OutputKey>,
+    /// Tokens of prompt and answer together that the model takes. What is reserved, and the ceiling that is written into a request, leave
+    /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
+    /// Default: none. Example: `8192`.
     pub context: Option<u64>,
 }
 
@@ -226,71 +320,94 @@ pub struct Output {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "as above")]
 pub enum OutputKey {
+    /// As most model servers take it.
     MaxTokens,
+    /// As newer OpenAI models want it.
     MaxCompletionTokens,
 }
 
 /// `models[].price`, in US dollars for a million tokens.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Price {
+    /// US dollars for a million prompt tokens.
+    /// Default: `0`. Example: `0.15`.
     pub input: f64,
+    /// US dollars for a million prompt tokens that the server had cached.
+    /// Default: that of `input`. Example: `0.075`.
     pub cached: Option<f64>,
+    /// US dollars for a million generated tokens.
+    /// Default: `0`. Example: `0.6`.
     pub output: f64,
 }
 
 /// An element of `models[].versions`.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Version {
+    /// The version's name: the label `version`, and the value of `x-penstock-version`.
+    /// Required. Example: `canary`.
     pub name: String,
+    /// The version's share, relative to the sum of all weights of the model; 0 is none.
+    /// Required. Example: `5`.
     pub weight: u32,
+    /// What is written into the request's `model`.
+    /// Default: none, it stays as it is. Example: `llama-3.1-8b-r2`.
     pub model: Option<String>,
 }
 
 /// `models[].guard`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Guard {
+    /// How many requests a version has to serve before it is judged. Without effect so far.
+    /// Default: none. Example: `200`.
     pub min_requests: Option<u64>,
+    /// Judges a version by its errors. Without effect so far.
+    /// Default: none. Example: `{"confidence": 0.99}`.
     pub errors: Option<GuardErrors>,
+    /// Judges a version by its time to the first token. Without effect so far.
+    /// Default: none. Example: `{"slowerThanMs": 2000}`.
     pub ttft: Option<GuardTtft>,
 }
 
 /// `models[].guard.errors`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct GuardErrors {
+    /// How sure to be that the version fails more often than the stable one, from 0 to 1. Without effect so far.
+    /// Default: none. Example: `0.99`.
     pub confidence: Option<f64>,
 }
 
 /// `models[].guard.ttft`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct GuardTtft {
+    /// From how many milliseconds to the first token on a request counts as slow. Without effect so far.
+    /// Default: none. Example: `2000`.
     pub slower_than_ms: Option<u64>,
 }
 
 /// `models[].pending`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Pending {
+    /// Pending tokens that are one replica's work. The autoscaling manifests divide by it; the filters do not use it.
+    /// Default: none. Example: `24000`.
     pub per_replica: Option<u64>,
+    /// How many tokens of the model may be pending, over all workers of the proxy.
+    /// Default: none. Example: `400000`.
     pub ceiling: Option<u64>,
+    /// What happens above the ceiling.
+    /// Default: `shed`. Example: `fallback`.
     pub when_full: Option<WhenFull>,
 }
 
@@ -298,39 +415,62 @@ pub struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum WhenFull {
+    /// Requests are refused (503).
     Shed,
+    /// Requests are served by the model that `fallback` names.
     Fallback,
 }
 
 /// An element of `limits`: one of `tokens`, `concurrent` and `session`.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Limit {
+    /// The limit's name: the value of `x-penstock-limit`, and what refusals say.
+    /// Required. Example: `tenant-tpm`.
     pub name: String,
+    /// What has a bucket of its own; several sources count together.
+    /// Default: none, all callers share one. Example: `["tenant", "model"]`.
     #[serde(default)]
     pub per: Vec<Source>,
+    /// Which requests the limit applies to.
+    /// Default: none, it applies to all. Example: `{"class": "gold"}`.
     #[serde(default, rename = "match")]
     pub matches: Match,
+    /// Tokens for each period of `every`, from 1 to 2^40.
+    /// Default: none; each limit has one of `tokens`, `concurrent` and `session`. Example: `60000`.
     pub tokens: Option<u64>,
+    /// The period in which `tokens` come back, evenly: a duration such as `30s`, `5m`, `1h` or `1d`.
+    /// Required with `tokens`. Default: none. Example: `1m`.
     pub every: Option<String>,
+    /// The most tokens that a bucket holds.
+    /// Default: that of `tokens`. Example: `120000`.
     pub burst: Option<u64>,
+    /// Who shares the limit.
+    /// Default: `proxy`. Example: `mesh`.
     pub scope: Option<Scope>,
+    /// What a token costs under this limit, by its kind.
+    /// Default: none, each costs 1. Example: `{"input": 1, "cached": 0.1, "output": 4}`.
     pub cost: Option<Cost>,
+    /// How many requests may be open at the same time, 1 or more.
+    /// Default: none. Example: `16`.
     pub concurrent: Option<u64>,
+    /// What a session may use in all; no time refills it.
+    /// Default: none. Example: `{"tokens": 200000, "calls": 50}`.
     pub session: Option<Session>,
 }
 
 /// `limits[].match`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Match {
+    /// Only tenants of this class.
+    /// Default: none. Example: `gold`.
     pub class: Option<String>,
+    /// Only this model, one of `models[].name`.
+    /// Default: none. Example: `chat`.
     pub model: Option<String>,
 }
 
@@ -338,31 +478,60 @@ pub struct Match {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
 pub enum Scope {
+    /// All workers of one proxy.
     Proxy,
+    /// All proxies, by way of the service under `mesh`.
     Mesh,
 }
 
 /// `limits[].cost`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Cost {
+    /// What a prompt token costs, from 0 to 1000.
+    /// Default: `1`. Example: `0.5`.
     pub input: Option<f64>,
+    /// What a prompt token costs that the server had cached, from 0 to 1000.
+    /// Default: that of `input`. Example: `0.1`.
     pub cached: Option<f64>,
+    /// What a generated token costs, from 0 to 1000.
+    /// Default: `1`. Example: `4`.
     pub output: Option<f64>,
 }
 
 /// `limits[].session`
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "as above")]
 pub struct Session {
+    /// Tokens of prompts and answers, in all.
+    /// Default: none. Example: `200000`.
     pub tokens: Option<u64>,
+    /// Requests, in all.
+    /// Default: none. Example: `50`.
     pub calls: Option<u64>,
+    /// Tools that the model may call, in all.
+    /// Default: none. Example: `100`.
     pub tool_calls: Option<u64>,
+    /// How long the session may last from its first request: a duration.
+    /// Default: none. Example: `10m`.
     pub wall_clock: Option<String>,
+}
+
+/// Writes the default and the example that each key's description states to where tools look for them.
+#[cfg(feature = "schema")]
+fn stated(schema: &mut schemars::Schema) {
+    let keys = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
+    for key in keys.into_iter().flat_map(serde_json::Map::values_mut).filter_map(serde_json::Value::as_object_mut) {
+        let said = key.get("description").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let value = |word: &str| {
+            let text = said.split_once(word)?.1.split('`').next()?;
+            Some(serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text)))
+        };
+        key.remove("default");
+        key.extend(value("Default: `").map(|value| ("default".to_owned(), value)));
+        key.extend(value("Example: `").map(|value| ("examples".to_owned(), serde_json::Value::from(vec![value]))));
+    }
 }
