@@ -91,6 +91,27 @@ fn the_tables_of_the_docs_have_every_key_with_its_default() {
     assert!(documented.is_empty(), "no keys of the configuration: {:?}", documented.keys());
 }
 
+/// What the schema says is the default is what the parser takes where nothing is said.
+#[test]
+fn the_defaults_are_those_of_the_parser() {
+    let bare = json!({
+        "tenant": {}, "tenants": {"NAME": {}}, "mesh": {"service": "rls", "salt": "x"},
+        "models": [{"name": "m", "output": {}, "price": {}, "pending": {}}],
+        "limits": [{"name": "l", "tokens": 9, "every": "1m", "cost": {}}],
+    });
+    let mut told = bare.clone();
+    for (path, key) in keys() {
+        let Usual::Value(default) = key.default else { continue };
+        let pointer = format!("/{}", path.replace("[]", ".0").replace('.', "/"));
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        // Keys that take whole numbers take no `1.0`.
+        let whole = default.as_f64().filter(|number| number.fract() == 0.0).map(|number| json!(number as u64));
+        told.pointer_mut(parent).unwrap_or_else(|| panic!("{path}"))[name] = whole.unwrap_or(default);
+    }
+    let parsed = |document: &Value| format!("{:?}", Config::parse(document.to_string().as_bytes()).expect("valid"));
+    assert_eq!(parsed(&bare), parsed(&told));
+}
+
 /// The documents in a file's blocks of YAML.
 fn examples(file: &str) -> Vec<Value> {
     let text = fs::read_to_string(checkout().join(file)).expect(file);

@@ -7,7 +7,7 @@ use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 use crate::body::Head;
 use crate::config::Config;
 use crate::facts::Facts;
-use crate::flow::Flow;
+use crate::flow::{Flow, Read};
 use crate::identity::header;
 use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
 use crate::prompt::Prompt;
@@ -145,6 +145,8 @@ impl Exchange {
         }
         route::write(flow, admit.fallback.as_deref(), world);
         flow.body.forward(world.out);
+        // What is kept of it is kept for as long as the answer takes.
+        flow.read = None;
         world.out.push(Effect::Publish(flow.facts.encode()));
         world.out.push(Effect::Resume);
     }
@@ -161,6 +163,7 @@ impl Exchange {
                 State::Calling
             }
             Stop::Refuse(refusal) => {
+                self.flow.read = None;
                 let facts = &mut self.flow.facts;
                 facts.refused = Some(refusal.outcome);
                 facts.limit.clone_from(&refusal.limit);
@@ -283,9 +286,9 @@ impl Exchange {
         if !flow.is_known {
             flow.facts.prompt_hash = format!("{:016x}", prompt.hash());
             flow.facts.stream = request.stream;
-            flow.prompt = Some(prompt);
         }
-        flow.request = Some(request);
+        self.response.json_output = request.json_output;
+        flow.read = Some(Box::new(Read { request, prompt }));
         self.decide(from, world);
     }
 

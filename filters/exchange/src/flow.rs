@@ -26,12 +26,18 @@ pub struct Flow {
     pub is_known: bool,
     /// Its body, as it goes on.
     pub body: Body,
-    /// What it asks, once its body has been read.
-    pub request: Option<Request>,
-    /// What its texts cost, where they were counted here.
-    pub prompt: Option<Prompt>,
+    /// What its body says: from when it has been read until it goes on.
+    pub read: Option<Box<Read>>,
     /// How many calls were made for it.
     calls: u32,
+}
+
+/// What a request's body says.
+pub struct Read {
+    /// What is asked.
+    pub request: Request,
+    /// What its texts cost.
+    pub prompt: Prompt,
 }
 
 impl Flow {
@@ -44,8 +50,7 @@ impl Flow {
             caller: Caller::default(),
             is_known: false,
             body: Body::default(),
-            request: None,
-            prompt: None,
+            read: None,
             calls: 0,
         }
     }

@@ -17,6 +17,8 @@ pub struct Response {
     pub started: Nanos,
     /// Takes out the usage that was only asked for here.
     pub usage_filter: Option<Box<UsageFilter>>,
+    /// It is to be JSON.
+    pub json_output: bool,
     status: Option<u16>,
     complete: bool,
     /// It is compressed, although it was asked not to be.
@@ -41,8 +43,7 @@ impl Response {
         }
         let is_answer = flow.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status));
         if let Some(model) = flow.model(&flow.config).filter(|_| is_plain && is_answer) {
-            let json_output = flow.request.as_ref().is_some_and(|request| request.json_output);
-            let reader = ResponseReader::new(flow.dialect, is_stream, json_output);
+            let reader = ResponseReader::new(flow.dialect, is_stream, self.json_output);
             self.reader = Some(Box::new((reader, Completion::new(model.encoding))));
         }
     }

@@ -87,7 +87,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::open(id, self.vm.clone()?)))
+        Some(Box::new(Stream::open(id, self.vm.clone()?)?))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -1,5 +1,8 @@
 //! What the streams of one root context share: the worker, and the exchanges by id.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use hashbrown::{HashMap, HashSet};
 use penstock_exchange::{CallAnswer, CallId, Config, Effect, Event, Exchange, Headers, Plugin, Worker, World};
 use proxy_wasm::types::{BufferType, MapType};
@@ -14,7 +17,8 @@ pub struct Vm {
     metrics: Metrics,
     /// A buffer for effects, kept between callbacks.
     effects: Vec<Effect>,
-    exchanges: HashMap<u32, Exchange>,
+    /// Those that may be told something without a callback of their stream.
+    exchanges: HashMap<u32, Rc<RefCell<Exchange>>>,
     /// Exchanges that want ticks.
     ticking: HashSet<u32>,
     /// Calls that are on their way: whose they are, by the host's number.
@@ -35,8 +39,10 @@ impl Vm {
     }
 
     /// A request begins.
-    pub fn open(&mut self, id: u32) {
-        self.exchanges.insert(id, Exchange::new(id, self.worker.config.clone()));
+    pub fn open(&mut self, id: u32) -> Rc<RefCell<Exchange>> {
+        let exchange = Rc::new(RefCell::new(Exchange::new(id, self.worker.config.clone())));
+        self.exchanges.insert(id, exchange.clone());
+        exchange
     }
 
     /// It is gone.
@@ -46,15 +52,9 @@ impl Vm {
         self.calls.retain(|_, (stream, _)| *stream != id);
     }
 
-    /// A request that is under way.
-    pub fn exchange(&self, id: u32) -> Option<&Exchange> {
-        self.exchanges.get(&id)
-    }
-
     /// Something happened to the current stream.
-    pub fn tell(&mut self, id: u32, event: Event<'_>) -> Progress {
-        let Self { worker, metrics, effects, exchanges, ticking, calls } = self;
-        let Some(exchange) = exchanges.get_mut(&id) else { return Progress::Unsaid };
+    pub fn tell(&mut self, id: u32, exchange: &mut Exchange, event: Event<'_>) -> Progress {
+        let Self { worker, metrics, effects, ticking, calls, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut progress = Progress::Unsaid;
         let (mut next, mut failed) = (Some(event), Vec::new());
@@ -100,7 +100,14 @@ impl Vm {
     }
 
     fn answered(&mut self, stream: u32, id: CallId, answer: Option<CallAnswer<'_>>) {
-        if self.tell(stream, Event::CallDone { id, answer }) == Progress::Released {
+        self.tell_unasked(stream, Event::CallDone { id, answer });
+    }
+
+    /// Something happened that is no callback of the stream.
+    fn tell_unasked(&mut self, id: u32, event: Event<'_>) {
+        let Some(exchange) = self.exchanges.get(&id).cloned() else { return };
+        let Ok(mut exchange) = exchange.try_borrow_mut() else { return };
+        if self.tell(id, &mut exchange, event) == Progress::Released {
             let _ = abi::continue_request();
         }
     }
@@ -113,8 +120,8 @@ impl Vm {
         effects::run(effects, metrics, &worker.series);
         let ticking: Vec<u32> = self.ticking.iter().copied().collect();
         for id in &ticking {
-            if abi::set_effective_context(*id).is_ok() && self.tell(*id, Event::Tick) == Progress::Released {
-                let _ = abi::continue_request();
+            if abi::set_effective_context(*id).is_ok() {
+                self.tell_unasked(*id, Event::Tick);
             }
         }
         if !ticking.is_empty() {

@@ -197,7 +197,7 @@ pub struct Version {
 #[derive(Clone, Debug)]
 pub struct Limit {
     /// How refusals name it.
-    pub name: String,
+    pub name: Rc<str>,
     /// What has a bucket of its own.
     pub per: Vec<Source>,
     /// Applies to this class only.

@@ -74,7 +74,7 @@ fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc
             return None;
         }
     };
-    Some(Limit { name: raw.name, per, class: raw.matches.class, model: raw.matches.model, kind })
+    Some(Limit { name: raw.name.into(), per, class: raw.matches.class, model: raw.matches.model, kind })
 }
 
 fn rate(problems: &mut Problems, path: &str, tokens: u64, every: Option<&str>, burst: Option<u64>) -> Option<Rate> {

@@ -1,5 +1,7 @@
 //! What all kinds of limits share: where they keep their books, who asks, and what they answer.
 
+use std::rc::Rc;
+
 use hashbrown::HashMap;
 use penstock_bucket::Refusal;
 use penstock_bucket::credit::{Allowance, Exhausted};
@@ -68,7 +70,7 @@ pub fn cost(weights: Weights, used: Option<Used>) -> MilliTokens {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitStatus {
     /// The limit's name.
-    pub limit: String,
+    pub limit: Rc<str>,
     /// What it holds.
     pub burst: Tokens,
     /// What is left.
@@ -124,14 +126,14 @@ pub enum Refused {
     /// By a limit of requests at the same time.
     Concurrency {
         /// Its name.
-        limit: String,
+        limit: Rc<str>,
         /// How many it allows.
         max: u64,
     },
     /// By a session's credit, which is used up.
     Session {
         /// Its name.
-        limit: String,
+        limit: Rc<str>,
         /// What there is no more of.
         exhausted: Exhausted,
     },
@@ -140,7 +142,7 @@ pub enum Refused {
     /// By a limit whose service does not answer.
     Unavailable {
         /// Its name.
-        limit: String,
+        limit: Rc<str>,
     },
     /// Because the state could not be updated.
     Contended,

@@ -23,7 +23,7 @@ pub struct LeaseRequest {
     /// Who is asked.
     pub service: Rc<RateLimitService>,
     /// The limit's name.
-    pub limit: String,
+    pub limit: Rc<str>,
     /// Whom it counts, for this proxy.
     pub fingerprint: Fingerprint,
     /// Whom it counts, for all proxies.

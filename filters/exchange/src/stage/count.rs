@@ -10,7 +10,7 @@ use crate::budget::OutputBudget;
 use crate::config::Model;
 use crate::expectation::Expectation;
 use crate::facts::{Facts, Outcome, Used};
-use crate::flow::Flow;
+use crate::flow::{Flow, Read};
 use crate::keys;
 use crate::metrics::Metric;
 use crate::port::{Effect, Store};
@@ -22,6 +22,8 @@ use crate::world::World;
 pub struct State {
     /// What the estimate was made of, where the model's tokenizer is only alike and what the server reports teaches it.
     teaches: Option<Features>,
+    /// How many answers were asked for.
+    choices: u64,
     /// How much output it may bring.
     budget: OutputBudget,
     /// The ceiling that was written into the request.
@@ -38,7 +40,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
 
 /// Counts the request for this model.
 pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
-    let (Some(request), Some(prompt)) = (&flow.request, &flow.prompt) else { return };
+    let Some(Read { request, prompt }) = flow.read.as_deref() else { return };
     let facts = &mut flow.facts;
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
@@ -59,6 +61,7 @@ pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
     let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
     let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
     state.budget = OutputBudget::new(flow.dialect, request, model, facts.prompt_tokens, learnt);
+    state.choices = request.choices;
     facts.max_output = state.budget.most;
     facts.expected_output = state.budget.expected;
 }
@@ -78,7 +81,8 @@ fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>
 /// Writes into the request what counting needs of it: the ceiling that was reserved, and that usage is reported. What takes the usage out of
 /// the answer again, where the client did not ask for it.
 pub fn write(state: &mut State, flow: &mut Flow) -> Option<Box<UsageFilter>> {
-    let Flow { request: Some(request), body, .. } = flow else { return None };
+    let Flow { read: Some(read), body, .. } = flow else { return None };
+    let request = &read.request;
     if !body.can_be_edited() {
         return None;
     }
@@ -112,7 +116,7 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
-        learn_output(flow, outcome, used, world.store);
+        learn_output(state.choices, flow, outcome, used, world.store);
     }
     if world.worker.plugin.owns(Stage::Count) {
         totals(flow, outcome, used, world);
@@ -130,11 +134,10 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 }
 
 /// How much was generated tells how much to expect.
-fn learn_output(flow: &Flow, outcome: Outcome, used: Used, store: &mut dyn Store) {
+fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, store: &mut dyn Store) {
     if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() {
         return;
     }
-    let choices = flow.request.as_ref().map_or(1, |request| request.choices);
     let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
     let key = keys::output(&flow.facts.model, flow.facts.class.as_deref().unwrap_or_default());
     let _ = store.update(&key, &mut |old| {

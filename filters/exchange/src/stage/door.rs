@@ -56,7 +56,7 @@ fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
 /// [`Stop`], as the configuration says.
 pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
     let config = flow.config.clone();
-    let Some(name) = flow.request.as_ref().and_then(|request| request.model.as_deref()) else {
+    let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
     let Some(model) = config.model(name) else {

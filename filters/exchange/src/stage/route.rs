@@ -40,7 +40,8 @@ pub fn needs_body(flow: &Flow, world: &World<'_>) -> bool {
 /// Writes the model's name into the request, as the server that it goes to has it. `fallback`: the model that takes the place of the one
 /// that was asked for.
 pub fn write(flow: &mut Flow, fallback: Option<&str>, world: &World<'_>) {
-    let Flow { config, facts, body, request: Some(request), .. } = flow else { return };
+    let Flow { config, facts, body, read: Some(read), .. } = flow else { return };
+    let request = &read.request;
     let versions = config.model(&facts.model).filter(|_| world.worker.plugin.owns(Stage::Route));
     let version = versions.into_iter().flat_map(|model| &model.versions);
     let version = version.into_iter().find(|version| facts.version.as_ref() == Some(&version.name));
