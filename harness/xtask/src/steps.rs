@@ -19,12 +19,7 @@ impl Steps {
     ///
     /// # Errors
     /// That of the work, with the step's name before it.
-    pub fn step<T>(
-        &mut self,
-        what: &str,
-        usual: &str,
-        work: impl FnOnce() -> Result<T, String>,
-    ) -> Result<T, String> {
+    pub fn step<T>(&mut self, what: &str, usual: &str, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         self.begun += 1;
         let number = format!("{}/{}", self.begun, self.of);
         eprintln!("xtask: {number} {what} ({usual} on two cores)");

@@ -81,7 +81,10 @@ fn documentation(root: &Path) -> Outcome {
         Ok(flags) => format!("{flags} --deny warnings"),
         Err(_) => "--deny warnings".to_owned(),
     };
-    cargo_long(root, "doc").args(["--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags).go()
+    cargo_long(root, "doc")
+        .args(["--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", flags)
+        .go()
 }
 
 /// Some tests can use material that is not part of the repository and may lie beside the checkout.
