@@ -128,7 +128,8 @@ impl Vocabulary {
         self.tokens
     }
 
-    /// Whether a piece of 2 to 7 bytes is a token, given its [`short_key`](layout::short_key) and what [`mix`](layout::mix) makes of it.
+    /// Whether a piece of 2 to 7 bytes is a token, given its [`short_key`](penstock_token_tables::layout::short_key) and what
+    /// [`mix`] makes of it.
     #[inline(always)]
     pub(crate) fn has_short(&self, key: u64, mixed: u64) -> bool {
         u64::from_le_bytes(self.short.probe(mixed).unwrap_or_default()) == key

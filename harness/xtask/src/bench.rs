@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::run::{Outcome, cargo};
+use crate::run::{Outcome, cargo, cargo_long};
+use crate::steps::Steps;
 use crate::{build, tools};
 
 /// The benchmarks, and what they measure.
@@ -20,10 +21,17 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         BENCHES.iter().for_each(|(name, what)| println!("  {name:<9} {what}"));
         return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
     }
-    build::build(root)?;
-    if let Err(message) = tools::envoy(root) {
-        eprintln!("xtask: no Envoy ({message})");
+    let mut steps = Steps::new(4);
+    let envoy = steps.step("installing Envoy", "20 s", || Ok(tools::envoy(root)))?;
+    if let Err(message) = envoy {
+        eprintln!("xtask: SKIPPING what needs Envoy: {message}");
     }
-    let fixed = ["run", "--quiet", "--package", "penstock-benches", "--bin", name, "--"];
-    cargo(root).args(fixed).args(arguments.iter().skip(1)).go()
+    steps.step("compiling the filters", "2 min", || build::build(root))?;
+    let package = ["--package", "penstock-benches", "--bin", name];
+    steps.step("compiling the benchmark", "4 min", || cargo_long(root, "build").args(package).go())?;
+    steps.step("measuring", "a few minutes", || {
+        cargo(root).args(["run", "--quiet"]).args(package).args(["--"]).args(arguments.iter().skip(1)).go()
+    })?;
+    steps.end();
+    Ok(())
 }

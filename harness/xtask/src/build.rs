@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::run::{Outcome, cargo};
+use crate::run::{Outcome, cargo_long};
+use crate::target::{self, TARGET};
 
 /// The modules in `dist/`, named as their packages are.
 const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
-const TARGET: &str = "wasm32-wasip1";
 const PROFILE: &str = "wasm";
 
 const HELP: &str = "\
@@ -37,17 +37,23 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
             other => return Err(format!("`build` does not know `{other}`; see --help")),
         }
     }
-    build_with(root, vocab.as_deref(), encodings.as_deref())
+    build_with(root, &PLUGINS, vocab.as_deref(), encodings.as_deref())
 }
 
 /// Compiles all plugins and prints how large they became.
 pub fn build(root: &Path) -> Outcome {
-    build_with(root, None, None)
+    build_with(root, &PLUGINS, None, None)
 }
 
-fn build_with(root: &Path, vocab: Option<&Path>, encodings: Option<&str>) -> Outcome {
-    let packages = PLUGINS.iter().flat_map(|plugin| ["--package", plugin]);
-    let mut run = cargo(root).args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]).args(packages);
+/// Compiles the one module that has all stages.
+pub fn build_all_in_one(root: &Path) -> Outcome {
+    build_with(root, &["penstock"], None, None)
+}
+
+fn build_with(root: &Path, plugins: &[&str], vocab: Option<&Path>, encodings: Option<&str>) -> Outcome {
+    target::ensure(root)?;
+    let packages = plugins.iter().flat_map(|plugin| ["--package", plugin]);
+    let mut run = cargo_long(root, "build").args(["--profile", PROFILE, "--target", TARGET]).args(packages);
     if let Some(encodings) = encodings {
         run = run.args(["--no-default-features", "--features", encodings]);
     }
@@ -57,7 +63,7 @@ fn build_with(root: &Path, vocab: Option<&Path>, encodings: Option<&str>) -> Out
     run.go()?;
     let dist = root.join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("dist: {error}"))?;
-    for plugin in PLUGINS {
+    for plugin in plugins {
         // Cargo writes the file of a library `a-b` as `a_b`.
         let file = format!("{}.wasm", plugin.replace('-', "_"));
         let built = target_directory(root).join(TARGET).join(PROFILE).join(file);

@@ -4,15 +4,16 @@
 
 mod bench;
 mod build;
+mod demo;
 mod run;
+mod steps;
+mod target;
 mod test;
 mod tools;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-use run::Outcome;
 
 const HELP: &str = "\
 Works on a checkout of Penstock.
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         "tools" => tools::command(&root, &rest, help),
         "test" => test::command(&root, &rest, help),
         "bench" => bench::command(&root, &rest, help),
-        "demo" => demo(&root, &rest, help),
+        "demo" => demo::command(&root, &rest, help),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -54,19 +55,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// `demo` takes the options of `penstock demo` and needs the filters.
-fn demo(root: &Path, arguments: &[String], help: bool) -> Outcome {
-    if !help {
-        build::build(root)?;
-        // Without an Envoy the demo runs in the sandbox; one that cannot be downloaded is no reason to stop.
-        if let Err(message) = tools::envoy(root) {
-            eprintln!("xtask: no Envoy ({message})");
-        }
-    }
-    let fixed = ["run", "--quiet", "--package", "penstock-harness", "--bin", "penstock", "--", "demo"];
-    run::cargo(root).args(fixed).args(arguments).go()
 }
 
 /// The root of the checkout, two directories above this package. Cargo says where that is at run time.

