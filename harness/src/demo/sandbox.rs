@@ -63,7 +63,9 @@ impl Sandbox {
         let (with, without) = (listen(bridge(Some(Arc::clone(&host)))).await, listen(bridge(None)).await);
         tokio::spawn(keep_time(Arc::clone(&host)));
         let address = |result: io::Result<_>| result.map_err(|error| format!("the sandbox cannot listen: {error}"));
-        Ok(Self { host, with: address(with)?, without: address(without)? })
+        let sandbox = Self { host, with: address(with)?, without: address(without)? };
+        log::info!("the sandbox listens on {}, and without filters on {}", sandbox.url(), sandbox.url_without());
+        Ok(sandbox)
     }
 
     pub(super) fn url(&self) -> String {

@@ -34,11 +34,17 @@ pub struct Worker {
     pub(super) frozen: bool,
 }
 
-/// A place for a VM, which may have been filled more than once.
-pub(super) struct VmSlot {
+/// The plugins of the chain that share a VM.
+#[derive(Clone)]
+struct Placement {
     module: Module,
     vm_id: String,
     plugins: Vec<usize>,
+}
+
+/// A place for a VM, which may have been filled more than once.
+pub(super) struct VmSlot {
+    placement: Placement,
     pub vm: Vm,
     pub generation: u64,
     roots: Vec<(usize, u32)>,
@@ -81,33 +87,41 @@ impl Worker {
             properties: HashMap::new(),
             frozen: false,
         };
-        let mut places: Vec<(&Plugin, Vec<usize>)> = Vec::new();
-        for (number, plugin) in chain.iter().enumerate() {
-            let place =
-                places.iter().position(|(first, _)| first.vm_id == plugin.vm_id && first.module.same(&plugin.module));
-            let place = place.unwrap_or_else(|| {
-                places.push((plugin, Vec::new()));
-                places.len() - 1
-            });
-            places[place].1.push(number);
-            worker.slot_of.push(place);
-        }
-        for (slot, (plugin, members)) in places.into_iter().enumerate() {
-            let vm = worker.load(slot, &plugin.module, &plugin.vm_id, &members, 0)?;
+        for (slot, placement) in worker.place(chain).into_iter().enumerate() {
+            let vm = worker.load(slot, placement, 0)?;
             worker.slots.push(vm);
         }
         Ok(worker)
     }
 
-    fn load(
-        &mut self,
-        slot: usize,
-        module: &Module,
-        vm_id: &str,
-        members: &[usize],
-        generation: u64,
-    ) -> Result<VmSlot, String> {
-        let state = VmState {
+    /// Decides which plugins share a VM: those with the same module and `vm_id`.
+    fn place(&mut self, chain: &[Plugin]) -> Vec<Placement> {
+        let mut placements: Vec<Placement> = Vec::new();
+        for (number, plugin) in chain.iter().enumerate() {
+            let shared = placements.iter().position(|p| p.vm_id == plugin.vm_id && p.module.same(&plugin.module));
+            let slot = shared.unwrap_or_else(|| {
+                let (module, vm_id) = (plugin.module.clone(), plugin.vm_id.clone());
+                placements.push(Placement { module, vm_id, plugins: Vec::new() });
+                placements.len() - 1
+            });
+            placements[slot].plugins.push(number);
+            self.slot_of.push(slot);
+        }
+        placements
+    }
+
+    fn load(&mut self, slot: usize, placement: Placement, generation: u64) -> Result<VmSlot, String> {
+        let mut vm = Vm::start(&placement.module, self.fresh_state(slot, &placement.vm_id, generation))?;
+        let roots: Vec<(usize, u32)> = placement.plugins.iter().copied().zip(1..).collect();
+        for (plugin, context) in &roots {
+            self.configure(&mut vm, *plugin, *context)?;
+        }
+        let last_context = roots.len() as u32;
+        Ok(VmSlot { placement, vm, generation, roots, last_context })
+    }
+
+    fn fresh_state(&self, slot: usize, vm_id: &str, generation: u64) -> VmState {
+        VmState {
             process: self.process.clone(),
             traffic: self.traffic.clone(),
             worker: self.index,
@@ -123,35 +137,24 @@ impl Worker {
             status: (0, String::new()),
             random: self.options.seed ^ (self.index as u64) << 48 ^ (slot as u64) << 32 ^ generation,
             limits: StoreLimits::default(),
-        };
-        let mut vm = Vm::start(module, state)?;
-        let mut roots = Vec::new();
-        for (number, plugin) in members.iter().enumerate() {
-            let context = number as u32 + 1;
-            let info = self.plugins[*plugin].clone();
-            vm.state().contexts.insert(context, Context { plugin: *plugin, root: context, stream: None });
-            vm.call("proxy_on_context_create", context, &[context, 0])?;
-            vm.state().configuring = Some(*plugin);
-            let vm_configuration = self.options.vm_configuration.len() as u32;
-            if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
-                return Err(format!("plugin {}: on_vm_start refused", info.name));
-            }
-            if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
-                return Err(format!("plugin {}: on_configure refused the configuration", info.name));
-            }
-            vm.state().configuring = None;
-            roots.push((*plugin, context));
         }
-        let last_context = roots.len() as u32;
-        Ok(VmSlot {
-            module: module.clone(),
-            vm_id: vm_id.to_owned(),
-            plugins: members.to_vec(),
-            vm,
-            generation,
-            roots,
-            last_context,
-        })
+    }
+
+    /// Creates a plugin's root context, starts the VM on its behalf and gives it its configuration.
+    fn configure(&self, vm: &mut Vm, plugin: usize, context: u32) -> Result<(), String> {
+        let info = &self.plugins[plugin];
+        vm.state().contexts.insert(context, Context { plugin, root: context, stream: None });
+        vm.call("proxy_on_context_create", context, &[context, 0])?;
+        vm.state().configuring = Some(plugin);
+        let vm_configuration = self.options.vm_configuration.len() as u32;
+        if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
+            return Err(format!("plugin {}: on_vm_start refused", info.name));
+        }
+        if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
+            return Err(format!("plugin {}: on_configure refused the configuration", info.name));
+        }
+        vm.state().configuring = None;
+        Ok(())
     }
 
     /// Under `FailPolicy::Reload`, gives every dead VM a new life, unless it was loaded less than a second ago.
@@ -164,9 +167,8 @@ impl Worker {
             if slot.vm.failed.is_none() || self.process.now() < slot.vm.loaded_at + RELOAD_EVERY {
                 continue;
             }
-            let (module, vm_id, plugins, generation) =
-                (slot.module.clone(), slot.vm_id.clone(), slot.plugins.clone(), slot.generation + 1);
-            match self.load(index, &module, &vm_id, &plugins, generation) {
+            let (placement, generation) = (slot.placement.clone(), slot.generation + 1);
+            match self.load(index, placement, generation) {
                 Ok(fresh) => {
                     lock(&self.traffic).callouts.forget_vm(index);
                     self.slots[index] = fresh;

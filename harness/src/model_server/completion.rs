@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::{Answer, Usage};
 use super::api::Api;
 use super::ledger::Ticket;
+use super::options::Options;
 use super::refusal::refuse;
 use super::script::Script;
 use super::shared::Shared;
@@ -79,9 +80,7 @@ impl Completion {
         let Ok(prompt) = tokio::task::spawn_blocking(move || api.count(encoding, &request) as u64).await else {
             return Err(refuse(api, shared, ticket, 500, "tiktoken cannot count this prompt."));
         };
-        let failed = chance(hash(options.seed, &ticket.id().to_le_bytes())) < options.error_rate;
-        let status = script.status.or(failed.then_some(500));
-        if let Some(status) = status.filter(|status| *status != 200) {
+        if let Some(status) = failure(&script, options, ticket.id()) {
             sleep_until(arrived + Duration::from_millis(script.ttft_ms.unwrap_or(options.ttft_ms))).await;
             return Err(refuse(api, shared, ticket, status, "The model failed."));
         }
@@ -89,21 +88,15 @@ impl Completion {
         // Only what is worked on counts as used: a request that failed reports no usage.
         ticket.prompt(prompt);
         let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
-        let answer = Answer {
-            api,
-            number: ticket.id(),
-            model,
-            include_usage,
-            usage: Usage {
-                reported: script.usage != Some(false),
-                prompt,
-                cached: script.cached_tokens.unwrap_or(0),
-                completion: natural.min(limit),
-                reasoning: script.reasoning_tokens.unwrap_or(0),
-            },
-            cut: natural > limit,
-            text: String::new(),
+        let usage = Usage {
+            reported: script.usage != Some(false),
+            prompt,
+            cached: script.cached_tokens.unwrap_or(0),
+            completion: natural.min(limit),
+            reasoning: script.reasoning_tokens.unwrap_or(0),
         };
+        let (number, cut) = (ticket.id(), natural > limit);
+        let answer = Answer { api, number, model, include_usage, usage, cut, text: String::new() };
         let (shared, words) = (Arc::clone(shared), Words::new(draw));
         Ok(Self { shared, ticket, _slot: slot, script, arrived, stream, words, answer })
     }
@@ -211,6 +204,12 @@ impl Asked {
         }
         Ok((script, Self { request, model, limit }))
     }
+}
+
+/// The status that the script or a draw by the error rate makes this request fail with.
+fn failure(script: &Script, options: &Options, number: u64) -> Option<u16> {
+    let failed = chance(hash(options.seed, &number.to_le_bytes())) < options.error_rate;
+    script.status.or(failed.then_some(500)).filter(|status| *status != 200)
 }
 
 /// Between half of `max` and `max`, but at least 1.

@@ -52,6 +52,7 @@ impl ModelServer {
         let router = router(Arc::clone(&shared));
         // Tokens are small writes: with Nagle's algorithm they would wait for each other's acknowledgement.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        log::info!("{} listens on http://{address}", shared.options.name);
         let accepting = tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { address, shared, accepting })
     }
