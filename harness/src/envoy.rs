@@ -43,6 +43,7 @@ impl Envoy {
         if let Some(listeners) = &config.listeners {
             directory.write("listeners.json", listeners)?;
         }
+        log::debug!("starting {} in {}", binary.display(), directory.0.display());
         let child = Command::new(binary)
             // Paths in the configuration (listeners.json) are relative to the fixture's own directory.
             .current_dir(&directory.0)
@@ -64,6 +65,7 @@ impl Envoy {
         };
         envoy.wait_ready().await?;
         envoy.listeners = envoy.read_listeners().await?;
+        log::info!("Envoy {} is ready: {:?}", envoy.pid(), envoy.listeners);
         Ok(envoy)
     }
 
@@ -163,6 +165,7 @@ impl Drop for Envoy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
+            // Part of a failed test's output rather than a line of a log: tests start no logger.
             eprintln!("The end of Envoy's log:\n{}", tail(&self.log()));
         }
     }

@@ -18,9 +18,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::net::TcpListener;
 
-use super::WORKERS;
 use crate::envoy::Metrics;
-use crate::host::{Headers, Host, Module, Options, Plugin, Seen, StreamId};
+use crate::host::{GuestLog, Host, Module, Options, Plugin, StreamId};
+use crate::message::{Headers, Seen};
 
 /// How often the host's clock is set to the real time that passed.
 const CLOCK: Duration = Duration::from_millis(20);
@@ -42,6 +42,7 @@ impl Sandbox {
         module: &Path,
         configuration: String,
         servers: BTreeMap<&'static str, SocketAddr>,
+        workers: usize,
     ) -> Result<Self, String> {
         let plugin = Plugin {
             module: Module::from_file(module)?,
@@ -50,7 +51,8 @@ impl Sandbox {
             vm_id: "penstock".to_owned(),
             configuration: configuration.into_bytes(),
         };
-        let options = Options { workers: WORKERS as usize, buffer_limit: BODY_BYTES_MAX, ..Options::default() };
+        let guest_log = GuestLog::Forwarded;
+        let options = Options { workers, buffer_limit: BODY_BYTES_MAX, guest_log, ..Options::default() };
         let host = Arc::new(Host::start(&[plugin], &options)?);
         let bridge = |filters| Bridge {
             filters,
@@ -61,7 +63,9 @@ impl Sandbox {
         let (with, without) = (listen(bridge(Some(Arc::clone(&host)))).await, listen(bridge(None)).await);
         tokio::spawn(keep_time(Arc::clone(&host)));
         let address = |result: io::Result<_>| result.map_err(|error| format!("the sandbox cannot listen: {error}"));
-        Ok(Self { host, with: address(with)?, without: address(without)? })
+        let sandbox = Self { host, with: address(with)?, without: address(without)? };
+        log::info!("the sandbox listens on {}, and without filters on {}", sandbox.url(), sandbox.url_without());
+        Ok(sandbox)
     }
 
     pub(super) fn url(&self) -> String {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use wasmtime::{Caller, Linker, Result};
 
-use super::guest::{Fault, Guest, Outcome};
-use super::headers::Headers;
-use super::process::lock;
+use super::callouts::Protocol;
+use super::guest::{Fault, Guest, Outcome, Request};
+use super::lock::lock;
+use super::pairs;
 use super::properties;
+use super::state::{Tick, VmState};
 use super::status::Status;
-use super::stream::{Action, Callout, Direction, LocalReply};
-use super::vm::{Tick, VmState};
+use super::stream::{Action, Direction, LocalReply};
 
 const ENV: &str = "env";
 
@@ -49,12 +50,14 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
     })?;
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut c: Caller<'_, VmState>, period: u32| {
         let state = c.data_mut();
-        let (context, now) = (state.effective, state.process.now());
+        let now = state.process.now();
+        // Timers belong to the root context, whichever context sets them.
+        let Some(context) = state.context() else { return Status::BadArgument as u32 };
         if period == 0 {
-            state.ticks.remove(&context);
+            state.ticks.remove(&context.root);
         } else {
             let every = Duration::from_millis(u64::from(period));
-            state.ticks.insert(context, Tick { every, due: now + every });
+            state.ticks.insert(context.root, Tick { every, due: now + every });
         }
         Status::Ok as u32
     })?;
@@ -154,7 +157,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_get_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
         let mut guest = Guest(c);
         // A map that is not there reads as an empty one, unlike a single value of it.
-        let pairs = guest.headers(map, |headers| headers.serialize()).unwrap_or_default();
+        let pairs = guest.headers(map, pairs::serialize).unwrap_or_default();
         answer(guest.give(&pairs, at, len))
     })?;
     linker.func_wrap(
@@ -171,7 +174,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_set_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
         let mut guest = Guest(c);
         answer(guest.read(at, len).and_then(|bytes| {
-            let pairs = Headers::deserialize(&bytes).ok_or(Status::ParseFailure)?;
+            let pairs = pairs::deserialize(&bytes).ok_or(Status::ParseFailure)?;
             guest.edit_headers(map, |headers| *headers = pairs)
         }))
     })?;
@@ -296,7 +299,7 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
          _grpc: i32| {
             let mut guest = Guest(c);
             answer(guest.read(headers, headers_len).and_then(|pairs| {
-                let headers = Headers::deserialize(&pairs).ok_or(Status::ParseFailure)?;
+                let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
                 let (body, details) = (guest.read(body, body_len)?, guest.text(details, details_len)?);
                 guest.act(Action::LocalReply(LocalReply { status, headers, body, details }))
             }))
@@ -323,15 +326,13 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
          out: u32| {
             let mut guest = Guest(c);
             answer(guest.read(pairs, pairs_len).and_then(|pairs| {
-                let headers = Headers::deserialize(&pairs).ok_or(Status::ParseFailure)?;
+                let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
                 if [":method", ":path", ":authority"].iter().any(|name| headers.get(name).is_none()) {
                     return Err(Status::BadArgument.into());
                 }
                 let (upstream, body) = (guest.read(up, up_len)?, guest.read(body, body_len)?);
-                guest.call_out(
-                    Callout { upstream, headers, body, timeout_ms, ..no_callout("http".to_owned(), false) },
-                    out,
-                )
+                let (protocol, method) = (Protocol::Http, "http".to_owned());
+                guest.call_out(Request { protocol, upstream, method, headers, body, timeout_ms }, out)
             }))
         },
     )?;
@@ -353,19 +354,20 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
          out: u32| {
             let mut guest = Guest(c);
             answer(guest.read(pairs, pairs_len).and_then(|pairs| {
-                let headers = Headers::deserialize(&pairs).ok_or(Status::ParseFailure)?;
-                let name = format!("{}/{}", guest.text(service, service_len)?, guest.text(method, method_len)?);
+                let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
+                let method = format!("{}/{}", guest.text(service, service_len)?, guest.text(method, method_len)?);
                 let (upstream, body) = (guest.read(up, up_len)?, guest.read(message, message_len)?);
-                guest.call_out(Callout { upstream, headers, body, timeout_ms, ..no_callout(name, true) }, out)
+                let protocol = Protocol::Grpc;
+                guest.call_out(Request { protocol, upstream, method, headers, body, timeout_ms }, out)
             }))
         },
     )?;
-    linker.func_wrap(ENV, "proxy_grpc_cancel", |c: Caller<'_, VmState>, token: u32| {
-        let mut traffic = lock(&c.data().traffic);
-        let before = traffic.callouts.len();
-        traffic.callouts.retain(|call| call.token != token);
-        if traffic.callouts.len() < before { Status::Ok as u32 } else { Status::NotFound as u32 }
-    })?;
+    for name in ["proxy_grpc_cancel", "proxy_grpc_close"] {
+        linker.func_wrap(ENV, name, |c: Caller<'_, VmState>, token: u32| {
+            let state = c.data();
+            answer(lock(&state.traffic).callouts.cancel_grpc(state.index, token).map_err(Fault::from))
+        })?;
+    }
     let unimplemented = Status::Unimplemented as u32;
     linker.func_wrap(
         ENV,
@@ -377,20 +379,5 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_grpc_send", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32| {
         unimplemented
     })?;
-    linker.func_wrap(ENV, "proxy_grpc_close", move |_: Caller<'_, VmState>, _: u32| unimplemented)?;
     Ok(())
-}
-
-fn no_callout(method: String, grpc: bool) -> Callout {
-    Callout {
-        token: 0,
-        upstream: Vec::new(),
-        method,
-        headers: Headers::default(),
-        body: Vec::new(),
-        timeout_ms: 0,
-        grpc,
-        vm: 0,
-        context: 0,
-    }
 }

@@ -3,11 +3,12 @@
 //! Requests pass the filters in order, responses in reverse order. A filter that pauses holds back what comes; what it asked for during a
 //! call (go on, answer locally, break off) is done after the call has returned.
 
-use super::headers::Headers;
-use super::process::lock;
+use super::lock::lock;
+use super::options::FailPolicy;
+use super::state::Context;
 use super::stream::{Action, Direction, LocalReply, Stopped, Stream, StreamId};
-use super::vm::Context;
-use super::worker::{FailPolicy, Worker};
+use super::worker::Worker;
+use crate::message::Headers;
 
 /// What became of one callback.
 enum Called {
@@ -353,7 +354,7 @@ impl Worker {
         let slot = &mut self.slots[self.slot_of[plugin]];
         let Some(root) = slot.root_of(plugin).filter(|_| slot.vm.failed.is_none()) else { return };
         let context = slot.next_context();
-        slot.vm.state().contexts.insert(context, Context { plugin, stream: Some(id) });
+        slot.vm.state().contexts.insert(context, Context { plugin, root, stream: Some(id) });
         let generation = slot.generation;
         self.with(id, |stream| stream.contexts[plugin] = Some((context, generation)));
         self.call(id, plugin, "proxy_on_context_create", &[root]);
@@ -364,7 +365,6 @@ impl Worker {
         let Some(Some((context, generation))) = self.with(id, |stream| stream.contexts[plugin].take()) else { return };
         if self.slots[index].generation == generation {
             self.slots[index].vm.state().contexts.remove(&context);
-            lock(&self.traffic).callouts.retain(|call| (call.vm, call.context) != (index, context));
         }
     }
 
@@ -391,10 +391,6 @@ impl Worker {
 
     fn alive(&self, id: StreamId, direction: Direction) -> bool {
         lock(&self.traffic).streams.get(&id).is_some_and(|stream| stream.alive(direction))
-    }
-
-    pub(super) fn with<R>(&self, id: StreamId, work: impl FnOnce(&mut Stream) -> R) -> Option<R> {
-        lock(&self.traffic).streams.get_mut(&id).map(work)
     }
 
     fn first(&self, direction: Direction) -> Option<usize> {

@@ -2,11 +2,12 @@
 
 use wasmtime::{Caller, Extern};
 
-use super::headers::Headers;
-use super::process::lock;
+use super::callouts::{Callout, Protocol};
+use super::lock::lock;
+use super::state::{Answer, Context, VmState};
 use super::status::Status;
-use super::stream::{Action, Callout, Direction, Stream, Traffic};
-use super::vm::{Context, VmState};
+use super::stream::{Action, Direction, Stream};
+use crate::message::Headers;
 
 /// Why a host call did not do what it was asked.
 pub(super) enum Fault {
@@ -22,6 +23,16 @@ impl From<Status> for Fault {
 }
 
 pub(super) type Outcome = std::result::Result<(), Fault>;
+
+/// What a guest asks another service.
+pub(super) struct Request {
+    pub protocol: Protocol,
+    pub upstream: Vec<u8>,
+    pub method: String,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    pub timeout_ms: u32,
+}
 
 /// The calling module: its memory, and what its effective context gives access to.
 pub(super) struct Guest<'a>(pub Caller<'a, VmState>);
@@ -78,7 +89,7 @@ impl Guest<'_> {
 
     pub fn act(&mut self, action: Action) -> Outcome {
         let state = self.0.data();
-        if let Some(Context { plugin, stream: Some(stream) }) = state.context() {
+        if let Some(Context { plugin, stream: Some(stream), .. }) = state.context() {
             lock(&state.traffic).actions.push_back((stream, plugin, action));
         }
         Ok(())
@@ -90,10 +101,11 @@ impl Guest<'_> {
             0 => Direction::Request,
             2 => Direction::Response,
             1 | 3 => return self.stream(|stream, _| missing(stream)).and_then(Err),
-            4..=7 => {
-                let answer = self.0.data().answer.as_ref().filter(|answer| !answer.grpc && map == 6);
-                return Ok(read(&answer.ok_or(Status::BadArgument)?.headers));
-            }
+            6 => match &self.0.data().answer {
+                Some(Answer::Http { headers, .. }) => return Ok(read(headers)),
+                _ => return Err(Status::BadArgument.into()),
+            },
+            // The metadata and trailers of answers are not offered.
             _ => return Err(Status::BadArgument.into()),
         };
         self.stream(|stream, context| {
@@ -123,10 +135,11 @@ impl Guest<'_> {
         match buffer {
             0 => self.stream(|s, c| s.filter(Direction::Request, c.plugin).buffer().cloned().unwrap_or_default()),
             1 => self.stream(|s, c| s.filter(Direction::Response, c.plugin).buffer().cloned().unwrap_or_default()),
-            4 | 5 => {
-                let answer = state.answer.as_ref().filter(|answer| answer.grpc == (buffer == 5));
-                Ok(answer.ok_or(Status::NotFound)?.body.clone())
-            }
+            4 | 5 => match &state.answer {
+                Some(Answer::Http { body, .. }) if buffer == 4 => Ok(body.clone()),
+                Some(Answer::Grpc { message }) if buffer == 5 => Ok(message.clone()),
+                _ => Err(Status::NotFound.into()),
+            },
             6 => Ok(state.vm_configuration.clone()),
             7 => Ok(state.plugins[state.configuring.ok_or(Status::NotFound)?].configuration.clone()),
             _ => Err(Status::NotFound.into()),
@@ -154,16 +167,14 @@ impl Guest<'_> {
         if edited { Ok(()) } else { Err(Status::BadArgument.into()) }
     }
 
-    pub fn call_out(&mut self, callout: Callout, out: u32) -> Outcome {
+    /// Sends a call out and writes its token where the guest wants it.
+    pub fn call_out(&mut self, request: Request, out: u32) -> Outcome {
         let state = self.0.data();
-        let (vm, context) = (state.index, state.effective);
-        let token = {
-            let traffic: &mut Traffic = &mut lock(&state.traffic);
-            traffic.last_token += 1;
-            let token = traffic.last_token;
-            traffic.callouts.push(Callout { token, vm, context, ..callout });
-            token
-        };
+        let context = state.context().ok_or(Status::BadArgument)?;
+        let Request { protocol, upstream, method, headers, body, timeout_ms } = request;
+        let (vm, root, stream) = (state.index, context.root, context.stream);
+        let call = Callout { token: 0, protocol, upstream, method, headers, body, timeout_ms, stream, vm, root };
+        let token = lock(&state.traffic).callouts.send(call);
         self.write(out, &token.to_le_bytes())
     }
 }

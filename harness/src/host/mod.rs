@@ -9,14 +9,23 @@
 //! a configuration file is for the tests against Envoy.
 
 mod abi;
+mod callouts;
+mod calls;
 mod chain;
 mod guest;
-mod headers;
+mod lock;
 mod metrics;
+mod module;
+mod options;
+mod pairs;
 mod process;
 mod properties;
+mod proxy;
+mod state;
 mod status;
 mod stream;
+mod timers;
+mod traffic;
 mod vm;
 mod wasi;
 mod worker;
@@ -24,128 +33,14 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-
-pub use headers::Headers;
+pub use crate::message::{Headers, Seen};
+pub use callouts::{Callout, Protocol};
 pub use metrics::Metrics;
+pub use module::Module;
+pub use options::{FailPolicy, GuestLog, Options, Plugin};
 pub use process::{LogLine, SharedData};
+pub use proxy::Host;
 pub use status::Status;
-pub use stream::{Callout, Seen, StreamId};
-pub use vm::{Fuel, Module};
-pub use worker::{FailPolicy, Worker};
-
-use process::{Process, lock};
-
-/// One plugin of the chain, as a filter's `PluginConfig` describes it.
-#[derive(Clone)]
-pub struct Plugin {
-    /// What runs.
-    pub module: Module,
-    /// `name`.
-    pub name: String,
-    /// `root_id`: which of the module's plugins this is.
-    pub root_id: String,
-    /// `vm_config.vm_id`. Plugins with the same module and `vm_id` share one VM per worker, and all with the same `vm_id` share their data.
-    pub vm_id: String,
-    /// `configuration`, as the plugin reads it.
-    pub configuration: Vec<u8>,
-}
-
-/// How the process runs.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many workers there are.
-    pub workers: usize,
-    /// Whether pausing at the headers still lets the body come (`allow_on_headers_stop_iteration`).
-    pub wait_for_body: bool,
-    /// How many bytes a pausing filter may hold before the client gets 413.
-    pub buffer_limit: usize,
-    /// What a trap does.
-    pub fail: FailPolicy,
-    /// Seeds `random_get`.
-    pub seed: u64,
-    /// The clock's first value, since 1970.
-    pub start: Duration,
-    /// `vm_config.configuration`.
-    pub vm_configuration: Vec<u8>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            workers: 1,
-            wait_for_body: true,
-            buffer_limit: 1 << 20,
-            fail: FailPolicy::Reload,
-            seed: 1,
-            start: Duration::from_secs(1_767_225_600),
-            vm_configuration: Vec::new(),
-        }
-    }
-}
-
-/// One proxy process.
-pub struct Host {
-    process: Arc<Process>,
-    workers: Vec<Mutex<Worker>>,
-}
-
-impl Host {
-    /// Loads the chain on every worker. The error is what the plugin logged, and why it did not load.
-    pub fn start(chain: &[Plugin], options: &Options) -> Result<Self, String> {
-        let process = Arc::new(Process::new(options.start));
-        let workers: Result<Vec<_>, String> =
-            (0..options.workers).map(|index| Worker::start(index, &process, chain, options).map(Mutex::new)).collect();
-        match workers {
-            Ok(workers) => Ok(Host { process, workers }),
-            Err(error) => {
-                let said: Vec<String> =
-                    process.log().iter().filter(|line| line.level >= 3).map(|line| line.message.clone()).collect();
-                Err([vec![error], said].concat().join("\n"))
-            }
-        }
-    }
-
-    /// A worker, for as long as the guard lives.
-    pub fn worker(&self, index: usize) -> MutexGuard<'_, Worker> {
-        lock(&self.workers[index])
-    }
-
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
-        self.workers.len()
-    }
-
-    /// The process's clock, since 1970.
-    pub fn now(&self) -> Duration {
-        self.process.now()
-    }
-
-    /// Lets time pass. Timers fire at their moments, in order, on every worker that is not frozen.
-    pub fn advance(&self, by: Duration) {
-        let target = self.now() + by;
-        while let Some(due) =
-            (0..self.workers()).filter_map(|index| self.worker(index).next_tick()).min().filter(|due| *due <= target)
-        {
-            self.process.set_now(due);
-            (0..self.workers()).for_each(|index| self.worker(index).run_due_ticks());
-        }
-        self.process.set_now(target);
-    }
-
-    /// The statistics of all workers.
-    pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
-        self.process.metrics()
-    }
-
-    /// The shared data of all workers.
-    pub fn shared_data(&self) -> MutexGuard<'_, SharedData> {
-        self.process.shared()
-    }
-
-    /// Everything logged so far.
-    pub fn log(&self) -> Vec<LogLine> {
-        self.process.log().clone()
-    }
-}
+pub use stream::StreamId;
+pub use vm::Fuel;
+pub use worker::Worker;

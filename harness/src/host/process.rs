@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::lock::lock;
 use super::metrics::Metrics;
+use super::options::GuestLog;
 use super::status::Status;
+
+/// Where lines of plugins can be told from the harness's own.
+const LOG_TARGET: &str = "wasm";
 
 /// A line that a plugin logged, or that the host has to say about one.
 #[derive(Clone, Debug)]
@@ -25,11 +30,12 @@ pub(super) struct Process {
     shared: Mutex<SharedData>,
     metrics: Mutex<Metrics>,
     log: Mutex<Vec<LogLine>>,
+    guest_log: GuestLog,
 }
 
 impl Process {
-    pub fn new(start: Duration) -> Self {
-        Process { now_ns: AtomicU64::new(start.as_nanos() as u64), ..Process::default() }
+    pub fn new(start: Duration, guest_log: GuestLog) -> Self {
+        Process { now_ns: AtomicU64::new(start.as_nanos() as u64), guest_log, ..Process::default() }
     }
 
     pub fn now(&self) -> Duration {
@@ -53,13 +59,22 @@ impl Process {
     }
 
     pub fn say(&self, level: u32, worker: usize, message: String) {
+        if self.guest_log == GuestLog::Forwarded {
+            log::log!(target: LOG_TARGET, level_of(level), "worker {worker}: {message}");
+        }
         self.log().push(LogLine { level, worker, message });
     }
 }
 
-/// Locks even after another test thread panicked: its assertion is the failure to report, not the poisoned lock.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// The `log` crate has no level above error.
+fn level_of(level: u32) -> log::Level {
+    match level {
+        0 => log::Level::Trace,
+        1 => log::Level::Debug,
+        2 => log::Level::Info,
+        3 => log::Level::Warn,
+        _ => log::Level::Error,
+    }
 }
 
 /// The process-wide key-value map, with Envoy's compare-and-swap: 0 always overwrites, and any number creates a missing key.

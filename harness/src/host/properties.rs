@@ -1,8 +1,8 @@
 //! `proxy_get_property`: the stream attributes that Envoy offers, as far as filters for HTTP need them.
 
-use super::headers::Headers;
-use super::process::lock;
-use super::vm::VmState;
+use super::lock::lock;
+use super::state::VmState;
+use crate::message::Headers;
 
 /// The value at a path whose segments are joined by NUL. Numbers are 64-bit little endian, as Envoy serialises them.
 pub(super) fn get(state: &VmState, path: &[u8]) -> Option<Vec<u8>> {

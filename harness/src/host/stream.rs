@@ -1,8 +1,8 @@
 //! What a worker knows of one stream: plain data, changed by the chain (`chain.rs`) and by host calls (`abi.rs`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
-use super::headers::Headers;
+use crate::message::{Headers, Seen};
 
 /// Names a stream on its worker.
 pub type StreamId = u64;
@@ -45,33 +45,6 @@ pub(super) struct FilterFlow {
 impl FilterFlow {
     pub fn buffer(&mut self) -> Option<&mut Vec<u8>> {
         if self.buffering { self.held.as_mut() } else { self.current.as_mut() }
-    }
-}
-
-/// What came out at the far end of a direction: at the model server, or at the client.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// The headers, once they arrived.
-    pub headers: Option<Headers>,
-    /// The body so far.
-    pub body: Vec<u8>,
-    /// The size of the body after each piece that arrived.
-    pub pieces: Vec<usize>,
-    /// The message is complete.
-    pub end: bool,
-    /// The message was broken off.
-    pub reset: bool,
-}
-
-impl Seen {
-    /// The response's status; 0 before there is one.
-    pub fn status(&self) -> u16 {
-        self.headers.as_ref().map_or(0, Headers::status)
-    }
-
-    /// A header's first value as text.
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.headers.as_ref().and_then(|headers| headers.text(name))
     }
 }
 
@@ -132,33 +105,4 @@ pub(super) struct LocalReply {
     pub headers: Headers,
     pub body: Vec<u8>,
     pub details: String,
-}
-
-/// A call that a plugin sent out, to be answered by the test.
-#[derive(Clone, Debug)]
-pub struct Callout {
-    /// Names the call on its worker.
-    pub token: u32,
-    /// The cluster, or for gRPC the service definition or cluster name as the plugin gave it.
-    pub upstream: Vec<u8>,
-    /// `http`, or `service/method` of a gRPC call.
-    pub method: String,
-    /// Headers, or the initial metadata of a gRPC call.
-    pub headers: Headers,
-    /// Body or message.
-    pub body: Vec<u8>,
-    /// Milliseconds the plugin is ready to wait; the test decides whether they pass.
-    pub timeout_ms: u32,
-    pub(super) grpc: bool,
-    pub(super) vm: usize,
-    pub(super) context: u32,
-}
-
-/// The part of a worker that host calls may touch while a VM is running.
-#[derive(Debug, Default)]
-pub(super) struct Traffic {
-    pub streams: HashMap<StreamId, Stream>,
-    pub actions: VecDeque<(StreamId, usize, Action)>,
-    pub callouts: Vec<Callout>,
-    pub last_token: u32,
 }

@@ -285,12 +285,13 @@ fn callouts_are_recorded_and_answered() {
            (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
            (import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))"#,
         r#"(data (i32.const 0) "rlsSvcMethodaskx-answer")
-           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+           (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+               (i32.store (i32.const 200) (local.get $context))
                (drop (call $grpc (i32.const 0) (i32.const 3) (i32.const 3) (i32.const 3) (i32.const 6) (i32.const 6)
                    (i32.const 0) (i32.const 0) (i32.const 12) (i32.const 3) (i32.const 100) (i32.const 64)))
                (i32.const 1))
            (func (export "proxy_on_grpc_receive") (param $context i32) (param $token i32) (param $size i32)
-               (drop (call $effective (local.get $context)))
+               (drop (call $effective (i32.load (i32.const 200))))
                (drop (call $buffer (i32.const 5) (i32.const 0) (i32.const 99) (i32.const 72) (i32.const 76)))
                (drop (call $set (i32.const 0) (i32.const 15) (i32.const 8) (i32.load (i32.const 72)) (i32.load (i32.const 76))))
                (drop (call $continue (i32.const 0))))"#,
@@ -309,9 +310,199 @@ fn callouts_are_recorded_and_answered() {
     assert!(!worker.answer_grpc(calls[0].token, 0, b"yes"), "once");
 
     let left = worker.open(get(), true);
-    assert_eq!(worker.callouts().len(), 1);
+    let calls = worker.callouts();
+    assert_eq!((calls.len(), calls[0].stream), (1, Some(left)));
     worker.client_abort(left);
-    assert!(worker.callouts().is_empty(), "calls of a stream end with it");
+    assert!(
+        worker.answer_grpc(calls[0].token, 0, b"late"),
+        "a call is its root context's and outlives the stream, as in Envoy"
+    );
+    assert!(worker.failures().is_empty() && worker.callouts().is_empty());
+}
+
+/// Makes two HTTP calls and one gRPC call at the headers, and once more at the first tick. Logs the number of the call that is answered, and
+/// then what it can read: the context, headers and body of an HTTP answer, the message or the status of a gRPC answer. Cancels at the
+/// end of a request: the first HTTP call, its gRPC call, and that once more; logs the three statuses.
+const CALLS_IMPORTS: &str = r#"
+    (import "env" "proxy_http_call" (func $http (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_grpc_call" (func $grpc (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_grpc_cancel" (func $cancel (param i32) (result i32)))
+    (import "env" "proxy_grpc_close" (func $close (param i32) (result i32)))
+    (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_status" (func $status (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+"#;
+const CALLS: &str = r#"
+    (func $digit (param $number i32)
+        (i32.store8 (i32.const 120) (i32.add (i32.const 48) (local.get $number)))
+        (drop (call $log (i32.const 2) (i32.const 120) (i32.const 1))))
+    (func $say_given (drop (call $log (i32.const 2) (i32.load (i32.const 72)) (i32.load (i32.const 76)))))
+    (func $say_which (param $token i32)
+        (if (i32.eq (local.get $token) (i32.load (i32.const 64))) (then (call $digit (i32.const 1))))
+        (if (i32.eq (local.get $token) (i32.load (i32.const 68))) (then (call $digit (i32.const 2))))
+        (if (i32.eq (local.get $token) (i32.load (i32.const 60))) (then (call $digit (i32.const 3)))))
+    (func $ask (param $body i32) (param $out i32)
+        (drop (call $http (i32.const 0) (i32.const 3) (i32.const 256) (i32.const SIZE) (local.get $body) (i32.const 3)
+            (i32.const 0) (i32.const 0) (i32.const 100) (local.get $out))))
+    (func $calls
+        (call $ask (i32.const 12) (i32.const 64))
+        (call $ask (i32.const 15) (i32.const 68))
+        (drop (call $grpc (i32.const 0) (i32.const 3) (i32.const 3) (i32.const 3) (i32.const 6) (i32.const 6)
+            (i32.const 0) (i32.const 0) (i32.const 18) (i32.const 3) (i32.const 100) (i32.const 60))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $period (i32.const 500)))
+        (call $calls)
+        (i32.const 1))
+    (func (export "proxy_on_tick") (param i32)
+        (drop (call $period (i32.const 0)))
+        (call $calls))
+    (func (export "proxy_on_http_call_response") (param $context i32) (param $token i32) (param $headers i32) (param $size i32) (param i32)
+        (call $say_which (local.get $token))
+        (call $digit (local.get $context))
+        (call $digit (local.get $headers))
+        (drop (call $pairs (i32.const 6) (i32.const 72) (i32.const 76)))
+        (call $say_given)
+        (i64.store (i32.const 72) (i64.const 0))
+        (call $digit (call $buffer (i32.const 4) (i32.const 0) (local.get $size) (i32.const 72) (i32.const 76)))
+        (call $say_given))
+    (func (export "proxy_on_grpc_receive") (param i32) (param $token i32) (param $size i32)
+        (call $say_which (local.get $token))
+        (call $digit (call $buffer (i32.const 5) (i32.const 0) (local.get $size) (i32.const 72) (i32.const 76)))
+        (call $say_given))
+    (func (export "proxy_on_grpc_close") (param i32) (param $token i32) (param $code i32)
+        (call $say_which (local.get $token))
+        (drop (call $status (i32.const 80) (i32.const 72) (i32.const 76)))
+        (call $digit (i32.sub (i32.load (i32.const 80)) (i32.const 10)))
+        (call $say_given))
+    (func (export "proxy_on_log") (param i32)
+        (call $digit (call $cancel (i32.load (i32.const 64))))
+        (call $digit (call $cancel (i32.load (i32.const 60))))
+        (call $digit (call $close (i32.load (i32.const 60)))))
+"#;
+
+fn calls() -> Module {
+    let headers = pairs::serialize(&Headers::new([(":method", "GET"), (":path", "/"), (":authority", "svc")]));
+    let escaped: String = headers.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let data = format!(r#"(data (i32.const 0) "svcSvcMethodonetwosix") (data (i32.const 256) "{escaped}")"#);
+    module(CALLS_IMPORTS, &(data + &CALLS.replace("SIZE", &headers.len().to_string())))
+}
+
+/// What the plugins logged since the last time.
+fn news(host: &Host, seen: &mut usize) -> Vec<String> {
+    let log = host.log();
+    let news = log[*seen..].iter().map(|line| line.message.clone()).collect();
+    *seen = log.len();
+    news
+}
+
+#[test]
+fn several_calls_of_a_stream_and_of_the_root_context_are_answered_by_token() {
+    let host = host(&[plugin(&calls(), "a")], Options::default());
+    let (answered, mut seen) = (Headers::new([(":status", "200"), ("x-a", "b")]), 0);
+    let form = String::from_utf8_lossy(&pairs::serialize(&answered)).into_owned();
+    let stream = host.worker(0).open(get(), true);
+    for owner in [Some(stream), None] {
+        let sent = host.worker(0).callouts();
+        let told: Vec<_> = sent.iter().map(|call| (call.protocol, call.body.as_slice(), call.stream)).collect();
+        let expected: [(_, &[u8], _); 3] =
+            [(Protocol::Http, b"one", owner), (Protocol::Http, b"two", owner), (Protocol::Grpc, b"six", owner)];
+        assert_eq!(told, expected);
+        assert_eq!((sent[0].upstream.as_slice(), sent[0].timeout_ms), (&b"svc"[..], 100));
+        assert_eq!(sent[0].headers.text(":path").as_deref(), Some("/"));
+
+        assert!(!host.worker(0).answer_grpc(sent[1].token, 0, b""), "an HTTP call has no gRPC answer");
+        assert!(host.worker(0).answer_call(sent[1].token, answered.clone(), b"second"));
+        assert_eq!(news(&host, &mut seen), ["2", "1", "2", &form, "0", "second"], "call, context, headers, body");
+        assert!(host.worker(0).answer_grpc(sent[2].token, 0, b"third"));
+        assert_eq!(news(&host, &mut seen), ["3", "0", "third"]);
+        assert!(host.worker(0).fail_call(sent[0].token));
+        assert_eq!(news(&host, &mut seen), ["1", "1", "0", "", "1", ""], "no headers, no body");
+        assert!(!host.worker(0).fail_call(sent[0].token), "once");
+        host.advance(Duration::from_millis(500));
+    }
+    assert!(host.worker(0).failures().is_empty() && host.worker(0).callouts().is_empty());
+}
+
+#[test]
+fn a_grpc_call_can_fail_and_be_cancelled_and_an_http_call_cannot_be_cancelled() {
+    let host = host(&[plugin(&calls(), "a")], Options::default());
+    let (mut worker, mut seen) = (host.worker(0), 0);
+    let stream = worker.open(get(), true);
+    let failing = worker.callouts()[2].token;
+    assert!(worker.fail_call(failing));
+    assert_eq!(news(&host, &mut seen), ["3", "4", "failed"], "14, UNAVAILABLE");
+    worker.client_abort(stream);
+    let (bad, none) = (Status::BadArgument as u32, Status::NotFound as u32);
+    assert_eq!(news(&host, &mut seen), [bad, none, none].map(|status| status.to_string()));
+
+    let other = worker.open(get(), true);
+    let cancelled = worker.callouts().last().unwrap().token;
+    worker.client_abort(other);
+    assert_eq!(news(&host, &mut seen), [bad, 0, none].map(|status| status.to_string()));
+    assert!(!worker.answer_grpc(cancelled, 0, b"late"));
+    assert_eq!(worker.callouts().len(), 4, "the HTTP calls still wait");
+}
+
+/// Holds requests at their body. At the tick, switches to the first stream, where it sets a header, replaces the body, sets filter state
+/// and goes on; then to the second, where it answers 403; then back to itself, where no header can be set: the gauge `root` has the status.
+const SWITCHES: &str = r#"
+    (data (i32.const 0) "rootxynokey")
+    (global $first (mut i32) (i32.const 0))
+    (global $second (mut i32) (i32.const 0))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $period (i32.const 500)))
+        (i32.const 1))
+    (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+        (global.set $first (global.get $second))
+        (global.set $second (local.get $context))
+        (i32.const 1))
+    (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) (i32.const 1))
+    (func (export "proxy_on_tick") (param $root i32)
+        (drop (call $effective (global.get $first)))
+        (drop (call $set (i32.const 0) (i32.const 4) (i32.const 1) (i32.const 5) (i32.const 1)))
+        (drop (call $buffer (i32.const 0) (i32.const 0) (i32.const 99) (i32.const 64) (i32.const 68)))
+        (drop (call $property (i32.const 8) (i32.const 3) (i32.load (i32.const 64)) (i32.load (i32.const 68))))
+        (drop (call $replace (i32.const 0) (i32.const 0) (i32.const 99) (i32.const 6) (i32.const 2)))
+        (drop (call $continue (i32.const 0)))
+        (drop (call $effective (global.get $second)))
+        (drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const -1)))
+        (drop (call $effective (local.get $root)))
+        (drop (call $define (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 72)))
+        (drop (call $record (i32.load (i32.const 72))
+            (i64.extend_i32_u (call $set (i32.const 0) (i32.const 4) (i32.const 1) (i32.const 5) (i32.const 1))))))
+"#;
+
+#[test]
+fn host_calls_act_on_the_stream_that_the_root_context_switched_to() {
+    let imports = r#"
+        (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_set_buffer_bytes" (func $replace (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_set_property" (func $property (param i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_send_local_response" (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#;
+    let module = module(&[RESUME_IMPORTS, imports].concat(), SWITCHES);
+    let host = host(&[plugin(&module, "a")], Options::default());
+    let [first, second] = [(); 2].map(|()| {
+        let mut worker = host.worker(0);
+        let stream = worker.open(get(), false);
+        worker.request_body(stream, b"body", true);
+        stream
+    });
+    host.advance(Duration::from_millis(500));
+    let worker = host.worker(0);
+    let upstream = worker.upstream(first);
+    assert_eq!(
+        (upstream.header("x").as_deref(), upstream.body.as_slice(), upstream.end),
+        (Some("y"), &b"no"[..], true)
+    );
+    assert_eq!(worker.filter_state(first, "wasm.key").as_deref(), Some(&b"body"[..]));
+    assert!(!worker.finished(first));
+    let client = worker.client(second);
+    assert_eq!((client.status(), client.body.as_slice(), worker.finished(second)), (403, &b"no"[..], true));
+    assert!(worker.upstream(second).headers.is_none());
+    assert_eq!(host.metrics().prometheus()["root"], Status::BadArgument as u64);
+    assert!(worker.failures().is_empty());
 }
 
 #[test]

@@ -1,54 +1,16 @@
 //! One virtual machine: a compiled module with memory, contexts and a fuel gauge.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder, Val};
+use wasmtime::{Instance, Linker, Store, StoreLimitsBuilder, Val};
 
-use super::headers::Headers;
-use super::process::{Process, lock};
-use super::stream::{StreamId, Traffic};
+use super::module::{ENGINE, Module};
+use super::state::VmState;
 use super::{abi, wasi};
 
 /// Envoy's V8 gives a module at most this much.
 const MEMORY_MAX: usize = 1 << 30;
-
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let mut config = Config::new();
-    config.consume_fuel(true);
-    Engine::new(&config).expect("the engine's configuration is constant")
-});
-
-static COMPILED: LazyLock<Mutex<HashMap<Vec<u8>, Module>>> = LazyLock::new(Mutex::default);
-
-/// A compiled plugin. Compiling the same bytes again in this process costs nothing.
-#[derive(Clone)]
-pub struct Module(pub(super) wasmtime::Module);
-
-impl Module {
-    /// Compiles a `.wasm` (or WAT text). The error says what is wrong with the module.
-    pub fn compile(bytes: &[u8]) -> Result<Self, String> {
-        let mut compiled = lock(&COMPILED);
-        if let Some(module) = compiled.get(bytes) {
-            return Ok(module.clone());
-        }
-        let module = Module(wasmtime::Module::new(&ENGINE, bytes).map_err(|e| format!("{e:#}"))?);
-        compiled.insert(bytes.to_vec(), module.clone());
-        Ok(module)
-    }
-
-    pub(super) fn same(&self, other: &Module) -> bool {
-        wasmtime::Module::same(&self.0, &other.0)
-    }
-
-    /// Reads and compiles a file. The error names the file.
-    pub fn from_file(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Module::compile(&bytes).map_err(|e| format!("{}: {e}", path.display()))
-    }
-}
 
 /// What one kind of callback cost so far, in wasmtime's fuel (about one unit per instruction; repeatable).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,64 +23,6 @@ pub struct Fuel {
     pub max: u64,
     /// The latest one.
     pub last: u64,
-}
-
-/// Which plugin, and on which stream, a context id of a VM stands for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Context {
-    pub plugin: usize,
-    pub stream: Option<StreamId>,
-}
-
-/// What the host calls of one VM work on.
-pub(super) struct VmState {
-    pub process: Arc<Process>,
-    pub traffic: Arc<Mutex<Traffic>>,
-    pub worker: usize,
-    pub index: usize,
-    pub vm_id: String,
-    pub vm_configuration: Vec<u8>,
-    pub plugins: Arc<Vec<PluginInfo>>,
-    pub contexts: HashMap<u32, Context>,
-    /// The context of the running callback, or the one it switched to.
-    pub effective: u32,
-    /// The plugin that is being configured: only then its configuration can be read.
-    pub configuring: Option<usize>,
-    pub ticks: BTreeMap<u32, Tick>,
-    /// The answer of a callout while its callback runs.
-    pub answer: Option<Answer>,
-    pub status: (u32, String),
-    pub random: u64,
-    pub limits: StoreLimits,
-}
-
-/// A root context's timer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tick {
-    pub every: Duration,
-    pub due: Duration,
-}
-
-/// What a plugin knows about itself.
-#[derive(Clone, Debug)]
-pub(super) struct PluginInfo {
-    pub name: String,
-    pub root_id: String,
-    pub configuration: Vec<u8>,
-}
-
-/// The answer to a callout.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
-    pub headers: Headers,
-    pub body: Vec<u8>,
-    pub grpc: bool,
-}
-
-impl VmState {
-    pub fn context(&self) -> Option<Context> {
-        self.contexts.get(&self.effective).copied()
-    }
 }
 
 pub(super) struct Vm {

@@ -3,7 +3,8 @@
 use wasmtime::{Caller, ExternType, Linker, Result, Val};
 
 use super::guest::Guest;
-use super::vm::{Module, VmState};
+use super::module::Module;
+use super::state::VmState;
 
 const WASI: &str = "wasi_snapshot_preview1";
 const BADF: i32 = 8;

@@ -1,4 +1,4 @@
-//! One worker thread of the proxy: its VMs, their timers and the calls they sent out.
+//! One worker thread of the proxy: its VMs, and what a test can see of them and of the streams.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -6,30 +6,23 @@ use std::time::Duration;
 
 use wasmtime::StoreLimits;
 
-use super::headers::Headers;
-use super::process::{Process, lock};
-use super::stream::{Callout, Seen, StreamId, Traffic};
-use super::vm::{Answer, Context, Fuel, Module, PluginInfo, Vm, VmState};
-use super::{Options, Plugin};
+use super::lock::lock;
+use super::module::Module;
+use super::options::{FailPolicy, Options, Plugin};
+use super::process::Process;
+use super::state::{Context, PluginInfo, VmState};
+use super::stream::{Stream, StreamId};
+use super::traffic::Traffic;
+use super::vm::{Fuel, Vm};
+use crate::message::Seen;
 
 /// After a trap Envoy loads a VM again at most this often.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
-/// What happens to streams of a VM that trapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailPolicy {
-    /// They get 503, until the process ends.
-    Closed,
-    /// They get 503, until a fresh VM serves the next request (at most one a second).
-    Reload,
-    /// They pass by the plugin.
-    Open,
-}
-
 /// One worker: drive it from one thread at a time.
 pub struct Worker {
     index: usize,
-    process: Arc<Process>,
+    pub(super) process: Arc<Process>,
     pub(super) traffic: Arc<Mutex<Traffic>>,
     plugins: Arc<Vec<PluginInfo>>,
     pub(super) options: Options,
@@ -38,14 +31,20 @@ pub struct Worker {
     pub(super) slot_of: Vec<usize>,
     pub(super) last_stream: StreamId,
     pub(super) properties: HashMap<Vec<u8>, Vec<u8>>,
-    frozen: bool,
+    pub(super) frozen: bool,
+}
+
+/// The plugins of the chain that share a VM.
+#[derive(Clone)]
+struct Placement {
+    module: Module,
+    vm_id: String,
+    plugins: Vec<usize>,
 }
 
 /// A place for a VM, which may have been filled more than once.
 pub(super) struct VmSlot {
-    module: Module,
-    vm_id: String,
-    plugins: Vec<usize>,
+    placement: Placement,
     pub vm: Vm,
     pub generation: u64,
     roots: Vec<(usize, u32)>,
@@ -88,33 +87,41 @@ impl Worker {
             properties: HashMap::new(),
             frozen: false,
         };
-        let mut places: Vec<(&Plugin, Vec<usize>)> = Vec::new();
-        for (number, plugin) in chain.iter().enumerate() {
-            let place =
-                places.iter().position(|(first, _)| first.vm_id == plugin.vm_id && first.module.same(&plugin.module));
-            let place = place.unwrap_or_else(|| {
-                places.push((plugin, Vec::new()));
-                places.len() - 1
-            });
-            places[place].1.push(number);
-            worker.slot_of.push(place);
-        }
-        for (slot, (plugin, members)) in places.into_iter().enumerate() {
-            let vm = worker.load(slot, &plugin.module, &plugin.vm_id, &members, 0)?;
+        for (slot, placement) in worker.place(chain).into_iter().enumerate() {
+            let vm = worker.load(slot, placement, 0)?;
             worker.slots.push(vm);
         }
         Ok(worker)
     }
 
-    fn load(
-        &mut self,
-        slot: usize,
-        module: &Module,
-        vm_id: &str,
-        members: &[usize],
-        generation: u64,
-    ) -> Result<VmSlot, String> {
-        let state = VmState {
+    /// Decides which plugins share a VM: those with the same module and `vm_id`.
+    fn place(&mut self, chain: &[Plugin]) -> Vec<Placement> {
+        let mut placements: Vec<Placement> = Vec::new();
+        for (number, plugin) in chain.iter().enumerate() {
+            let shared = placements.iter().position(|p| p.vm_id == plugin.vm_id && p.module.same(&plugin.module));
+            let slot = shared.unwrap_or_else(|| {
+                let (module, vm_id) = (plugin.module.clone(), plugin.vm_id.clone());
+                placements.push(Placement { module, vm_id, plugins: Vec::new() });
+                placements.len() - 1
+            });
+            placements[slot].plugins.push(number);
+            self.slot_of.push(slot);
+        }
+        placements
+    }
+
+    fn load(&mut self, slot: usize, placement: Placement, generation: u64) -> Result<VmSlot, String> {
+        let mut vm = Vm::start(&placement.module, self.fresh_state(slot, &placement.vm_id, generation))?;
+        let roots: Vec<(usize, u32)> = placement.plugins.iter().copied().zip(1..).collect();
+        for (plugin, context) in &roots {
+            self.configure(&mut vm, *plugin, *context)?;
+        }
+        let last_context = roots.len() as u32;
+        Ok(VmSlot { placement, vm, generation, roots, last_context })
+    }
+
+    fn fresh_state(&self, slot: usize, vm_id: &str, generation: u64) -> VmState {
+        VmState {
             process: self.process.clone(),
             traffic: self.traffic.clone(),
             worker: self.index,
@@ -130,35 +137,24 @@ impl Worker {
             status: (0, String::new()),
             random: self.options.seed ^ (self.index as u64) << 48 ^ (slot as u64) << 32 ^ generation,
             limits: StoreLimits::default(),
-        };
-        let mut vm = Vm::start(module, state)?;
-        let mut roots = Vec::new();
-        for (number, plugin) in members.iter().enumerate() {
-            let context = number as u32 + 1;
-            let info = self.plugins[*plugin].clone();
-            vm.state().contexts.insert(context, Context { plugin: *plugin, stream: None });
-            vm.call("proxy_on_context_create", context, &[context, 0])?;
-            vm.state().configuring = Some(*plugin);
-            let vm_configuration = self.options.vm_configuration.len() as u32;
-            if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
-                return Err(format!("plugin {}: on_vm_start refused", info.name));
-            }
-            if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
-                return Err(format!("plugin {}: on_configure refused the configuration", info.name));
-            }
-            vm.state().configuring = None;
-            roots.push((*plugin, context));
         }
-        let last_context = roots.len() as u32;
-        Ok(VmSlot {
-            module: module.clone(),
-            vm_id: vm_id.to_owned(),
-            plugins: members.to_vec(),
-            vm,
-            generation,
-            roots,
-            last_context,
-        })
+    }
+
+    /// Creates a plugin's root context, starts the VM on its behalf and gives it its configuration.
+    fn configure(&self, vm: &mut Vm, plugin: usize, context: u32) -> Result<(), String> {
+        let info = &self.plugins[plugin];
+        vm.state().contexts.insert(context, Context { plugin, root: context, stream: None });
+        vm.call("proxy_on_context_create", context, &[context, 0])?;
+        vm.state().configuring = Some(plugin);
+        let vm_configuration = self.options.vm_configuration.len() as u32;
+        if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
+            return Err(format!("plugin {}: on_vm_start refused", info.name));
+        }
+        if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
+            return Err(format!("plugin {}: on_configure refused the configuration", info.name));
+        }
+        vm.state().configuring = None;
+        Ok(())
     }
 
     /// Under `FailPolicy::Reload`, gives every dead VM a new life, unless it was loaded less than a second ago.
@@ -171,11 +167,10 @@ impl Worker {
             if slot.vm.failed.is_none() || self.process.now() < slot.vm.loaded_at + RELOAD_EVERY {
                 continue;
             }
-            let (module, vm_id, plugins, generation) =
-                (slot.module.clone(), slot.vm_id.clone(), slot.plugins.clone(), slot.generation + 1);
-            match self.load(index, &module, &vm_id, &plugins, generation) {
+            let (placement, generation) = (slot.placement.clone(), slot.generation + 1);
+            match self.load(index, placement, generation) {
                 Ok(fresh) => {
-                    lock(&self.traffic).callouts.retain(|call| call.vm != index);
+                    lock(&self.traffic).callouts.forget_vm(index);
                     self.slots[index] = fresh;
                 }
                 Err(error) => self.process.say(5, self.index, format!("reload failed: {error}")),
@@ -188,118 +183,9 @@ impl Worker {
         self.properties.insert(path.join("\0").into_bytes(), value.to_vec());
     }
 
-    /// A frozen worker does not tick: a thread that is busy, or a process that is stopped.
-    pub fn freeze(&mut self, frozen: bool) {
-        self.frozen = frozen;
-    }
-
-    /// When the next timer of this worker is due.
-    pub(super) fn next_tick(&mut self) -> Option<Duration> {
-        if self.frozen {
-            return None;
-        }
-        let live = self.slots.iter_mut().filter(|slot| slot.vm.failed.is_none());
-        live.flat_map(|slot| slot.vm.state().ticks.values().map(|tick| tick.due).collect::<Vec<_>>()).min()
-    }
-
-    /// Fires the timers that are due.
-    pub(super) fn run_due_ticks(&mut self) {
-        if !self.frozen {
-            let now = self.process.now();
-            self.run_ticks(|due| due <= now);
-        }
-    }
-
-    /// Fires every timer of this worker now, due or not.
-    pub fn tick(&mut self) {
-        self.run_ticks(|_| true);
-    }
-
-    fn run_ticks(&mut self, fires: impl Fn(Duration) -> bool) {
-        let now = self.process.now();
-        for index in 0..self.slots.len() {
-            let vm = &mut self.slots[index].vm;
-            let due: Vec<u32> =
-                vm.state().ticks.iter().filter(|(_, tick)| fires(tick.due)).map(|(context, _)| *context).collect();
-            for context in due {
-                let vm = &mut self.slots[index].vm;
-                if vm.failed.is_some() {
-                    break;
-                }
-                if let Some(tick) = vm.state().ticks.get_mut(&context) {
-                    tick.due = now + tick.every;
-                }
-                // A trap is logged and leaves the VM dead; there is no stream to fail.
-                let _ = vm.call("proxy_on_tick", context, &[context]);
-                self.run_actions();
-            }
-        }
-    }
-
-    /// The calls that wait for an answer.
-    pub fn callouts(&self) -> Vec<Callout> {
-        lock(&self.traffic).callouts.clone()
-    }
-
-    /// Answers an HTTP call. False when there is no such call (any more).
-    pub fn answer_call(&mut self, token: u32, headers: Headers, body: &[u8]) -> bool {
-        let (count, size) = (headers.len() as u32, body.len() as u32);
-        let answer = Answer { headers, body: body.to_vec(), grpc: false };
-        self.answer(token, false, answer, (0, ""), "proxy_on_http_call_response", &[count, size, 0])
-    }
-
-    /// Answers a gRPC call with a message, or with a status other than 0.
-    pub fn answer_grpc(&mut self, token: u32, status: u32, message: &[u8]) -> bool {
-        if status != 0 {
-            return self.answer(
-                token,
-                true,
-                Answer { grpc: true, ..Answer::default() },
-                (status, "failed"),
-                "proxy_on_grpc_close",
-                &[status],
-            );
-        }
-        let answer = Answer { body: message.to_vec(), grpc: true, ..Answer::default() };
-        self.answer(token, true, answer, (0, ""), "proxy_on_grpc_receive", &[message.len() as u32])
-    }
-
-    /// The connection of a call broke, or its time ran out.
-    pub fn fail_call(&mut self, token: u32) -> bool {
-        let grpc = lock(&self.traffic).callouts.iter().any(|call| call.token == token && call.grpc);
-        if grpc {
-            return self.answer_grpc(token, 14, &[]);
-        }
-        self.answer(token, false, Answer::default(), (0, "reset"), "proxy_on_http_call_response", &[0, 0, 0])
-    }
-
-    fn answer(
-        &mut self,
-        token: u32,
-        grpc: bool,
-        answer: Answer,
-        status: (u32, &str),
-        callback: &'static str,
-        args: &[u32],
-    ) -> bool {
-        let callout = {
-            let callouts = &mut lock(&self.traffic).callouts;
-            match callouts.iter().position(|call| call.token == token && call.grpc == grpc) {
-                Some(at) => callouts.remove(at),
-                None => return false,
-            }
-        };
-        let vm = &mut self.slots[callout.vm].vm;
-        if vm.failed.is_some() {
-            return false;
-        }
-        vm.state().answer = Some(answer);
-        vm.state().status = (status.0, status.1.to_owned());
-        let _ = vm.call(callback, callout.context, &[&[callout.context, token], args].concat());
-        vm.state().answer = None;
-        vm.state().status = (0, String::new());
-        self.run_actions();
-        true
+    /// Works on a stream that is remembered; `None` where there is none.
+    pub(super) fn with<R>(&self, id: StreamId, work: impl FnOnce(&mut Stream) -> R) -> Option<R> {
+        lock(&self.traffic).streams.get_mut(&id).map(work)
     }
 
     /// What has reached the upstream so far.

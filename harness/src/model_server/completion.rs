@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
-use super::api::{self, Api};
+use super::answer::{Answer, Usage};
+use super::api::Api;
 use super::ledger::Ticket;
+use super::options::Options;
+use super::refusal::refuse;
 use super::script::Script;
+use super::shared::Shared;
 use super::text::{Words, hash};
 
 pub(super) async fn complete(
@@ -35,25 +38,20 @@ pub(super) async fn complete(
 }
 
 /// One completion that is going to be written: everything about it is decided, nothing has been sent.
-pub(super) struct Completion {
-    pub(super) api: Api,
+struct Completion {
     shared: Arc<Shared>,
-    pub(super) ticket: Ticket,
+    ticket: Ticket,
     // Held for as long as the completion lives: this is the slot on the GPU.
     _slot: OwnedSemaphorePermit,
-    pub(super) script: Script,
+    script: Script,
     arrived: Instant,
-    pub(super) model: String,
     stream: bool,
-    pub(super) include_usage: bool,
-    pub(super) prompt_tokens: u64,
-    pub(super) tokens: u32,
-    /// The request's own limit ended it.
-    pub(super) cut: bool,
     words: Words,
-    /// What was generated so far.
-    pub(super) text: String,
+    answer: Answer,
 }
+
+/// Why a request is refused: status and message.
+type Refused = (u16, String);
 
 impl Completion {
     async fn plan(
@@ -63,64 +61,44 @@ impl Completion {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Self, Response> {
-        let refuse =
-            |shared: &Shared, ticket: Ticket, status: u16, message: &str| refuse(api, shared, ticket, status, message);
-        let options = &shared.options;
         let arrived = Instant::now();
-        let script = match Script::from_headers(headers) {
-            Ok(script) => script,
-            Err(message) => return Err(refuse(shared, ticket, 400, &message)),
+        let (script, asked) = match Asked::read(api, shared, headers, body) {
+            Ok(read) => read,
+            Err((status, message)) => return Err(refuse(api, shared, ticket, status, &message)),
         };
-        let request: Value = match serde_json::from_slice(body) {
-            Ok(request) => request,
-            Err(error) => return Err(refuse(shared, ticket, 400, &format!("The body is not JSON: {error}."))),
-        };
-        let limit = match api.check(&request) {
-            Ok(limit) => limit,
-            Err(message) => return Err(refuse(shared, ticket, 400, &message)),
-        };
-        let model = request["model"].as_str().unwrap_or_default().to_owned();
-        if !options.models.is_empty() && !options.models.contains(&model) {
-            return Err(refuse(shared, ticket, 404, &format!("The model `{model}` does not exist.")));
-        }
         let Ok(slot) = shared.capacity.enter().await else {
-            return Err(refuse(shared, ticket, 503, "The queue is full."));
+            return Err(refuse(api, shared, ticket, 503, "The queue is full."));
         };
+        let Asked { request, model, limit } = asked;
+        let options = &shared.options;
         let draw = hash(options.seed, api.prompt(&request).as_bytes());
         let stream = request["stream"] == true;
         let include_usage = request["stream_options"]["include_usage"] == true;
 
         // Counting a long prompt takes milliseconds, and tiktoken panics on some inputs: neither may hold up other requests.
         let encoding = options.encoding;
-        let Ok(prompt_tokens) = tokio::task::spawn_blocking(move || api.count(encoding, &request) as u64).await else {
-            return Err(refuse(shared, ticket, 500, "tiktoken cannot count this prompt."));
+        let Ok(prompt) = tokio::task::spawn_blocking(move || api.count(encoding, &request) as u64).await else {
+            return Err(refuse(api, shared, ticket, 500, "tiktoken cannot count this prompt."));
         };
-        let failed = chance(hash(options.seed, &ticket.id().to_le_bytes())) < options.error_rate;
-        let status = script.status.or(failed.then_some(500));
-        if let Some(status) = status.filter(|status| *status != 200) {
+        if let Some(status) = failure(&script, options, ticket.id()) {
             sleep_until(arrived + Duration::from_millis(script.ttft_ms.unwrap_or(options.ttft_ms))).await;
-            return Err(refuse(shared, ticket, status, "The model failed."));
+            return Err(refuse(api, shared, ticket, status, "The model failed."));
         }
 
         // Only what is worked on counts as used: a request that failed reports no usage.
-        ticket.prompt(prompt_tokens);
+        ticket.prompt(prompt);
         let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
-        Ok(Self {
-            api,
-            shared: Arc::clone(shared),
-            ticket,
-            _slot: slot,
-            script,
-            arrived,
-            model,
-            stream,
-            include_usage,
-            prompt_tokens,
-            tokens: natural.min(limit),
-            cut: natural > limit,
-            words: Words::new(draw),
-            text: String::new(),
-        })
+        let usage = Usage {
+            reported: script.usage != Some(false),
+            prompt,
+            cached: script.cached_tokens.unwrap_or(0),
+            completion: natural.min(limit),
+            reasoning: script.reasoning_tokens.unwrap_or(0),
+        };
+        let (number, cut) = (ticket.id(), natural > limit);
+        let answer = Answer { api, number, model, include_usage, usage, cut, text: String::new() };
+        let (shared, words) = (Arc::clone(shared), Words::new(draw));
+        Ok(Self { shared, ticket, _slot: slot, script, arrived, stream, words, answer })
     }
 
     fn streamed(self) -> Response {
@@ -150,38 +128,38 @@ impl Completion {
 
     /// The events with this index: what opens the stream, then a token each, then what closes it.
     async fn event(&mut self, index: u32, last: Option<Instant>) -> Option<(Bytes, Instant)> {
-        let opening = u32::from(self.api.has_opening());
+        let opening = u32::from(self.answer.api.has_opening());
         if index < opening {
             sleep_until(self.first_token_at()).await;
-            return Some((self.opening(), self.arrived));
+            return Some((self.answer.opening(), self.arrived));
         }
         let last = last.unwrap_or(self.arrived);
         let token = index - opening;
-        if token < self.tokens {
+        if token < self.answer.usage.completion {
             sleep_until(if token > 0 { last + self.inter_token() } else { self.first_token_at() }).await;
             let now = Instant::now();
             self.ticket.token(token == 0, (now - last).as_secs_f64());
             let word = self.words.next()?;
-            self.text.push_str(&word);
-            return Some((self.delta(&word), now));
+            self.answer.text.push_str(&word);
+            return Some((self.answer.delta(&word), now));
         }
-        let closing = self.closing();
-        closing.get((token - self.tokens) as usize).map(|bytes| (bytes.clone(), last))
+        let closing = self.answer.closing();
+        closing.get((token - self.answer.usage.completion) as usize).map(|bytes| (bytes.clone(), last))
     }
 
     async fn whole(mut self) -> Response {
         sleep_until(self.first_token_at()).await;
         let mut last = self.arrived;
-        for index in 0..self.tokens {
+        for index in 0..self.answer.usage.completion {
             if index > 0 {
                 sleep_until(last.max(self.first_token_at()) + self.inter_token()).await;
             }
             let now = Instant::now();
             self.ticket.token(index == 0, (now - last).as_secs_f64());
             last = now;
-            self.text.extend(self.words.next());
+            self.answer.text.extend(self.words.next());
         }
-        let answer = self.answer();
+        let answer = self.answer.whole();
         self.ticket.status(200);
         let served_by = [("x-served-by", self.shared.options.name.clone())];
         if self.script.reset_after_events.is_some() {
@@ -204,6 +182,36 @@ impl Completion {
     }
 }
 
+/// A request that was understood.
+struct Asked {
+    request: Value,
+    model: String,
+    /// The request's own limit on the completion, in tokens.
+    limit: u32,
+}
+
+impl Asked {
+    /// Reads what is asked, or says why it is refused before it takes a place in the queue.
+    fn read(api: Api, shared: &Shared, headers: &HeaderMap, body: &Bytes) -> Result<(Script, Self), Refused> {
+        let script = Script::from_headers(headers).map_err(|message| (400, message))?;
+        let request: Value =
+            serde_json::from_slice(body).map_err(|error| (400, format!("The body is not JSON: {error}.")))?;
+        let limit = api.check(&request).map_err(|message| (400, message))?;
+        let model = request["model"].as_str().unwrap_or_default().to_owned();
+        let models = &shared.options.models;
+        if !models.is_empty() && !models.contains(&model) {
+            return Err((404, format!("The model `{model}` does not exist.")));
+        }
+        Ok((script, Self { request, model, limit }))
+    }
+}
+
+/// The status that the script or a draw by the error rate makes this request fail with.
+fn failure(script: &Script, options: &Options, number: u64) -> Option<u16> {
+    let failed = chance(hash(options.seed, &number.to_le_bytes())) < options.error_rate;
+    script.status.or(failed.then_some(500)).filter(|status| *status != 200)
+}
+
 /// Between half of `max` and `max`, but at least 1.
 fn natural_length(draw: u64, max: u32) -> u32 {
     let half = max / 2;
@@ -221,12 +229,4 @@ fn chance(draw: u64) -> f64 {
 async fn break_off() -> io::Error {
     tokio::time::sleep(Duration::from_millis(2)).await;
     io::Error::other("reset as scripted")
-}
-
-pub(super) fn refuse(api: Api, shared: &Shared, ticket: Ticket, status: u16, message: &str) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    ticket.status(status.as_u16());
-    ticket.finish(false);
-    let error = api::error(api, status, message);
-    (status, [("x-served-by", shared.options.name.clone())], axum::Json(error)).into_response()
 }

@@ -11,17 +11,26 @@ const PER_NAME: usize = 1;
 const REPLY: usize = 3;
 
 /// The vocabulary `usage` is counted with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// GPT-4o and later.
-    #[value(name = "o200k_base")]
     O200kBase,
     /// GPT-4, GPT-3.5 and the text-embedding-3 models.
-    #[value(name = "cl100k_base")]
     Cl100kBase,
 }
 
 impl Encoding {
+    /// Every encoding.
+    pub const ALL: [Encoding; 2] = [Encoding::O200kBase, Encoding::Cl100kBase];
+
+    /// The name that tiktoken gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::O200kBase => "o200k_base",
+            Self::Cl100kBase => "cl100k_base",
+        }
+    }
+
     /// Tokens in `text`; text that spells a special token counts as ordinary text.
     pub fn count(self, text: &str) -> usize {
         self.bpe().count_ordinary(text)

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::exchange::{Exchange, Sent};
 use super::format::{Bound, Edit, Expect, ExpectUpstream, Match};
-use super::run::{Exchange, Sent};
-use crate::host::Seen;
+use crate::message::Seen;
 
 /// How much of a body is printed with a difference.
 const SHOWN_BYTES_MAX: usize = 400;

@@ -58,71 +58,23 @@
 //! Besides the expectations, every run checks what must always hold: no VM traps, `content-length` tells the truth in both directions, and no
 //! context of a finished stream is left.
 
+mod chain;
 mod check;
+mod exchange;
 mod format;
 mod on_envoy;
+#[cfg(feature = "sandbox")]
 mod on_host;
 mod run;
 mod wire;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sandbox"))]
 mod tests;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-
+pub use chain::Chain;
+pub use exchange::{Answer, Exchange, Sent};
 pub use format::{Scenario, load};
 pub use on_envoy::{OnEnvoy, run_on_envoy};
-pub use on_host::{Chain, HostExecutor, run_on_host};
-pub use run::{Exchange, Executor, Sent, run_steps};
-
-/// Runs scenarios on the wasmtime host.
-#[derive(Debug, clap::Args)]
-pub struct RunArgs {
-    /// Where the built plugins are (`cargo xtask build`).
-    #[arg(long, default_value = "dist")]
-    pub wasm_dir: PathBuf,
-    /// How the plugins are deployed; every way when not given.
-    #[arg(long, value_enum)]
-    pub chain: Option<Chain>,
-    /// Scenario files.
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
-}
-
-/// Runs every scenario of every file, one line each; fails when any fails.
-pub fn run(args: RunArgs) -> ExitCode {
-    let chains = args.chain.map_or(Chain::ALL.to_vec(), |chain| vec![chain]);
-    let (mut passed, mut failed) = (0, 0);
-    for file in &args.files {
-        let scenarios = match load(file) {
-            Ok(scenarios) => scenarios,
-            Err(error) => {
-                println!("FAIL {error}");
-                failed += 1;
-                continue;
-            }
-        };
-        for (scenario, chain) in
-            scenarios.iter().flat_map(|scenario| chains.iter().map(move |chain| (scenario, *chain)))
-        {
-            let label = format!("{} [{}] {}", file.display(), chain.label(), scenario.name);
-            match run_on_host(scenario, chain, &args.wasm_dir) {
-                Ok(()) => {
-                    passed += 1;
-                    println!("pass {label}");
-                }
-                Err(why) => {
-                    failed += 1;
-                    println!("FAIL {label}\n{}", indent(&why));
-                }
-            }
-        }
-    }
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("     {line}")).collect::<Vec<_>>().join("\n")
-}
+#[cfg(feature = "sandbox")]
+pub use on_host::{HostExecutor, run_on_host};
+pub use run::{Executor, run_steps};

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::chain::Chain;
+use super::exchange::{Answer, Exchange, Sent};
 use super::format::{Abort, Scenario, Step};
-use super::on_host::Chain;
-use super::run::{Answer, Exchange, Executor, Sent, run_steps, split};
+use super::run::{Executor, run_steps, split};
 use super::wire::{Wire, chunk, head};
 use crate::envoy::{self, Envoy, Gateway};
-use crate::host::{Headers, Seen};
+use crate::message::{Headers, Seen};
 
 /// Longer waits are for the simulated clock.
 const ADVANCE_MAX: Duration = Duration::from_secs(3);

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::chain::Chain;
+use super::exchange::{Exchange, Sent};
 use super::format::{Abort, Scenario};
-use super::run::{Exchange, Executor, Sent, run_steps, split};
-use crate::host::{FailPolicy, Headers, Host, Module, Options, Plugin, StreamId};
+use super::run::{Executor, run_steps, split};
+use crate::host::{FailPolicy, Host, Module, Options, Plugin, StreamId};
+use crate::message::Headers;
 
 /// How long a request may stay undecided on the simulated clock: a proxy whose headers cannot wait needs ticks to find that out.
 const UNDECIDED_MAX: Duration = Duration::from_secs(5);
@@ -14,39 +17,6 @@ const UNDECIDED_STEP: Duration = Duration::from_millis(100);
 
 /// The buffer limit that the shipped configurations set.
 const BUFFER_LIMIT: usize = 4 << 20;
-
-/// Which plugins are deployed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Chain {
-    /// token-counter, tenant-bucket, canary-router and pending-gauge, one after the other.
-    Row,
-    /// The same four out of penstock.wasm, told apart by `root_id` and sharing one VM.
-    RowInOneVm,
-    /// penstock: all four in one.
-    One,
-}
-
-impl Chain {
-    /// The name on the command line.
-    pub fn label(self) -> &'static str {
-        match self {
-            Chain::Row => "row",
-            Chain::RowInOneVm => "row-in-one-vm",
-            Chain::One => "one",
-        }
-    }
-
-    /// Every chain.
-    pub const ALL: [Chain; 3] = [Chain::Row, Chain::RowInOneVm, Chain::One];
-
-    /// The plugins in chain order, by `root_id`.
-    pub fn plugins(self) -> &'static [&'static str] {
-        match self {
-            Chain::Row | Chain::RowInOneVm => &["token-counter", "tenant-bucket", "canary-router", "pending-gauge"],
-            Chain::One => &["penstock"],
-        }
-    }
-}
 
 /// Runs one scenario on the wasmtime host, from the first step to the last invariant.
 ///

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use crate::host::Headers;
+use crate::message::Headers;
 
 /// No message head is longer.
 const HEAD_BYTES_MAX: usize = 1 << 20;

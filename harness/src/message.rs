@@ -1,4 +1,5 @@
-//! An HTTP header map as filters see it: lower-case names in order of arrival, values that are bytes.
+//! HTTP messages as filters and both ends see them: header maps with lower-case names in order of arrival and values that are bytes, and
+//! what arrived of a message so far.
 
 /// Header names and values in order. Names are kept in lower case, as Envoy keeps them; a name may occur more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,40 +69,32 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// The ABI's form: a count, the lengths of all names and values, then the bytes, each closed by a zero.
-    pub(super) fn serialize(&self) -> Vec<u8> {
-        let mut out = (self.0.len() as u32).to_le_bytes().to_vec();
-        for (name, value) in &self.0 {
-            out.extend((name.len() as u32).to_le_bytes());
-            out.extend((value.len() as u32).to_le_bytes());
-        }
-        for (name, value) in &self.0 {
-            out.extend(name.as_bytes());
-            out.push(0);
-            out.extend(value);
-            out.push(0);
-        }
-        out
+/// What came out at the far end of a direction: at the model server, or at the client.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The headers, once they arrived.
+    pub headers: Option<Headers>,
+    /// The body so far.
+    pub body: Vec<u8>,
+    /// The size of the body after each piece that arrived.
+    pub pieces: Vec<usize>,
+    /// The message is complete.
+    pub end: bool,
+    /// The message was broken off.
+    pub reset: bool,
+}
+
+impl Seen {
+    /// The response's status; 0 before there is one.
+    pub fn status(&self) -> u16 {
+        self.headers.as_ref().map_or(0, Headers::status)
     }
 
-    /// Reads the ABI's form; `None` when lengths and bytes disagree or a name is not UTF-8.
-    pub(super) fn deserialize(bytes: &[u8]) -> Option<Self> {
-        if bytes.is_empty() {
-            return Some(Headers::default());
-        }
-        let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize);
-        let count = number(0)?;
-        let mut at = count.checked_mul(8)?.checked_add(4)?;
-        let mut headers = Headers::default();
-        for index in 0..count {
-            let (name, value) = (number(4 + index * 8)?, number(8 + index * 8)?);
-            let name_bytes = bytes.get(at..at + name)?;
-            at += name + 1;
-            headers.add(std::str::from_utf8(name_bytes).ok()?, bytes.get(at..at + value)?);
-            at += value + 1;
-        }
-        Some(headers)
+    /// A header's first value as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.as_ref().and_then(|headers| headers.text(name))
     }
 }
 
@@ -114,16 +107,5 @@ mod tests {
         let mut headers = Headers::new([("A", "1"), ("b", "2"), ("a", "3"), ("c", "4")]);
         headers.set("a", b"9");
         assert_eq!(headers, Headers::new([("a", "9"), ("b", "2"), ("c", "4")]));
-    }
-
-    #[test]
-    fn the_abi_form_round_trips_and_refuses_short_input() {
-        let headers = Headers::new(
-            [(&b"x"[..], &b"\xff\x00"[..]), (b"yy", b"")].map(|(n, v)| (std::str::from_utf8(n).unwrap(), v)),
-        );
-        let bytes = headers.serialize();
-        assert_eq!(Headers::deserialize(&bytes), Some(headers));
-        assert_eq!(Headers::deserialize(&bytes[..bytes.len() - 2]), None);
-        assert_eq!(Headers::deserialize(&[255, 255, 255, 255]), None);
     }
 }

@@ -17,7 +17,7 @@ pub enum Cut {
 
 /// Options of `penstock vocab`.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct Arguments {
     /// A `.tiktoken` file, or a `tokenizer.json` with a byte-level BPE model.
     file: PathBuf,
     /// Where to write the table.
@@ -32,11 +32,11 @@ pub struct Options {
 ///
 /// # Errors
 /// Which file cannot be read or written, or what is wrong in it and where.
-pub fn run(options: &Options) -> Result<(), String> {
-    let (tokens, table) = table(&options.file, options.pattern)?;
-    fs::write(&options.output, &table).map_err(|error| format!("{}: {error}", options.output.display()))?;
-    println!("{}: {tokens} tokens, {} bytes", options.output.display(), table.len());
-    println!("cargo xtask build --vocab {} builds it in as `tokenizer: custom`", options.output.display());
+pub fn run(arguments: &Arguments) -> Result<(), String> {
+    let (tokens, table) = table(&arguments.file, arguments.pattern)?;
+    fs::write(&arguments.output, &table).map_err(|error| format!("{}: {error}", arguments.output.display()))?;
+    println!("{}: {tokens} tokens, {} bytes", arguments.output.display(), table.len());
+    println!("cargo xtask build --vocab {} builds it in as `tokenizer: custom`", arguments.output.display());
     Ok(())
 }
 

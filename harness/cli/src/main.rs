@@ -1,0 +1,65 @@
+//! The `penstock` command: what a checkout can do without a cluster.
+//!
+//! What a person asked for goes to stdout; everything else is logged, on stderr, as `-v` and `-q` say.
+
+mod demo;
+mod logging;
+mod model_server;
+#[cfg(not(feature = "sandbox"))]
+mod no_run;
+#[cfg(feature = "sandbox")]
+mod run;
+mod vocab;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[cfg(not(feature = "sandbox"))]
+use no_run as run;
+
+/// Tries Penstock's filters without a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version)]
+struct Cli {
+    #[command(flatten)]
+    logging: logging::Arguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves a stand-in for a model server until interrupted.
+    ModelServer(model_server::Arguments),
+    /// Runs Envoy, two model servers and traffic, and shows what the filters do.
+    Demo(demo::Arguments),
+    /// Makes the table of a vocabulary, to be built into a module.
+    Vocab(vocab::Arguments),
+    /// Runs scenario files against the filters in the sandbox.
+    Run(run::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Cli { logging, command } = Cli::parse();
+    logging::start(&logging);
+    let outcome = match command {
+        Command::ModelServer(arguments) => block_on(model_server::run(arguments)),
+        Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::Vocab(arguments) => vocab::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+    };
+    outcome.map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS)
+}
+
+/// Runs what talks to the network.
+fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start the runtime: {error}"))?.block_on(work)
+}
+
+/// The last word of a command that failed; said whatever is logged.
+fn fail(message: &str) -> ExitCode {
+    eprintln!("penstock: {message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,48 @@
+//! How a model server behaves.
+
+use super::count::Encoding;
+
+/// How the model server behaves. Every request can deviate from it with the header `x-model-server`, see `Script`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Port to listen on, on 127.0.0.1 (0: any free one).
+    pub port: u16,
+    /// What this server calls itself in `x-served-by` and in the label `model_name`.
+    pub name: String,
+    /// A model that is served; repeat for several. Without any, every model name is accepted.
+    pub models: Vec<String>,
+    /// Encoding that `usage` is counted with.
+    pub encoding: Encoding,
+    /// Milliseconds until the first token.
+    pub ttft_ms: u64,
+    /// Milliseconds between two tokens.
+    pub inter_token_ms: u64,
+    /// The longest completion the model would write if the request set no limit, in tokens.
+    pub completion_tokens: u32,
+    /// Share of requests that fail with 500, from 0 to 1.
+    pub error_rate: f64,
+    /// Requests that are worked on at the same time.
+    pub concurrency: usize,
+    /// Requests that may wait for their turn; one more is answered with 503.
+    pub queue: usize,
+    /// Seed of completion lengths, texts and errors: the same prompt and seed give the same completion.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            name: "model-server".to_owned(),
+            models: Vec::new(),
+            encoding: Encoding::O200kBase,
+            ttft_ms: 20,
+            inter_token_ms: 2,
+            completion_tokens: 64,
+            error_rate: 0.0,
+            concurrency: 256,
+            queue: 1024,
+            seed: 0,
+        }
+    }
+}
