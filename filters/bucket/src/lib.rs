@@ -5,7 +5,8 @@
 //! a whole burst means that more was used than there was. A bucket that is full is no state at all, so its storage
 //! can be reused; [`page`] does that.
 //!
-//! Limits that no time refills are [`credit`]s, limits of what happens at the same time are [`lease`]s.
+//! Limits that no time refills are [`credit`]s, limits of what happens at the same time give [`permit`]s, and limits that all proxies share
+//! give [`lease`]s.
 //!
 //! GCRA: ITU-T I.371, annex A; here with a variable cost per arrival.
 //!
@@ -25,7 +26,7 @@
 pub mod credit;
 pub mod lease;
 pub mod page;
-pub mod pool;
+pub mod permit;
 
 /// Costs are given in thousandths of a token, so that weights like 0.1 stay integers.
 pub const MILLI: u64 = 1000;
