@@ -3,7 +3,7 @@
 //! Accounts are spread over pages like buckets, but an account is never "full again". A page that has no room forgets the account that
 //! was idle for longest, so the memory is bounded, and what it bounds is how many sessions are remembered.
 
-use crate::Nanos;
+use penstock_units::{Fingerprint, Nanos, Tokens};
 
 /// How many accounts a page holds.
 pub const ENTRIES_MAX: usize = 64;
@@ -14,12 +14,12 @@ const ENTRY: usize = 40;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// Prompt and completion tokens.
-    pub tokens: Option<u64>,
+    pub tokens: Option<Tokens>,
     /// Requests.
     pub calls: Option<u64>,
     /// Tool calls that the model made.
     pub tool_calls: Option<u64>,
-    /// Nanoseconds from the first request on.
+    /// Time from the first request on.
     pub wall_clock: Option<Nanos>,
 }
 
@@ -28,7 +28,7 @@ pub struct Allowance {
 pub struct Account {
     began: Nanos,
     seen: Nanos,
-    tokens: u64,
+    tokens: Tokens,
     calls: u32,
     tool_calls: u32,
 }
@@ -37,7 +37,7 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
     /// So few tokens are left.
-    Tokens(u64),
+    Tokens(Tokens),
     /// No call is left.
     Calls,
     /// No tool call is left.
@@ -56,12 +56,12 @@ impl Account {
         self,
         allowance: &Allowance,
         now: Nanos,
-        prompt: u64,
-        output: u64,
+        prompt: Tokens,
+        output: Tokens,
         firm: bool,
-    ) -> Result<(Self, u64), Exhausted> {
+    ) -> Result<(Self, Tokens), Exhausted> {
         let left = self.remaining(allowance, now);
-        if left.wall_clock == Some(0) {
+        if left.wall_clock == Some(Nanos::ZERO) {
             return Err(Exhausted::WallClock);
         }
         if left.calls == Some(0) {
@@ -72,13 +72,13 @@ impl Account {
         }
         let wanted = prompt.saturating_add(output);
         let reserved = match left.tokens {
-            Some(tokens) if prompt > tokens || (firm && wanted > tokens) || tokens == 0 => {
+            Some(tokens) if prompt > tokens || (firm && wanted > tokens) || tokens == Tokens::ZERO => {
                 return Err(Exhausted::Tokens(tokens));
             }
             Some(tokens) => wanted.min(tokens),
             None => wanted,
         };
-        let began = if self.calls == 0 && self.tokens == 0 { now } else { self.began };
+        let began = if self.is_fresh() { now } else { self.began };
         let next = Self {
             began,
             seen: now,
@@ -91,20 +91,20 @@ impl Account {
 
     /// Corrects a reservation to what was used.
     #[must_use]
-    pub fn settle(self, now: Nanos, reserved: u64, used: u64, tool_calls: u32) -> Self {
+    pub fn settle(self, now: Nanos, reserved: Tokens, used: Tokens, tool_calls: u32) -> Self {
         let tokens = self.tokens.saturating_sub(reserved).saturating_add(used);
         Self { seen: now, tokens, tool_calls: self.tool_calls.saturating_add(tool_calls), ..self }
     }
 
     /// Takes a reservation back, with its call.
     #[must_use]
-    pub fn refund(self, reserved: u64) -> Self {
+    pub fn refund(self, reserved: Tokens) -> Self {
         Self { tokens: self.tokens.saturating_sub(reserved), calls: self.calls.saturating_sub(1), ..self }
     }
 
     /// What is left.
     pub fn remaining(self, allowance: &Allowance, now: Nanos) -> Allowance {
-        let age = if self.calls == 0 && self.tokens == 0 { 0 } else { now.saturating_sub(self.began) };
+        let age = if self.is_fresh() { Nanos::ZERO } else { now.saturating_sub(self.began) };
         Allowance {
             tokens: allowance.tokens.map(|max| max.saturating_sub(self.tokens)),
             calls: allowance.calls.map(|max| max.saturating_sub(u64::from(self.calls))),
@@ -112,16 +112,21 @@ impl Account {
             wall_clock: allowance.wall_clock.map(|max| max.saturating_sub(age)),
         }
     }
+
+    /// Nothing was used, so its time has not begun.
+    fn is_fresh(self) -> bool {
+        self.calls == 0 && self.tokens == Tokens::ZERO
+    }
 }
 
 /// The account `fingerprint` in the page; `None` where it is not there.
-pub fn get(page: &[u8], fingerprint: u64) -> Option<Account> {
+pub fn get(page: &[u8], fingerprint: Fingerprint) -> Option<Account> {
     entries(page).find(|(known, _)| *known == fingerprint).map(|(_, account)| account)
 }
 
 /// The page with the account set. Where there is no room, the one that was idle for longest is forgotten.
-pub fn set(page: &[u8], fingerprint: u64, account: Account) -> Vec<u8> {
-    let mut all: Vec<(u64, Account)> = entries(page).filter(|(known, _)| *known != fingerprint).collect();
+pub fn set(page: &[u8], fingerprint: Fingerprint, account: Account) -> Vec<u8> {
+    let mut all: Vec<(Fingerprint, Account)> = entries(page).filter(|(known, _)| *known != fingerprint).collect();
     while all.len() >= ENTRIES_MAX {
         let idle = all.iter().enumerate().min_by_key(|(_, (_, account))| account.seen).map(|(i, _)| i);
         all.swap_remove(idle.unwrap_or(0));
@@ -129,7 +134,7 @@ pub fn set(page: &[u8], fingerprint: u64, account: Account) -> Vec<u8> {
     all.push((fingerprint, account));
     let mut out = Vec::with_capacity(all.len().saturating_mul(ENTRY));
     for (fingerprint, Account { began, seen, tokens, calls, tool_calls }) in all {
-        for word in [fingerprint, began, seen, tokens] {
+        for word in [fingerprint.0, began.0, seen.0, tokens.0] {
             out.extend_from_slice(&word.to_le_bytes());
         }
         for word in [calls, tool_calls] {
@@ -139,19 +144,19 @@ pub fn set(page: &[u8], fingerprint: u64, account: Account) -> Vec<u8> {
     out
 }
 
-fn entries(page: &[u8]) -> impl Iterator<Item = (u64, Account)> {
+fn entries(page: &[u8]) -> impl Iterator<Item = (Fingerprint, Account)> {
     page.chunks_exact(ENTRY).filter_map(|bytes| {
         let (longs, shorts) = bytes.split_at_checked(32)?;
         let [fingerprint, began, seen, tokens] = longs.as_chunks::<8>().0 else { return None };
         let [calls, tool_calls] = shorts.as_chunks::<4>().0 else { return None };
         let account = Account {
-            began: u64::from_le_bytes(*began),
-            seen: u64::from_le_bytes(*seen),
-            tokens: u64::from_le_bytes(*tokens),
+            began: Nanos(u64::from_le_bytes(*began)),
+            seen: Nanos(u64::from_le_bytes(*seen)),
+            tokens: Tokens(u64::from_le_bytes(*tokens)),
             calls: u32::from_le_bytes(*calls),
             tool_calls: u32::from_le_bytes(*tool_calls),
         };
-        Some((u64::from_le_bytes(*fingerprint), account))
+        Some((Fingerprint(u64::from_le_bytes(*fingerprint)), account))
     })
 }
 
@@ -160,40 +165,48 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: Allowance = Allowance { tokens: Some(100), calls: Some(3), tool_calls: Some(5), wall_clock: Some(1000) };
+    const ALL: Allowance =
+        Allowance { tokens: Some(Tokens(100)), calls: Some(3), tool_calls: Some(5), wall_clock: Some(Nanos(1000)) };
+    const KEY: Fingerprint = Fingerprint(7);
+
+    /// As [`Account::admit`], at so many nanoseconds, of so many tokens.
+    fn admit(account: Account, now: u64, prompt: u64, output: u64, firm: bool) -> Result<(Account, Tokens), Exhausted> {
+        account.admit(&ALL, Nanos(now), Tokens(prompt), Tokens(output), firm)
+    }
 
     #[test]
     fn each_of_the_four_ends_a_session() {
         let fresh = Account::default();
-        let (one, reserved) = fresh.admit(&ALL, 10, 20, 30, true).unwrap();
-        assert_eq!(reserved, 50);
-        assert_eq!(one.admit(&ALL, 20, 20, 31, true), Err(Exhausted::Tokens(50)));
+        let (one, reserved) = admit(fresh, 10, 20, 30, true).unwrap();
+        assert_eq!(reserved, Tokens(50));
+        assert_eq!(admit(one, 20, 20, 31, true), Err(Exhausted::Tokens(Tokens(50))));
         // A guess takes what is left.
-        assert_eq!(one.admit(&ALL, 20, 20, 31, false).unwrap().1, 50);
-        assert_eq!(one.admit(&ALL, 1010, 1, 1, false), Err(Exhausted::WallClock));
-        assert!(one.admit(&ALL, 1009, 1, 1, false).is_ok());
+        assert_eq!(admit(one, 20, 20, 31, false).unwrap().1, Tokens(50));
+        assert_eq!(admit(one, 1010, 1, 1, false), Err(Exhausted::WallClock));
+        assert!(admit(one, 1009, 1, 1, false).is_ok());
         // The clock went back: no time has passed.
-        assert!(one.admit(&ALL, 0, 1, 1, false).is_ok());
-        let one = one.settle(20, 50, 10, 5);
-        assert_eq!(one.remaining(&ALL, 20).tokens, Some(90));
-        assert_eq!(one.admit(&ALL, 20, 1, 1, false), Err(Exhausted::ToolCalls));
+        assert!(admit(one, 0, 1, 1, false).is_ok());
+        let one = one.settle(Nanos(20), Tokens(50), Tokens(10), 5);
+        assert_eq!(one.remaining(&ALL, Nanos(20)).tokens, Some(Tokens(90)));
+        assert_eq!(admit(one, 20, 1, 1, false), Err(Exhausted::ToolCalls));
         let mut many = fresh;
         for _ in 0..3 {
-            many = many.admit(&ALL, 10, 1, 1, true).unwrap().0;
+            many = admit(many, 10, 1, 1, true).unwrap().0;
         }
-        assert_eq!(many.admit(&ALL, 10, 1, 1, true), Err(Exhausted::Calls));
-        assert!(many.refund(2).admit(&ALL, 10, 1, 1, true).is_ok());
+        assert_eq!(admit(many, 10, 1, 1, true), Err(Exhausted::Calls));
+        assert!(admit(many.refund(Tokens(2)), 10, 1, 1, true).is_ok());
     }
 
     #[test]
     fn a_full_page_forgets_the_idle() {
         let mut page = Vec::new();
-        for n in 0..200u64 {
-            let (account, _) = Account::default().admit(&ALL, n, 1, 1, true).unwrap();
-            page = set(&page, n, account);
+        for n in 0..200 {
+            let (account, _) = admit(Account::default(), n, 1, 1, true).unwrap();
+            page = set(&page, Fingerprint(n), account);
             assert!(page.len() <= ENTRIES_MAX * ENTRY);
         }
-        assert!((0..136).all(|n| get(&page, n).is_none()) && (136..200).all(|n| get(&page, n).is_some()));
+        let known = |n: u64| get(&page, Fingerprint(n)).is_some();
+        assert!(!(0..136).any(known) && (136..200).all(known));
     }
 
     proptest! {
@@ -202,29 +215,31 @@ mod tests {
         #[test]
         fn never_more_than_allowed(asks in prop::collection::vec((0u64..40, 0u64..40, any::<bool>(), 0u64..2, any::<bool>()), 1..40)) {
             let mut account = Account::default();
-            let (mut calls, mut used) = (0, 0);
-            for (prompt, output, firm, more, fails) in asks {
-                let Ok((next, reserved)) = account.admit(&ALL, 5, prompt, output, firm) else { continue };
+            let (mut calls, mut used_total) = (0, 0);
+            for (prompt, output, firm, less, fails) in asks {
+                let Ok((next, reserved)) = admit(account, 5, prompt, output, firm) else { continue };
                 if fails {
                     prop_assert_eq!(next.refund(reserved).tokens, account.tokens);
                     account = next.refund(reserved);
                     continue;
                 }
+                let used = reserved.saturating_sub(Tokens(less));
                 calls += 1;
-                used += reserved.saturating_sub(more);
-                account = next.settle(6, reserved, reserved.saturating_sub(more), 0);
-                prop_assert_eq!(get(&set(&[], 7, account), 7), Some(account));
+                used_total += used.0;
+                account = next.settle(Nanos(6), reserved, used, 0);
+                prop_assert_eq!(get(&set(&[], KEY, account), KEY), Some(account));
             }
-            prop_assert!(calls <= 3 && used <= 100);
-            prop_assert_eq!(account.remaining(&ALL, 6).tokens, Some(100 - used));
+            prop_assert!(calls <= 3 && used_total <= 100);
+            prop_assert_eq!(account.remaining(&ALL, Nanos(6)).tokens, Some(Tokens(100 - used_total)));
         }
 
         #[test]
         fn nothing_overflows(a: u64, b: u64, c: u64, now: u64, tools: u32) {
-            let account = Account { began: a, seen: b, tokens: c, calls: u32::MAX, tool_calls: tools };
-            let _ = account.admit(&ALL, now, a, b, true);
-            let _ = account.admit(&Allowance::default(), now, a, b, true);
-            let _ = account.settle(now, a, b, tools).refund(c).remaining(&ALL, now);
+            let now = Nanos(now);
+            let account = Account { began: Nanos(a), seen: Nanos(b), tokens: Tokens(c), calls: u32::MAX, tool_calls: tools };
+            let _ = account.admit(&ALL, now, Tokens(a), Tokens(b), true);
+            let _ = account.admit(&Allowance::default(), now, Tokens(a), Tokens(b), true);
+            let _ = account.settle(now, Tokens(a), Tokens(b), tools).refund(Tokens(c)).remaining(&ALL, now);
         }
     }
 }

@@ -28,16 +28,13 @@ pub mod lease;
 pub mod page;
 pub mod permit;
 
-/// Costs are given in thousandths of a token, so that weights like 0.1 stay integers.
-pub const MILLI: u64 = 1000;
+use penstock_units::{MilliTokens, Nanos, Tokens};
 
-/// Fractional bits of an [`Instant`].
+/// Fractional bits of a [`FullAt`].
 const FRACTION: u32 = 32;
 
-/// Nanoseconds since an epoch that all users of a bucket share.
-pub type Nanos = u64;
-
-/// When a bucket will be full again, in nanoseconds with 32 fractional bits. Zero is long ago: a full bucket.
+/// When a bucket will be full again, in nanoseconds with 32 fractional bits, since an epoch that all users of the bucket share. Zero is
+/// long ago: a full bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FullAt(u128);
 
@@ -67,7 +64,12 @@ impl FullAt {
 }
 
 fn fixed(nanos: Nanos) -> u128 {
-    u128::from(nanos) << FRACTION
+    u128::from(nanos.0) << FRACTION
+}
+
+/// The inverse of [`fixed`], rounded up.
+fn nanos(fixed: u128) -> Nanos {
+    Nanos(u64::try_from(fixed.div_ceil(1 << FRACTION)).unwrap_or(u64::MAX))
 }
 
 /// Why a request is not admitted.
@@ -75,48 +77,48 @@ fn fixed(nanos: Nanos) -> u128 {
 pub enum Refusal {
     /// It costs more than the bucket ever holds.
     Never {
-        /// What the bucket holds, in tokens.
-        burst: u64,
+        /// What the bucket holds.
+        burst: Tokens,
     },
     /// It fits after this long.
     NotYet {
-        /// Nanoseconds to wait if nobody else spends.
+        /// How long to wait if nobody else spends.
         wait: Nanos,
     },
 }
 
-/// A limit: so many tokens every so many nanoseconds, and at most `burst` at once.
+/// A limit: so many tokens a period, and at most `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    tokens: u64,
-    every: Nanos,
-    burst: u64,
+    tokens: Tokens,
+    period: Nanos,
+    burst: Tokens,
 }
 
 impl Rate {
-    /// A rate of `tokens` per `every` nanoseconds. `None` where one of the three is zero or beyond 2^40 (2^63 for the
-    /// time), because products of them must fit.
-    pub fn new(tokens: u64, every: Nanos, burst: u64) -> Option<Self> {
-        let sane = |n: u64| (1..=1 << 40).contains(&n);
-        (sane(tokens) && sane(burst) && (1..=1 << 62).contains(&every)).then_some(Self { tokens, every, burst })
+    /// A rate of `tokens` per `period`. `None` where one of the three is zero or beyond 2^40 (2^62 for the period), because products of
+    /// them must fit.
+    pub fn new(tokens: Tokens, period: Nanos, burst: Tokens) -> Option<Self> {
+        let sane = |n: Tokens| (1..=1 << 40).contains(&n.0);
+        (sane(tokens) && sane(burst) && (1..=1 << 62).contains(&period.0)).then_some(Self { tokens, period, burst })
     }
 
-    /// What the bucket holds, in tokens.
-    pub fn burst(&self) -> u64 {
+    /// What the bucket holds.
+    pub fn burst(&self) -> Tokens {
         self.burst
     }
 
-    /// The period of its tokens, in nanoseconds.
-    pub fn every(&self) -> Nanos {
-        self.every
+    /// How long its tokens take to come.
+    pub fn period(&self) -> Nanos {
+        self.period
     }
 
-    /// How long the bucket takes to refill `cost` thousandths of a token. Rounds up: never in the spender's favour.
-    fn time(&self, cost: u64) -> u128 {
+    /// How long the bucket takes to refill `cost`. Rounds up: never in the spender's favour.
+    fn time(&self, cost: MilliTokens) -> u128 {
         // 2^50 (a cost is capped) * 2^62 overflows 128 bits only together with the fraction, so that is added last.
-        let cost = u128::from(cost.min(1 << 50));
-        let per = u128::from(self.tokens).saturating_mul(u128::from(MILLI));
-        let product = cost.saturating_mul(u128::from(self.every));
+        let cost = u128::from(cost.0.min(1 << 50));
+        let per = u128::from(self.tokens.to_milli().0);
+        let product = cost.saturating_mul(u128::from(self.period.0));
         let whole = product.checked_div(per).unwrap_or(0);
         let rest = product.checked_rem(per).unwrap_or(0);
         let fraction = (rest << FRACTION).div_ceil(per.max(1));
@@ -124,35 +126,32 @@ impl Rate {
     }
 
     fn burst_time(&self) -> u128 {
-        self.time(self.burst.saturating_mul(MILLI))
+        self.time(self.burst.to_milli())
     }
 
-    /// Spends `cost` thousandths of a token at `now`, or says why not.
+    /// Spends `cost` at `now`, or says why not.
     ///
     /// # Errors
     /// [`Refusal`]; the state is then to be left as it was.
-    pub fn admit(&self, at: FullAt, now: Nanos, cost: u64) -> Result<FullAt, Refusal> {
-        if cost > self.burst.saturating_mul(MILLI) {
+    pub fn admit(&self, at: FullAt, now: Nanos, cost: MilliTokens) -> Result<FullAt, Refusal> {
+        if cost > self.burst.to_milli() {
             return Err(Refusal::Never { burst: self.burst });
         }
         let spent = self.charge(at, now, cost);
         let latest = fixed(now).saturating_add(self.burst_time());
         match spent.0.checked_sub(latest) {
             None | Some(0) => Ok(spent),
-            Some(over) => {
-                let wait = over.div_ceil(1 << FRACTION);
-                Err(Refusal::NotYet { wait: u64::try_from(wait).unwrap_or(u64::MAX) })
-            }
+            Some(over) => Err(Refusal::NotYet { wait: nanos(over) }),
         }
     }
 
     /// Spends `cost` whether it is there or not; what is not there is debt.
-    pub fn charge(&self, at: FullAt, now: Nanos, cost: u64) -> FullAt {
+    pub fn charge(&self, at: FullAt, now: Nanos, cost: MilliTokens) -> FullAt {
         FullAt(at.0.max(fixed(now)).saturating_add(self.time(cost)))
     }
 
     /// Corrects an earlier charge of `reserved` to `used`: gives the difference back, or takes it as debt.
-    pub fn settle(&self, at: FullAt, now: Nanos, reserved: u64, used: u64) -> FullAt {
+    pub fn settle(&self, at: FullAt, now: Nanos, reserved: MilliTokens, used: MilliTokens) -> FullAt {
         let (reserved, used) = (self.time(reserved), self.time(used));
         match used.checked_sub(reserved) {
             Some(0) => at,
@@ -164,19 +163,18 @@ impl Rate {
     /// What is left at `now`, in whole tokens; negative in debt.
     pub fn remaining(&self, at: FullAt, now: Nanos) -> i64 {
         let missing = at.0.saturating_sub(fixed(now));
-        let every = fixed(self.every).max(1);
+        let period = fixed(self.period).max(1);
         // Split so that the product of a long debt with a high rate stays in range.
-        let whole = missing.checked_div(every).unwrap_or(0).saturating_mul(u128::from(self.tokens));
-        let rest = missing.checked_rem(every).unwrap_or(0) >> 16;
-        let part = rest.saturating_mul(u128::from(self.tokens)).div_ceil((every >> 16).max(1));
+        let whole = missing.checked_div(period).unwrap_or(0).saturating_mul(u128::from(self.tokens.0));
+        let rest = missing.checked_rem(period).unwrap_or(0) >> 16;
+        let part = rest.saturating_mul(u128::from(self.tokens.0)).div_ceil((period >> 16).max(1));
         let missing = i64::try_from(whole.saturating_add(part)).unwrap_or(i64::MAX);
-        i64::try_from(self.burst).unwrap_or(i64::MAX).saturating_sub(missing)
+        i64::try_from(self.burst.0).unwrap_or(i64::MAX).saturating_sub(missing)
     }
 
-    /// How long until the bucket is full, in nanoseconds.
+    /// How long until the bucket is full.
     pub fn reset(&self, at: FullAt, now: Nanos) -> Nanos {
-        let missing = at.0.saturating_sub(fixed(now));
-        u64::try_from(missing.div_ceil(1 << FRACTION)).unwrap_or(u64::MAX)
+        nanos(at.0.saturating_sub(fixed(now)))
     }
 }
 
@@ -185,33 +183,45 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SECOND: u64 = 1_000_000_000;
-    const NOW: u64 = 1_700_000_000 * SECOND;
+    const SECOND: u64 = Nanos::SECOND.0;
+    const NOW: Nanos = Nanos(1_700_000_000 * SECOND);
+
+    fn rate(tokens: u64, period: u64, burst: u64) -> Rate {
+        Rate::new(Tokens(tokens), Nanos(period), Tokens(burst)).unwrap()
+    }
+
+    fn tokens(n: u64) -> MilliTokens {
+        Tokens(n).to_milli()
+    }
+
+    fn later(by: u64) -> Nanos {
+        NOW.saturating_add(Nanos(by))
+    }
 
     #[test]
     fn a_full_bucket_gives_its_burst_and_then_its_rate() {
-        let rate = Rate::new(60, 60 * SECOND, 100).unwrap();
-        let empty = rate.admit(FullAt::default(), NOW, 100 * MILLI).unwrap();
+        let rate = rate(60, 60 * SECOND, 100);
+        let empty = rate.admit(FullAt::default(), NOW, tokens(100)).unwrap();
         assert_eq!(rate.remaining(empty, NOW), 0);
-        assert_eq!(rate.admit(empty, NOW, 5 * MILLI), Err(Refusal::NotYet { wait: 5 * SECOND }));
-        assert!(rate.admit(empty, NOW + 5 * SECOND, 5 * MILLI).is_ok());
-        assert_eq!(rate.admit(empty, NOW, 101 * MILLI), Err(Refusal::Never { burst: 100 }));
-        assert_eq!(rate.reset(empty, NOW), 100 * SECOND);
+        assert_eq!(rate.admit(empty, NOW, tokens(5)), Err(Refusal::NotYet { wait: Nanos(5 * SECOND) }));
+        assert!(rate.admit(empty, later(5 * SECOND), tokens(5)).is_ok());
+        assert_eq!(rate.admit(empty, NOW, tokens(101)), Err(Refusal::Never { burst: Tokens(100) }));
+        assert_eq!(rate.reset(empty, NOW), Nanos(100 * SECOND));
     }
 
     #[test]
     fn debt_is_carried() {
-        let rate = Rate::new(1, SECOND, 10).unwrap();
-        let at = rate.admit(FullAt::default(), NOW, 10 * MILLI).unwrap();
-        let at = rate.settle(at, NOW, 10 * MILLI, 30 * MILLI);
+        let rate = rate(1, SECOND, 10);
+        let at = rate.admit(FullAt::default(), NOW, tokens(10)).unwrap();
+        let at = rate.settle(at, NOW, tokens(10), tokens(30));
         assert_eq!(rate.remaining(at, NOW), -20);
-        assert_eq!(rate.admit(at, NOW, MILLI), Err(Refusal::NotYet { wait: 21 * SECOND }));
+        assert_eq!(rate.admit(at, NOW, tokens(1)), Err(Refusal::NotYet { wait: Nanos(21 * SECOND) }));
     }
 
     #[test]
     fn nonsense_rates_cannot_be_built() {
-        for (tokens, every, burst) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (u64::MAX, 1, 1), (1, u64::MAX, 1)] {
-            assert_eq!(Rate::new(tokens, every, burst), None);
+        for (tokens, period, burst) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (u64::MAX, 1, 1), (1, u64::MAX, 1)] {
+            assert_eq!(Rate::new(Tokens(tokens), Nanos(period), Tokens(burst)), None);
         }
     }
 
@@ -220,49 +230,53 @@ mod tests {
         /// and a refusal that is retried after the wait it named is admitted.
         #[test]
         fn never_more_than_burst_plus_rate(
-            tokens in 1u64..1_000_000, every in 1u64..100 * SECOND, burst in 1u64..1_000_000,
+            refill in 1u64..1_000_000, period in 1u64..100 * SECOND, burst in 1u64..1_000_000,
             asks in prop::collection::vec((0u64..SECOND, 1u64..2_000_000_000, 0u64..2_000_000_000), 1..60),
         ) {
-            let rate = Rate::new(tokens, every, burst).unwrap();
+            let rate = rate(refill, period, burst);
+            let burst = tokens(burst);
             let (mut at, mut now) = (FullAt::default(), NOW);
             let mut used_total = 0u128;
             for (pause, reserve, used) in asks {
-                now += pause;
+                now = now.saturating_add(Nanos(pause));
+                let (reserve, used) = (MilliTokens(reserve), MilliTokens(used.min(reserve)));
                 match rate.admit(at, now, reserve) {
                     Ok(next) => {
-                        at = rate.settle(next, now, reserve, used.min(reserve));
-                        used_total += u128::from(used.min(reserve));
+                        at = rate.settle(next, now, reserve, used);
+                        used_total += u128::from(used.0);
                     }
                     Err(Refusal::NotYet { wait }) => {
-                        prop_assert!(wait > 0);
+                        prop_assert!(wait > Nanos::ZERO);
                         prop_assert!(rate.admit(at, now.saturating_add(wait), reserve).is_ok());
-                        prop_assert!(rate.admit(at, now.saturating_add(wait - 1), reserve).is_err());
+                        let early = now.saturating_add(wait.saturating_sub(Nanos(1)));
+                        prop_assert!(rate.admit(at, early, reserve).is_err());
                     }
-                    Err(Refusal::Never { .. }) => prop_assert!(reserve > burst * MILLI),
+                    Err(Refusal::Never { .. }) => prop_assert!(reserve > burst),
                 }
             }
-            let refilled = u128::from(now - NOW) * u128::from(tokens) * u128::from(MILLI) / u128::from(every);
-            prop_assert!(used_total <= u128::from(burst * MILLI) + refilled + 1);
+            let passed = u128::from(now.saturating_sub(NOW).0);
+            let refilled = passed * u128::from(tokens(refill).0) / u128::from(period);
+            prop_assert!(used_total <= u128::from(burst.0) + refilled + 1);
         }
 
         #[test]
-        fn a_full_refund_leaves_no_trace(cost in 0u64..1 << 50, tokens in 1u64..1 << 40, every in 1u64..1 << 62) {
-            let rate = Rate::new(tokens, every, 1 << 40).unwrap();
-            let before = rate.charge(FullAt::default(), NOW, 77);
-            let after = rate.settle(rate.charge(before, NOW, cost), NOW, cost, 0);
+        fn a_full_refund_leaves_no_trace(cost in 0u64..1 << 50, tokens in 1u64..1 << 40, period in 1u64..1 << 62) {
+            let (rate, cost) = (rate(tokens, period, 1 << 40), MilliTokens(cost));
+            let before = rate.charge(FullAt::default(), NOW, MilliTokens(77));
+            let after = rate.settle(rate.charge(before, NOW, cost), NOW, cost, MilliTokens::ZERO);
             prop_assert_eq!(before, after);
         }
 
         #[test]
         fn bytes_round_trip(nanos: u64, fraction: u32) {
-            let at = FullAt(fixed(nanos) | u128::from(fraction));
+            let at = FullAt(fixed(Nanos(nanos)) | u128::from(fraction));
             prop_assert_eq!(FullAt::from_bytes(at.to_bytes()), at);
         }
 
         #[test]
-        fn nothing_overflows(at: u64, now: u64, a: u64, b: u64, tokens in 1u64..=1 << 40, every in 1u64..=1 << 62) {
-            let rate = Rate::new(tokens, every, 1 << 40).unwrap();
-            let at = FullAt(fixed(at));
+        fn nothing_overflows(at: u64, now: u64, a: u64, b: u64, tokens in 1u64..=1 << 40, period in 1u64..=1 << 62) {
+            let rate = rate(tokens, period, 1 << 40);
+            let (at, now, a, b) = (FullAt(fixed(Nanos(at))), Nanos(now), MilliTokens(a), MilliTokens(b));
             let _ = (rate.admit(at, now, a), rate.settle(at, now, a, b), rate.remaining(at, now), rate.reset(at, now));
         }
     }

@@ -4,7 +4,9 @@
 //! that are not full; a bucket that has filled up again is dropped when its page is next written. So the memory is
 //! bounded by the number of pages, whoever comes by, and the number of buckets in debt or in use is what it bounds.
 
-use crate::{FullAt, Nanos};
+use penstock_units::{Fingerprint, Nanos};
+
+use crate::FullAt;
 
 /// How many buckets a page holds.
 pub const ENTRIES_MAX: usize = 64;
@@ -25,7 +27,7 @@ pub struct Bucket {
 pub struct PageFull;
 
 /// The bucket `fingerprint` in the page; one that is full until `now` where it is not there.
-pub fn get(page: &[u8], fingerprint: u64, now: Nanos) -> Bucket {
+pub fn get(page: &[u8], fingerprint: Fingerprint, now: Nanos) -> Bucket {
     let known = entries(page).find(|(known, _)| *known == fingerprint).map(|(_, bucket)| bucket);
     known.filter(|bucket| !bucket.at.is_past(now)).unwrap_or(Bucket { at: FullAt::default(), since: now })
 }
@@ -34,62 +36,67 @@ pub fn get(page: &[u8], fingerprint: u64, now: Nanos) -> Bucket {
 ///
 /// # Errors
 /// [`PageFull`] where there is no room.
-pub fn set(page: &[u8], fingerprint: u64, bucket: Bucket, now: Nanos) -> Result<Vec<u8>, PageFull> {
+pub fn set(page: &[u8], fingerprint: Fingerprint, bucket: Bucket, now: Nanos) -> Result<Vec<u8>, PageFull> {
     let mut out = Vec::with_capacity(page.len().saturating_add(ENTRY));
     let kept = entries(page).filter(|(known, bucket)| *known != fingerprint && !bucket.at.is_past(now));
     let own = (!bucket.at.is_past(now)).then_some((fingerprint, bucket));
     for (fingerprint, Bucket { at, since }) in own.into_iter().chain(kept) {
-        out.extend_from_slice(&fingerprint.to_le_bytes());
+        out.extend_from_slice(&fingerprint.0.to_le_bytes());
         out.extend_from_slice(&at.to_bytes());
-        out.extend_from_slice(&since.to_le_bytes());
+        out.extend_from_slice(&since.0.to_le_bytes());
     }
     if out.len() > ENTRIES_MAX.saturating_mul(ENTRY) { Err(PageFull) } else { Ok(out) }
 }
 
 /// Every bucket in the page.
-fn entries(page: &[u8]) -> impl Iterator<Item = (u64, Bucket)> {
+fn entries(page: &[u8]) -> impl Iterator<Item = (Fingerprint, Bucket)> {
     page.chunks_exact(ENTRY).filter_map(|entry| {
         let (fingerprint, rest) = entry.split_first_chunk()?;
         let (at, since) = rest.split_first_chunk()?;
-        let bucket = Bucket { at: FullAt::from_bytes(*at), since: u64::from_le_bytes(since.try_into().ok()?) };
-        Some((u64::from_le_bytes(*fingerprint), bucket))
+        let since = Nanos(u64::from_le_bytes(since.try_into().ok()?));
+        Some((Fingerprint(u64::from_le_bytes(*fingerprint)), Bucket { at: FullAt::from_bytes(*at), since }))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MILLI, Rate};
+    use crate::Rate;
+    use penstock_units::{MilliTokens, Tokens};
 
-    const SECOND: u64 = 1_000_000_000;
+    const TOKEN: MilliTokens = Tokens(1).to_milli();
+
+    fn rate() -> Rate {
+        Rate::new(Tokens(1), Nanos::SECOND, Tokens(10)).unwrap()
+    }
 
     #[test]
     fn full_buckets_make_room() {
-        let rate = Rate::new(1, SECOND, 10).unwrap();
+        let rate = rate();
         let mut page = Vec::new();
-        let mut now = 1000 * SECOND;
-        for fingerprint in 0..10_000u64 {
+        let mut now = Nanos::SECOND.saturating_mul(1000);
+        let pause = Nanos(Nanos::SECOND.0 / 32);
+        for fingerprint in (0..10_000).map(Fingerprint) {
             let bucket = get(&page, fingerprint, now);
-            let at = rate.admit(bucket.at, now, MILLI).unwrap();
+            let at = rate.admit(bucket.at, now, TOKEN).unwrap();
             page = set(&page, fingerprint, Bucket { at, ..bucket }, now).unwrap();
-            now += SECOND / 32;
+            now = now.saturating_add(pause);
             assert!(page.len() <= ENTRIES_MAX * ENTRY);
         }
-        assert_eq!(rate.remaining(get(&page, 9_999, now).at, now), 9);
-        assert_eq!(get(&page, 9_999, now).since, now - SECOND / 32);
-        assert_eq!(get(&page, 0, now), Bucket { at: FullAt::default(), since: now });
+        assert_eq!(rate.remaining(get(&page, Fingerprint(9_999), now).at, now), 9);
+        assert_eq!(get(&page, Fingerprint(9_999), now).since, now.saturating_sub(pause));
+        assert_eq!(get(&page, Fingerprint(0), now), Bucket { at: FullAt::default(), since: now });
     }
 
     #[test]
     fn a_page_in_full_use_says_so_and_keeps_its_buckets() {
-        let rate = Rate::new(1, SECOND, 10).unwrap();
+        let at = rate().charge(FullAt::default(), Nanos::ZERO, TOKEN);
+        let one = Bucket { at, since: Nanos::ZERO };
         let mut page = Vec::new();
-        for fingerprint in 0..ENTRIES_MAX as u64 {
-            let at = rate.charge(FullAt::default(), 0, MILLI);
-            page = set(&page, fingerprint, Bucket { at, since: 0 }, 0).unwrap();
+        for fingerprint in (0..ENTRIES_MAX as u64).map(Fingerprint) {
+            page = set(&page, fingerprint, one, Nanos::ZERO).unwrap();
         }
-        let one = Bucket { at: rate.charge(FullAt::default(), 0, MILLI), since: 0 };
-        assert_eq!(set(&page, 1 << 40, one, 0), Err(PageFull));
-        assert!(set(&page, 3, one, 0).is_ok());
+        assert_eq!(set(&page, Fingerprint(1 << 40), one, Nanos::ZERO), Err(PageFull));
+        assert!(set(&page, Fingerprint(3), one, Nanos::ZERO).is_ok());
     }
 }
