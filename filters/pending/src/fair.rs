@@ -6,6 +6,8 @@
 //! the ceiling itself, and nobody beyond it. Tenants that were refused a moment ago leave the upper half of that room to those that were
 //! not.
 
+use penstock_units::Tokens;
+
 /// How much of the ceiling is shared out, in tenths.
 const POOL: u64 = 8;
 /// At how many tenths of the ceiling requests of low priority are refused.
@@ -29,28 +31,28 @@ pub struct Holding {
     /// The tenant's weight, at least 1.
     pub weight: u32,
     /// Its pending tokens.
-    pub tokens: u64,
+    pub tokens: Tokens,
     /// It was refused a moment ago, so it wants more than it holds.
     pub wants: bool,
 }
 
 /// Whether a request of so many `tokens` comes in, where its tenant holds `own` and the other tenants `others`.
-pub fn admits(ceiling: u64, tokens: u64, own: Holding, others: &[Holding], priority: Priority) -> bool {
-    let held = |holdings: &[Holding]| holdings.iter().map(|other| u128::from(other.tokens)).sum::<u128>();
-    let total = held(others).saturating_add(u128::from(own.tokens));
+pub fn admits(ceiling: Tokens, tokens: Tokens, own: Holding, others: &[Holding], priority: Priority) -> bool {
+    let held = |holdings: &[Holding]| holdings.iter().map(|other| wide(other.tokens)).sum::<u128>();
+    let total = held(others).saturating_add(wide(own.tokens));
     // A request that is larger than the ceiling is let in when it is alone.
     if total == 0 {
         return true;
     }
-    let after = total.saturating_add(u128::from(tokens));
-    let tenths = |n: u64| u128::from(ceiling).saturating_mul(u128::from(n)) / 10;
-    let (ceiling, pool) = (u128::from(ceiling), tenths(POOL));
+    let after = total.saturating_add(wide(tokens));
+    let tenths = |n: u64| wide(ceiling).saturating_mul(u128::from(n)) / 10;
+    let (ceiling, pool) = (wide(ceiling), tenths(POOL));
     match priority {
         Priority::Low => after <= tenths(LOW),
         Priority::High => after <= ceiling,
         Priority::Normal if after > ceiling => false,
         Priority::Normal => {
-            let filled = u128::from(own.tokens).saturating_add(u128::from(tokens));
+            let filled = wide(own.tokens).saturating_add(wide(tokens));
             let band = ceiling.saturating_sub(pool).max(1);
             let end = if own.wants { ceiling.saturating_sub(band / 2) } else { ceiling };
             let room = end.saturating_sub(after).min(band);
@@ -67,14 +69,14 @@ fn share(pool: u128, weight: u32, others: &[Holding]) -> u128 {
     let greedy = others.iter().filter(|other| other.wants).map(|other| u128::from(other.weight));
     let greedy: u128 = greedy.sum();
     let mut others: Vec<Holding> = others.iter().filter(|other| !other.wants).copied().collect();
-    let cross = |a: &Holding, b: &Holding| u128::from(a.tokens).saturating_mul(u128::from(b.weight));
+    let cross = |a: &Holding, b: &Holding| wide(a.tokens).saturating_mul(u128::from(b.weight));
     others.sort_unstable_by(|a, b| cross(a, b).cmp(&cross(b, a)));
     let own = u128::from(weight.max(1));
     let mut weights: u128 = others.iter().map(|other| u128::from(other.weight)).sum::<u128>().saturating_add(own);
     weights = weights.saturating_add(greedy);
     let mut left = pool;
     for Holding { weight, tokens, .. } in others {
-        let (weight, tokens) = (u128::from(weight), u128::from(tokens));
+        let (weight, tokens) = (u128::from(weight), wide(tokens));
         if tokens.saturating_mul(weights) > left.saturating_mul(weight) {
             break;
         }
@@ -84,13 +86,18 @@ fn share(pool: u128, weight: u32, others: &[Holding]) -> u128 {
     left.saturating_mul(own).checked_div(weights).unwrap_or(0)
 }
 
+/// Wide enough for products of tokens and weights.
+fn wide(tokens: Tokens) -> u128 {
+    u128::from(tokens.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::VecDeque;
 
     fn holding(weight: u32, tokens: u64) -> Holding {
-        Holding { weight, tokens, wants: false }
+        Holding { weight, tokens: Tokens(tokens), wants: false }
     }
 
     #[test]
@@ -106,13 +113,17 @@ mod tests {
     #[test]
     fn nobody_comes_in_above_the_ceiling_and_low_priority_leaves_first() {
         let other = [holding(1, 700)];
-        let asks = |tokens, priority| admits(1000, tokens, holding(1, 0), &other, priority);
+        let admits = |tokens, own, others: &[Holding], priority| {
+            super::admits(Tokens(1000), Tokens(tokens), own, others, priority)
+        };
+        let asks = |tokens, priority| admits(tokens, holding(1, 0), &other, priority);
         assert!(asks(100, Priority::Normal) && asks(140, Priority::Normal) && asks(300, Priority::High));
         assert!(!asks(301, Priority::High) && !asks(301, Priority::Normal) && !asks(1, Priority::Low));
-        assert!(!admits(1000, 10, holding(1, 895), &[holding(1, 5)], Priority::Normal));
-        assert!(admits(1000, 10, holding(1, 895), &[holding(1, 5)], Priority::High));
-        assert!(admits(1000, 5000, holding(1, 0), &[], Priority::Normal));
-        assert!(!admits(u64::MAX, u64::MAX, holding(u32::MAX, u64::MAX), &[holding(1, u64::MAX)], Priority::Normal));
+        assert!(!admits(10, holding(1, 895), &[holding(1, 5)], Priority::Normal));
+        assert!(admits(10, holding(1, 895), &[holding(1, 5)], Priority::High));
+        assert!(admits(5000, holding(1, 0), &[], Priority::Normal));
+        let most = holding(u32::MAX, u64::MAX);
+        assert!(!super::admits(Tokens::MAX, Tokens::MAX, most, &[holding(1, u64::MAX)], Priority::Normal));
     }
 
     /// A server that works off so many tokens a step, request by request in the order of their arrival.
@@ -127,11 +138,11 @@ mod tests {
         fn admit(&mut self, tenant: usize, weights: &[u32], tokens: u64, now: u64) -> bool {
             let of = |i: usize| {
                 let wants = self.refused[i].is_some_and(|at| now - at < 30);
-                Holding { weight: weights[i], tokens: self.held[i], wants }
+                Holding { weight: weights[i], tokens: Tokens(self.held[i]), wants }
             };
             let others = (0..weights.len()).filter(|i| *i != tenant).map(of);
-            let others: Vec<Holding> = others.filter(|other| other.wants || other.tokens > 0).collect();
-            let comes = admits(100_000, tokens, of(tenant), &others, Priority::Normal);
+            let others: Vec<Holding> = others.filter(|other| other.wants || other.tokens > Tokens::ZERO).collect();
+            let comes = admits(Tokens(100_000), Tokens(tokens), of(tenant), &others, Priority::Normal);
             if comes {
                 self.queue.push_back((tenant, tokens));
                 self.held[tenant] += tokens;

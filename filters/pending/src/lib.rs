@@ -22,6 +22,7 @@ pub mod fair;
 pub mod slot;
 
 use hashbrown::HashMap;
+use penstock_units::Tokens;
 
 /// A model version, as it is labelled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,16 +37,16 @@ pub struct Series {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Prompt tokens, not cached as far as is known, of requests without a first answer.
-    pub prefill: u64,
+    pub prefill: Tokens,
     /// Output tokens still expected.
-    pub decode: u64,
+    pub decode: Tokens,
     /// Requests.
     pub requests: u64,
 }
 
 impl Sum {
     /// Both phases' tokens.
-    pub fn tokens(&self) -> u64 {
+    pub fn tokens(&self) -> Tokens {
         self.prefill.saturating_add(self.decode)
     }
 
@@ -60,8 +61,8 @@ impl Sum {
 struct Flight {
     series: Series,
     tenant: String,
-    prefill: u64,
-    decode: u64,
+    prefill: Tokens,
+    decode: Tokens,
 }
 
 /// One worker's requests in flight, by the id that the worker gives them.
@@ -72,19 +73,19 @@ pub struct Ledger {
 
 impl Ledger {
     /// A request was forwarded: `prompt` tokens are to be read, `output` tokens are expected.
-    pub fn admit(&mut self, id: u32, series: Series, tenant: &str, prompt: u64, output: u64) {
+    pub fn admit(&mut self, id: u32, series: Series, tenant: &str, prompt: Tokens, output: Tokens) {
         self.flights.insert(id, Flight { series, tenant: tenant.to_owned(), prefill: prompt, decode: output });
     }
 
     /// The first token of the answer is here: the prompt has been read.
     pub fn first_token(&mut self, id: u32) {
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.prefill = 0;
+            flight.prefill = Tokens::ZERO;
         }
     }
 
     /// So many more tokens of the answer are here.
-    pub fn decoded(&mut self, id: u32, tokens: u64) {
+    pub fn decoded(&mut self, id: u32, tokens: Tokens) {
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.decode = flight.decode.saturating_sub(tokens);
         }
@@ -138,18 +139,18 @@ mod tests {
     #[test]
     fn a_request_passes_its_phases() {
         let mut ledger = Ledger::default();
-        ledger.admit(1, series("a"), "t", 100, 50);
-        ledger.admit(2, series("b"), "t", 7, 8);
+        ledger.admit(1, series("a"), "t", Tokens(100), Tokens(50));
+        ledger.admit(2, series("b"), "t", Tokens(7), Tokens(8));
         let a = |ledger: &Ledger| ledger.sums().into_iter().find(|(s, _)| *s == series("a")).map(|(_, sum)| sum);
-        assert_eq!(a(&ledger), Some(Sum { prefill: 100, decode: 50, requests: 1 }));
+        assert_eq!(a(&ledger), Some(Sum { prefill: Tokens(100), decode: Tokens(50), requests: 1 }));
         let holdings = ledger.holdings(|model| model == "chat");
-        assert_eq!((holdings.len(), holdings[0].0.version.as_str(), holdings[0].1.tokens()), (1, "t", 165));
+        assert_eq!((holdings.len(), holdings[0].0.version.as_str(), holdings[0].1.tokens()), (1, "t", Tokens(165)));
         assert!(ledger.holdings(|_| false).is_empty());
         ledger.first_token(1);
-        ledger.decoded(1, 20);
-        assert_eq!(a(&ledger), Some(Sum { prefill: 0, decode: 30, requests: 1 }));
-        ledger.decoded(1, 1000);
-        assert_eq!(a(&ledger), Some(Sum { prefill: 0, decode: 0, requests: 1 }));
+        ledger.decoded(1, Tokens(20));
+        assert_eq!(a(&ledger), Some(Sum { prefill: Tokens(0), decode: Tokens(30), requests: 1 }));
+        ledger.decoded(1, Tokens(1000));
+        assert_eq!(a(&ledger), Some(Sum { prefill: Tokens(0), decode: Tokens(0), requests: 1 }));
         ledger.done(1);
         ledger.done(1);
         assert_eq!(a(&ledger), None);
@@ -162,9 +163,9 @@ mod tests {
             let mut ledger = Ledger::default();
             for (id, kind, n) in events {
                 match kind {
-                    0 => ledger.admit(id, series("a"), "t", n, n),
+                    0 => ledger.admit(id, series("a"), "t", Tokens(n), Tokens(n)),
                     1 => ledger.first_token(id),
-                    2 => ledger.decoded(id, n),
+                    2 => ledger.decoded(id, Tokens(n)),
                     _ => ledger.done(id),
                 }
             }

@@ -3,6 +3,8 @@
 //! Layout, little-endian: owner (8), beat in nanoseconds (8), number of rows (2), then for each row the two names
 //! (length in 1 byte, then the bytes) and prefill, decode, requests (8 each).
 
+use penstock_units::{Nanos, Tokens};
+
 use crate::{Series, Sum};
 
 /// How many slots there are: more than any Envoy has workers, with room for those that died a moment ago.
@@ -15,16 +17,16 @@ pub const ROWS_MAX: usize = 512;
 pub struct Slot {
     /// Who writes it: a number drawn when the worker's VM started. 0 is nobody.
     pub owner: u64,
-    /// When it was written, in nanoseconds.
-    pub beat: u64,
+    /// When it was written.
+    pub beat: Nanos,
     /// The sums.
     pub rows: Vec<(Series, Sum)>,
 }
 
 impl Slot {
-    /// Whether its owner still lives at `now`, having been silent for less than `silence_max` nanoseconds. A beat from
-    /// the future counts as alive only as far ahead as it may lie behind.
-    pub fn lives(&self, now: u64, silence_max: u64) -> bool {
+    /// Whether its owner still lives at `now`, having been silent for less than `silence_max`. A beat from the future
+    /// counts as alive only as far ahead as it may lie behind.
+    pub fn lives(&self, now: Nanos, silence_max: Nanos) -> bool {
         self.owner != 0 && now.abs_diff(self.beat) < silence_max
     }
 
@@ -32,7 +34,7 @@ impl Slot {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&self.owner.to_le_bytes());
-        out.extend_from_slice(&self.beat.to_le_bytes());
+        out.extend_from_slice(&self.beat.0.to_le_bytes());
         let rows = self.rows.get(..ROWS_MAX).unwrap_or(&self.rows);
         out.extend_from_slice(&u16::try_from(rows.len()).unwrap_or(u16::MAX).to_le_bytes());
         for (series, sum) in rows {
@@ -41,7 +43,7 @@ impl Slot {
                 out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
                 out.extend_from_slice(name);
             }
-            for value in [sum.prefill, sum.decode, sum.requests] {
+            for value in [sum.prefill.0, sum.decode.0, sum.requests] {
                 out.extend_from_slice(&value.to_le_bytes());
             }
         }
@@ -51,11 +53,12 @@ impl Slot {
     /// The inverse of [`Slot::encode`]; `None` for bytes that are not a slot.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut input = Input(bytes);
-        let (owner, beat) = (input.u64()?, input.u64()?);
+        let (owner, beat) = (input.u64()?, Nanos(input.u64()?));
         let rows = u16::from_le_bytes(*input.take::<2>()?);
         let rows = (0..rows).map(|_| {
             let series = Series { model: input.name()?, version: input.name()? };
-            Some((series, Sum { prefill: input.u64()?, decode: input.u64()?, requests: input.u64()? }))
+            let (prefill, decode) = (Tokens(input.u64()?), Tokens(input.u64()?));
+            Some((series, Sum { prefill, decode, requests: input.u64()? }))
         });
         let rows = rows.collect::<Option<Vec<_>>>()?;
         Some(Self { owner, beat, rows })
@@ -92,9 +95,9 @@ mod tests {
         #[test]
         fn round_trip(owner: u64, beat: u64, rows in prop::collection::vec(("[a-z.]{0,40}", "[a-z]{0,9}", any::<u64>()), 0..9)) {
             let rows = rows.into_iter().map(|(model, version, n)| {
-                (Series { model, version }, Sum { prefill: n, decode: n / 2, requests: n / 3 })
+                (Series { model, version }, Sum { prefill: Tokens(n), decode: Tokens(n / 2), requests: n / 3 })
             });
-            let slot = Slot { owner, beat, rows: rows.collect() };
+            let slot = Slot { owner, beat: Nanos(beat), rows: rows.collect() };
             prop_assert_eq!(Slot::decode(&slot.encode()), Some(slot));
         }
 
@@ -106,9 +109,10 @@ mod tests {
 
     #[test]
     fn a_slot_lives_as_long_as_it_beats() {
-        let slot = Slot { owner: 1, beat: 1000, rows: vec![] };
-        assert!(slot.lives(1000, 500) && slot.lives(1499, 500) && slot.lives(800, 500));
-        assert!(!slot.lives(1500, 500) && !slot.lives(400, 500));
-        assert!(!Slot::default().lives(0, 500));
+        let lives = |slot: &Slot, now| slot.lives(Nanos(now), Nanos(500));
+        let slot = Slot { owner: 1, beat: Nanos(1000), rows: vec![] };
+        assert!(lives(&slot, 1000) && lives(&slot, 1499) && lives(&slot, 800));
+        assert!(!lives(&slot, 1500) && !lives(&slot, 400));
+        assert!(!lives(&Slot::default(), 0));
     }
 }
