@@ -11,6 +11,8 @@ use crate::{Series, Sum};
 pub const SLOTS: u32 = 128;
 /// Rows beyond this are not written.
 pub const ROWS_MAX: usize = 512;
+/// Bytes of a name beyond this are not written.
+const NAME_MAX: usize = 255;
 
 /// One worker's slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,9 +41,10 @@ impl Slot {
         out.extend_from_slice(&u16::try_from(rows.len()).unwrap_or(u16::MAX).to_le_bytes());
         for (series, sum) in rows {
             for name in [&series.model, &series.version] {
-                let name = name.as_bytes().get(..255).unwrap_or(name.as_bytes());
+                // Half a character would make the whole slot unreadable.
+                let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
                 out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-                out.extend_from_slice(name);
+                out.extend_from_slice(name.as_bytes());
             }
             for value in [sum.prefill.0, sum.decode.0, sum.requests] {
                 out.extend_from_slice(&value.to_le_bytes());
@@ -105,6 +108,15 @@ mod tests {
         fn any_bytes_decode_or_not(bytes: Vec<u8>) {
             let _ = Slot::decode(&bytes);
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        // The last character begins at byte 254 and ends at byte 256.
+        let series = Series { model: format!("{}é", "m".repeat(254)), version: "v".into() };
+        let slot = Slot { owner: 1, beat: Nanos(1), rows: vec![(series, Sum::default())] };
+        let rows = Slot::decode(&slot.encode()).map(|slot| slot.rows);
+        assert_eq!(rows.map(|rows| rows[0].0.model.clone()), Some("m".repeat(254)));
     }
 
     #[test]
