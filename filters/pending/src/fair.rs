@@ -1,10 +1,10 @@
 //! Who may still come in when a model is nearly full: weighted max-min fairness over what is pending.
 //!
-//! [`POOL`] of the ceiling is shared out by weight, and a tenant comes in as long as it holds no more than its share. What others do not
-//! use of theirs is divided among those who would, so that one tenant alone may fill the pool. Beyond the pool there is room for those
-//! whose share others still occupy; the fuller it gets, the less of its share a tenant may fill: so whoever holds little is let in up to
-//! the ceiling itself, and nobody beyond it. Tenants that were refused a moment ago leave the upper half of that room to those that were
-//! not.
+//! Eight tenths of the ceiling, the pool, are shared out by weight, and a tenant comes in as long as it holds no more than its share. What
+//! others do not use of theirs is divided among those who would, so that one tenant alone may fill the pool. Beyond the pool there is room
+//! for those whose share others still occupy; the fuller it gets, the less of its share a tenant may fill: so whoever holds little is let
+//! in up to the ceiling itself, and nobody beyond it. Tenants that were refused a moment ago leave the upper half of that room to those
+//! that were not.
 
 use penstock_units::Tokens;
 
