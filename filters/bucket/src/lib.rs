@@ -108,18 +108,19 @@ impl Rate {
         self.burst
     }
 
-    /// In which it gets its tokens.
+    /// How long its tokens take to come.
     pub fn period(&self) -> Nanos {
         self.period
     }
 
     /// How long the bucket takes to refill `cost`. Rounds up: never in the spender's favour.
     fn time(&self, cost: MilliTokens) -> u128 {
-        // 2^50 (a cost is capped) * 2^62 overflows 128 bits only together with the fraction, so that is added last.
+        // 2^50 (a cost is capped) * 2^62 overflows 128 bits only together with the fraction, so that is added last, to no more than leaves
+        // room for sums.
         let cost = u128::from(cost.0.min(1 << 50));
         let per = u128::from(self.tokens.to_milli().0);
         let product = cost.saturating_mul(u128::from(self.period.0));
-        let whole = product.checked_div(per).unwrap_or(0);
+        let whole = product.checked_div(per).unwrap_or(0).min(1 << 94);
         let rest = product.checked_rem(per).unwrap_or(0);
         let fraction = (rest << FRACTION).div_ceil(per.max(1));
         (whole << FRACTION).saturating_add(fraction)
@@ -216,6 +217,14 @@ mod tests {
         let at = rate.settle(at, NOW, tokens(10), tokens(30));
         assert_eq!(rate.remaining(at, NOW), -20);
         assert_eq!(rate.admit(at, NOW, tokens(1)), Err(Refusal::NotYet { wait: Nanos(21 * SECOND) }));
+    }
+
+    #[test]
+    fn debt_beyond_the_range_is_still_debt() {
+        let rate = rate(1, 1 << 62, 1);
+        let at = rate.charge(FullAt::default(), NOW, tokens(1 << 34));
+        assert!(at >= rate.charge(FullAt::default(), NOW, tokens(4)), "the larger debt takes longer to pay");
+        assert!(rate.remaining(at, NOW) < 0);
     }
 
     #[test]

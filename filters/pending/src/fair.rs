@@ -1,10 +1,12 @@
 //! Who may still come in when a model is nearly full: weighted max-min fairness over what is pending.
 //!
-//! [`POOL`] of the ceiling is shared out by weight, and a tenant comes in as long as it holds no more than its share. What others do not
-//! use of theirs is divided among those who would, so that one tenant alone may fill the pool. Beyond the pool there is room for those
-//! whose share others still occupy; the fuller it gets, the less of its share a tenant may fill: so whoever holds little is let in up to
-//! the ceiling itself, and nobody beyond it. Tenants that were refused a moment ago leave the upper half of that room to those that were
-//! not.
+//! Eight tenths of the ceiling, the pool, are shared out by weight, and a tenant comes in as long as it holds no more than its share. What
+//! others do not use of theirs is divided among those who would, so that one tenant alone may fill the pool. Beyond the pool there is room
+//! for those whose share others still occupy; the fuller it gets, the less of its share a tenant may fill: so whoever holds little is let
+//! in up to the ceiling itself, and nobody beyond it. Tenants that were refused a moment ago leave the upper half of that room to those
+//! that were not.
+
+use penstock_units::Tokens;
 
 use penstock_units::Tokens;
 
@@ -38,21 +40,21 @@ pub struct Holding {
 
 /// Whether a request of so many `tokens` comes in, where its tenant holds `own` and the other tenants `others`.
 pub fn admits(ceiling: Tokens, tokens: Tokens, own: Holding, others: &[Holding], priority: Priority) -> bool {
-    let held = |holdings: &[Holding]| holdings.iter().map(|other| u128::from(other.tokens.0)).sum::<u128>();
-    let total = held(others).saturating_add(u128::from(own.tokens.0));
+    let held = |holdings: &[Holding]| holdings.iter().map(|other| wide(other.tokens)).sum::<u128>();
+    let total = held(others).saturating_add(wide(own.tokens));
     // A request that is larger than the ceiling is let in when it is alone.
     if total == 0 {
         return true;
     }
-    let after = total.saturating_add(u128::from(tokens.0));
-    let tenths = |n: u64| u128::from(ceiling.0).saturating_mul(u128::from(n)) / 10;
-    let (ceiling, pool) = (u128::from(ceiling.0), tenths(POOL));
+    let after = total.saturating_add(wide(tokens));
+    let tenths = |n: u64| wide(ceiling).saturating_mul(u128::from(n)) / 10;
+    let (ceiling, pool) = (wide(ceiling), tenths(POOL));
     match priority {
         Priority::Low => after <= tenths(LOW),
         Priority::High => after <= ceiling,
         Priority::Normal if after > ceiling => false,
         Priority::Normal => {
-            let filled = u128::from(own.tokens.0).saturating_add(u128::from(tokens.0));
+            let filled = wide(own.tokens).saturating_add(wide(tokens));
             let band = ceiling.saturating_sub(pool).max(1);
             let end = if own.wants { ceiling.saturating_sub(band / 2) } else { ceiling };
             let room = end.saturating_sub(after).min(band);
@@ -69,14 +71,14 @@ fn share(pool: u128, weight: u32, others: &[Holding]) -> u128 {
     let greedy = others.iter().filter(|other| other.wants).map(|other| u128::from(other.weight));
     let greedy: u128 = greedy.sum();
     let mut others: Vec<Holding> = others.iter().filter(|other| !other.wants).copied().collect();
-    let cross = |a: &Holding, b: &Holding| u128::from(a.tokens.0).saturating_mul(u128::from(b.weight));
+    let cross = |a: &Holding, b: &Holding| wide(a.tokens).saturating_mul(u128::from(b.weight));
     others.sort_unstable_by(|a, b| cross(a, b).cmp(&cross(b, a)));
     let own = u128::from(weight.max(1));
     let mut weights: u128 = others.iter().map(|other| u128::from(other.weight)).sum::<u128>().saturating_add(own);
     weights = weights.saturating_add(greedy);
     let mut left = pool;
     for Holding { weight, tokens, .. } in others {
-        let (weight, tokens) = (u128::from(weight), u128::from(tokens.0));
+        let (weight, tokens) = (u128::from(weight), wide(tokens));
         if tokens.saturating_mul(weights) > left.saturating_mul(weight) {
             break;
         }
@@ -84,6 +86,11 @@ fn share(pool: u128, weight: u32, others: &[Holding]) -> u128 {
         weights = weights.saturating_sub(weight);
     }
     left.saturating_mul(own).checked_div(weights).unwrap_or(0)
+}
+
+/// Wide enough for products of tokens and weights.
+fn wide(tokens: Tokens) -> u128 {
+    u128::from(tokens.0)
 }
 
 #[cfg(test)]
@@ -108,19 +115,17 @@ mod tests {
     #[test]
     fn nobody_comes_in_above_the_ceiling_and_low_priority_leaves_first() {
         let other = [holding(1, 700)];
-        let asks = |tokens, priority| admits(Tokens(1000), Tokens(tokens), holding(1, 0), &other, priority);
+        let admits = |tokens, own, others: &[Holding], priority| {
+            super::admits(Tokens(1000), Tokens(tokens), own, others, priority)
+        };
+        let asks = |tokens, priority| admits(tokens, holding(1, 0), &other, priority);
         assert!(asks(100, Priority::Normal) && asks(140, Priority::Normal) && asks(300, Priority::High));
         assert!(!asks(301, Priority::High) && !asks(301, Priority::Normal) && !asks(1, Priority::Low));
-        assert!(!admits(Tokens(1000), Tokens(10), holding(1, 895), &[holding(1, 5)], Priority::Normal));
-        assert!(admits(Tokens(1000), Tokens(10), holding(1, 895), &[holding(1, 5)], Priority::High));
-        assert!(admits(Tokens(1000), Tokens(5000), holding(1, 0), &[], Priority::Normal));
-        assert!(!admits(
-            Tokens::MAX,
-            Tokens::MAX,
-            holding(u32::MAX, u64::MAX),
-            &[holding(1, u64::MAX)],
-            Priority::Normal
-        ));
+        assert!(!admits(10, holding(1, 895), &[holding(1, 5)], Priority::Normal));
+        assert!(admits(10, holding(1, 895), &[holding(1, 5)], Priority::High));
+        assert!(admits(5000, holding(1, 0), &[], Priority::Normal));
+        let most = holding(u32::MAX, u64::MAX);
+        assert!(!super::admits(Tokens::MAX, Tokens::MAX, most, &[holding(1, u64::MAX)], Priority::Normal));
     }
 
     /// A server that works off so many tokens a step, request by request in the order of their arrival.

@@ -11,6 +11,8 @@ use crate::{Series, Sum};
 pub const SLOTS: u32 = 128;
 /// Rows beyond this are not written.
 pub const ROWS_MAX: usize = 512;
+/// Bytes of a name beyond this are not written.
+const NAME_MAX: usize = 255;
 
 /// One worker's slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +26,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Whether its owner still lives at `now`, having been silent for less than `silence_max`. A beat from
-    /// the future counts as alive only as far ahead as it may lie behind.
+    /// Whether its owner still lives at `now`, having been silent for less than `silence_max`. A beat from the future
+    /// counts as alive only as far ahead as it may lie behind.
     pub fn lives(&self, now: Nanos, silence_max: Nanos) -> bool {
         self.owner != 0 && now.abs_diff(self.beat) < silence_max
     }
@@ -39,9 +41,10 @@ impl Slot {
         out.extend_from_slice(&u16::try_from(rows.len()).unwrap_or(u16::MAX).to_le_bytes());
         for (series, sum) in rows {
             for name in [&series.model, &series.version] {
-                let name = name.as_bytes().get(..255).unwrap_or(name.as_bytes());
+                // Half a character would make the whole slot unreadable.
+                let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
                 out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-                out.extend_from_slice(name);
+                out.extend_from_slice(name.as_bytes());
             }
             for value in [sum.prefill.0, sum.decode.0, sum.requests] {
                 out.extend_from_slice(&value.to_le_bytes());
@@ -57,7 +60,8 @@ impl Slot {
         let rows = u16::from_le_bytes(*input.take::<2>()?);
         let rows = (0..rows).map(|_| {
             let series = Series { model: input.name()?, version: input.name()? };
-            Some((series, Sum { prefill: Tokens(input.u64()?), decode: Tokens(input.u64()?), requests: input.u64()? }))
+            let (prefill, decode) = (Tokens(input.u64()?), Tokens(input.u64()?));
+            Some((series, Sum { prefill, decode, requests: input.u64()? }))
         });
         let rows = rows.collect::<Option<Vec<_>>>()?;
         Some(Self { owner, beat, rows })
@@ -107,14 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_is_cut_between_characters() {
+        // The last character begins at byte 254 and ends at byte 256.
+        let series = Series { model: format!("{}é", "m".repeat(254)), version: "v".into() };
+        let slot = Slot { owner: 1, beat: Nanos(1), rows: vec![(series, Sum::default())] };
+        let rows = Slot::decode(&slot.encode()).map(|slot| slot.rows);
+        assert_eq!(rows.map(|rows| rows[0].0.model.clone()), Some("m".repeat(254)));
+    }
+
+    #[test]
     fn a_slot_lives_as_long_as_it_beats() {
+        let lives = |slot: &Slot, now| slot.lives(Nanos(now), Nanos(500));
         let slot = Slot { owner: 1, beat: Nanos(1000), rows: vec![] };
-        assert!(
-            slot.lives(Nanos(1000), Nanos(500))
-                && slot.lives(Nanos(1499), Nanos(500))
-                && slot.lives(Nanos(800), Nanos(500))
-        );
-        assert!(!slot.lives(Nanos(1500), Nanos(500)) && !slot.lives(Nanos(400), Nanos(500)));
-        assert!(!Slot::default().lives(Nanos(0), Nanos(500)));
+        assert!(lives(&slot, 1000) && lives(&slot, 1499) && lives(&slot, 800));
+        assert!(!lives(&slot, 1500) && !lives(&slot, 400));
+        assert!(!lives(&Slot::default(), 0));
     }
 }
