@@ -8,8 +8,6 @@
 
 use penstock_units::Tokens;
 
-use penstock_units::Tokens;
-
 /// How much of the ceiling is shared out, in tenths.
 const POOL: u64 = 8;
 /// At how many tenths of the ceiling requests of low priority are refused.
