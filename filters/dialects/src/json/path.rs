@@ -1,9 +1,11 @@
 //! Where in a document an event stands: the keys above it, as far down as any reader looks.
 
-use crate::json::Event;
+use core::ops::Range;
 
-/// The keys that readers look for. Every other key is [`Field::Other`].
-macro_rules! names {
+use crate::json::lexer::Event;
+
+/// Makes the keys that readers look for. Every other key is [`Field::Other`].
+macro_rules! fields {
     ($($variant:ident = $text:literal),* $(,)?) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Field { $($variant,)* Other }
@@ -17,7 +19,7 @@ macro_rules! names {
     };
 }
 
-names! {
+fields! {
     Arguments = b"arguments",
     BestOf = b"best_of",
     CacheCreationInputTokens = b"cache_creation_input_tokens",
@@ -96,6 +98,17 @@ pub enum Step {
     Item,
     /// Into an object, under this key.
     Key(Field),
+}
+
+/// An event, and where it stands.
+#[derive(Clone, Debug)]
+pub struct At<'a> {
+    /// The way from the document's root to the value, or to the value that a key is that of.
+    pub steps: &'a [Step],
+    /// The event.
+    pub event: Event<'a>,
+    /// Which bytes of the document it is: of a text all from its opening quote on.
+    pub span: Range<usize>,
 }
 
 const STEPS_MAX: usize = 8;
