@@ -50,7 +50,7 @@ pub enum ModelAt {
 pub struct Ceiling {
     /// The key, at the top of the body.
     pub key: Field,
-    /// What a caller is told whose value is no number.
+    /// What the error says where its value is no number.
     pub mistyped: &'static str,
 }
 
@@ -89,6 +89,12 @@ pub enum ImagePrice {
 }
 
 impl Api {
+    /// Which of the keys that set a ceiling this is, if it is one.
+    #[inline]
+    pub(crate) fn ceiling(&self, key: Field) -> Option<(usize, &Ceiling)> {
+        self.ceilings.iter().enumerate().find(|(_, ceiling)| ceiling.key == key)
+    }
+
     /// Whether requests to this path, already decoded, are requests to this API.
     pub(crate) fn is_at(&self, path: &[u8]) -> bool {
         let is_own = |path: &[u8]| self.paths.iter().any(|own| own.as_bytes() == path);

@@ -1,6 +1,7 @@
 //! The dialects, and which of them a request speaks.
 //!
-//! Each is one file. A new one is its file and its line below, and the keys that no other reads in `json/path.rs`.
+//! Each is one file, a module of the crate. A new one is that file and a line below. Keys that no other dialect reads are added to
+//! the vocabulary in `json/path.rs`.
 
 use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error::ErrorKind;
@@ -9,7 +10,6 @@ use crate::request::draft::Draft;
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
-use crate::{chat, completions, embeddings, messages, responses};
 
 /// Makes the enum, and finds for each of its variants what that dialect's file says. What is done for each event is
 /// dispatched by a `match`, which the compiler sees through.
@@ -27,19 +27,19 @@ macro_rules! dialects {
 
             /// What can be said of it in data.
             pub(crate) fn api(self) -> &'static Api {
-                match self { $(Self::$dialect => &$file::API,)* }
+                match self { $(Self::$dialect => &crate::$file::API,)* }
             }
 
             /// What it reads in a request beside that which all have in common.
             #[inline]
             pub(crate) fn read_request(self, at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-                match self { $(Self::$dialect => $file::read_request(at, draft, sink),)* }
+                match self { $(Self::$dialect => crate::$file::read_request(at, draft, sink),)* }
             }
 
             /// What the text at this place of a response is, where it was generated.
             #[inline]
             pub(crate) fn generated(self, steps: &[Step], report: &Report) -> Option<TextKind> {
-                match self { $(Self::$dialect => $file::generated(steps, report),)* }
+                match self { $(Self::$dialect => crate::$file::generated(steps, report),)* }
             }
         }
     };

@@ -4,6 +4,9 @@
 //! never hold the body themselves. Texts that cost tokens go to a [`PromptSink`] piece by piece; everything else that
 //! matters (the model and where it stands, the output ceiling, the reported usage) is kept in small records.
 //!
+//! What is particular to an API stands in one file, named after it, and nowhere else: start with `chat.rs`. What several have in
+//! common is read in `request` and `response`; `dialect.rs` lists the dialects and passes each event to the right one.
+//!
 //! What this crate does not do: count tokens, decide anything, or build a JSON tree. It accepts slightly more than
 //! RFC 8259 (raw control characters in strings, Python's `NaN` and `Infinity`), because a model server behind it may,
 //! and a request that the server can read must not pass uncounted.

@@ -63,7 +63,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
 }
 
 /// A field of the source of an image, or of a document, whose text costs what it is.
-fn source(field: Field, event: Event<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+fn source(field: Field, event: &Event<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     if field == Data && matches!(event, Event::Key(_)) {
         draft.images.begin_data();
     }
@@ -75,7 +75,7 @@ fn source(field: Field, event: Event<'_>, draft: &mut Draft, sink: &mut impl Pro
 }
 
 /// The arguments of a call, which are an object here: its keys and values cost what they are.
-fn arguments(below: &[Step], event: Event<'_>, sink: &mut impl PromptSink) {
+fn arguments(below: &[Step], event: &Event<'_>, sink: &mut impl PromptSink) {
     match event {
         // This is the key `input` itself.
         Event::Key(_) if below.is_empty() => {}

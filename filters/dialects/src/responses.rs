@@ -46,7 +46,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         ([Key(Input)] | [Key(Input), Item], Event::Array | Event::Object | Event::Close | Event::Key(_)) => {
             list_of_messages(at, draft);
         }
-        ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", &at.span),
+        ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
         ([Key(Input), Item, Key(Content | Output), Item, Key(ImageUrl)], event) => {
             if let Event::Key(_) = event {
                 draft.images.begin();

@@ -36,7 +36,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     let dialect = Dialect::ALL[usize::from(dialect) % Dialect::ALL.len()];
     let whole = read(dialect, body, body.len().max(1));
     let cut = read(dialect, body, usize::from(size).max(1));
-    // Of several things that are wrong with it, which one is told may depend on the cuts.
+    // Of several things that are wrong with it, which one is reported may depend on the cuts.
     assert_eq!(whole.as_ref().ok().map(|read| &read.1), cut.as_ref().ok().map(|read| &read.1));
     let Ok((request, _)) = whole else { return };
     // What is accepted beyond RFC 8259 cannot be judged.

@@ -338,7 +338,7 @@ impl Lexer {
             }
             Err(error) if error.error_len().is_none() => Ok(rest),
             Err(_) => {
-                // Where the character begins, as it is told of one that was not cut.
+                // Where the character begins, as is reported of one that was not cut.
                 self.at = self.at.saturating_sub(self.partial_len);
                 self.fault(Fault::NotUtf8)
             }

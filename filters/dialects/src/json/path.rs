@@ -11,6 +11,7 @@ macro_rules! fields {
         pub enum Field { $($variant,)* Other }
 
         impl Field {
+            #[inline(never)]
             fn of(key: &str) -> Self {
                 // Bytes are told apart by a decision tree, strings by one comparison after another.
                 match key.as_bytes() { $($text => Self::$variant,)* _ => Self::Other }
@@ -106,9 +107,9 @@ pub struct At<'a> {
     /// The way from the document's root to the value, or to the value that a key is that of.
     pub steps: &'a [Step],
     /// The event.
-    pub event: Event<'a>,
+    pub event: &'a Event<'a>,
     /// Which bytes of the document it is: of a text all from its opening quote on.
-    pub span: Range<usize>,
+    pub span: &'a Range<usize>,
 }
 
 const STEPS_MAX: usize = 8;
@@ -129,6 +130,7 @@ impl Default for Path {
 impl Path {
     /// Keeps up with the lexer. To be called before an event is looked at, except that a `Close` then stands at the
     /// container that it closes.
+    #[inline]
     pub fn follow(&mut self, event: &Event<'_>) {
         match event {
             Event::Close => self.depth = self.depth.saturating_sub(1),

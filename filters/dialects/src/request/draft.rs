@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use crate::api::{Api, MODEL_BYTES_MAX};
+use crate::api::{Api, Ceiling, MODEL_BYTES_MAX};
 use crate::json::lexer::Event;
 use crate::json::number::whole;
 use crate::json::path::At;
@@ -88,7 +88,7 @@ impl Draft {
             [Key(field @ (MinTokens | N | BestOf))] => self.number(*field, at),
             [Key(Tools), ..] => self.tools(at),
             [Key(ResponseFormat), Key(Type)] | [Key(Text), Key(Format), Key(Type)] => self.format(at.event),
-            [Key(field)] => return self.ceiling(*field, at),
+            [Key(field)] if let Some((index, ceiling)) = self.api.ceiling(*field) => self.ceiling(index, ceiling, at),
             _ => return false,
         }
         true
@@ -98,33 +98,33 @@ impl Draft {
         match at.event {
             Event::Object => self.request.inside = at.span.end,
             Event::Close => {}
-            _ => self.mistyped("the body must be a JSON object", &at.span),
+            _ => self.mistyped("the body must be a JSON object", at.span),
         }
     }
 
     fn model(&mut self, at: &At<'_>) {
         match (at.steps, at.event) {
             ([_], Event::Text(part)) if self.model.len().saturating_add(part.len()) > MODEL_BYTES_MAX => {
-                self.mistyped("model must be a string of at most 256 bytes", &at.span);
+                self.mistyped("model must be a string of at most 256 bytes", at.span);
             }
             ([_], Event::Text(part)) => self.model.push_str(part),
             ([_], Event::TextEnd) => {
                 self.request.model = Some(core::mem::take(&mut self.model));
                 if !remember(&mut self.request.model_spans, at.span.clone()) {
-                    self.mistyped("model is given too often", &at.span);
+                    self.mistyped("model is given too often", at.span);
                 }
             }
             ([_], Event::Key(_) | Event::Close) => {}
-            _ => self.mistyped("model must be a string", &at.span),
+            _ => self.mistyped("model must be a string", at.span),
         }
     }
 
     fn stream(&mut self, at: &At<'_>) {
         match at.event {
-            Event::Bool(value) => self.request.stream = value,
+            Event::Bool(value) => self.request.stream = *value,
             Event::Null => self.request.stream = false,
             Event::Key(_) => {}
-            _ => self.mistyped("stream must be true or false", &at.span),
+            _ => self.mistyped("stream must be true or false", at.span),
         }
     }
 
@@ -134,10 +134,10 @@ impl Draft {
             Event::Close => return,
             Event::Object => StreamOptions::Object { inside: at.span.end, empty: true, has_include_usage: false },
             Event::Null => StreamOptions::Null(at.span.clone()),
-            _ => return self.mistyped("stream_options must be an object", &at.span),
+            _ => return self.mistyped("stream_options must be an object", at.span),
         };
         if !remember(&mut self.request.stream_options, options) {
-            self.mistyped("stream_options is given too often", &at.span);
+            self.mistyped("stream_options is given too often", at.span);
         }
     }
 
@@ -159,12 +159,12 @@ impl Draft {
     fn include_usage(&mut self, at: &At<'_>) {
         match at.event {
             Event::Bool(_) | Event::Null => {
-                self.request.include_usage = at.event == Event::Bool(true);
+                self.request.include_usage = *at.event == Event::Bool(true);
                 if !remember(&mut self.request.include_usage_spans, at.span.clone()) {
-                    self.mistyped("include_usage is given too often", &at.span);
+                    self.mistyped("include_usage is given too often", at.span);
                 }
             }
-            _ => self.mistyped("include_usage must be true or false", &at.span),
+            _ => self.mistyped("include_usage must be true or false", at.span),
         }
     }
 
@@ -183,7 +183,7 @@ impl Draft {
         };
         match value {
             Some(value) => *slot = value,
-            None => self.mistyped(mistyped, &at.span),
+            None => self.mistyped(mistyped, at.span),
         }
     }
 
@@ -202,21 +202,17 @@ impl Draft {
     }
 
     /// The type of the output's format: `json_object` and `json_schema` are JSON.
-    fn format(&mut self, event: Event<'_>) {
+    fn format(&mut self, event: &Event<'_>) {
         self.format.keep(event);
-        if event == Event::TextEnd {
+        if *event == Event::TextEnd {
             self.request.json_output = self.format.starts_with("json_");
         }
     }
 
-    /// A value at the top. Whether its key sets a ceiling, and has been read.
-    fn ceiling(&mut self, field: Field, at: &At<'_>) -> bool {
-        let ceilings = self.api.ceilings.iter().zip(0..);
-        let Some((ceiling, index)) = ceilings.into_iter().find(|(ceiling, _)| ceiling.key == field) else {
-            return false;
-        };
+    /// The value of a key that sets a ceiling. Null sets none.
+    fn ceiling(&mut self, index: usize, ceiling: &Ceiling, at: &At<'_>) {
         let value = match at.event {
-            Event::Key(_) => return true,
+            Event::Key(_) => return,
             Event::Null => Some(None),
             // Some servers take a negative number for none.
             Event::Number(word) if word.starts_with('-') => Some(None),
@@ -225,9 +221,8 @@ impl Draft {
         };
         let spans = &mut self.request.max_output_spans;
         if !value.is_some_and(|value| remember(spans, (at.span.clone(), value, index))) {
-            self.mistyped(ceiling.mistyped, &at.span);
+            self.mistyped(ceiling.mistyped, at.span);
         }
-        true
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Head(String);
 
 impl Head {
     /// Takes what an event adds to it; a key begins a new one.
-    pub fn keep(&mut self, event: Event<'_>) {
+    pub fn keep(&mut self, event: &Event<'_>) {
         match event {
             Event::Key(_) => self.0.clear(),
             Event::Text(part) => {

@@ -35,7 +35,7 @@ impl Images {
     }
 
     /// A field of the current image.
-    pub fn field(&mut self, field: Field, event: Event<'_>) {
+    pub fn field(&mut self, field: Field, event: &Event<'_>) {
         match (field, event) {
             // A media type came before the data.
             (Data, Event::Key(_)) if self.head.starts_with("data:") => {}
@@ -70,7 +70,7 @@ impl Images {
     }
 }
 
-/// The size that the beginning of a data URL tells: in PNG at byte 16 (RFC 2083, section 11.2.1), in GIF at byte 6 (GIF89a,
+/// The size that the beginning of a data URL states: in PNG at byte 16 (RFC 2083, section 11.2.1), in GIF at byte 6 (GIF89a,
 /// section 18).
 fn size(url: &str) -> Option<(u32, u32)> {
     let (media, data) = url.strip_prefix("data:")?.split_once(";base64,")?;

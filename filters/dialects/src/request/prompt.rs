@@ -7,7 +7,7 @@ use crate::request::draft::Draft;
 use crate::sink::PromptSink;
 
 /// A text that costs tokens.
-pub fn text(event: Event<'_>, sink: &mut impl PromptSink) {
+pub fn text(event: &Event<'_>, sink: &mut impl PromptSink) {
     match event {
         Event::Text(part) => sink.part(part),
         Event::TextEnd => sink.end(),
@@ -19,9 +19,9 @@ pub fn text(event: Event<'_>, sink: &mut impl PromptSink) {
 pub fn list_of_messages(at: &At<'_>, draft: &mut Draft) {
     match (at.steps, at.event) {
         ([_], Event::Array | Event::Close | Event::Key(_)) | ([_, _], Event::Close) => {}
-        ([_], _) => draft.mistyped("messages must be an array", &at.span),
+        ([_], _) => draft.mistyped("messages must be an array", at.span),
         (_, Event::Object) => draft.request.messages = draft.request.messages.saturating_add(1),
-        _ => draft.mistyped("messages must be objects", &at.span),
+        _ => draft.mistyped("messages must be objects", at.span),
     }
 }
 
@@ -40,6 +40,6 @@ pub fn texts_or_tokens(at: &At<'_>, draft: &mut Draft, mistyped: &'static str, s
             draft.prompts = draft.prompts.max(1);
             draft.request.token_ids = draft.request.token_ids.saturating_add(1);
         }
-        _ => draft.mistyped(mistyped, &at.span),
+        _ => draft.mistyped(mistyped, at.span),
     }
 }

@@ -56,7 +56,7 @@ struct Visit<'a, S> {
 impl<S: PromptSink> Visitor for Visit<'_, S> {
     fn event(&mut self, event: Event<'_>, span: Range<usize>) {
         self.path.follow(&event);
-        let at = At { steps: self.path.steps(), event, span };
+        let at = At { steps: self.path.steps(), event: &event, span: &span };
         if !self.draft.read(&at) {
             self.dialect.read_request(&at, self.draft, self.sink);
         }

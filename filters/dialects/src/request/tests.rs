@@ -121,6 +121,13 @@ fn usage_is_asked_for_whatever_was_said() {
 }
 
 #[test]
+fn stream_options_are_there_where_one_of_them_has_members() {
+    let has = |body: &str| read(body).unwrap().0.has_stream_options();
+    assert!(has(r#"{"stream_options":{"a":1},"stream_options":null}"#));
+    assert!(!has(r#"{"stream_options":{},"stream_options":null}"#) && !has("{}"));
+}
+
+#[test]
 fn wrong_types_are_named() {
     for (body, what) in [
         (r#"[]"#, "object"),

@@ -72,7 +72,7 @@ impl ResponseReader {
         self.document.report.failed()
     }
 
-    /// What the structure tells. To be called at the end.
+    /// What the structure says of the quality. To be called at the end.
     pub fn quality(&mut self) -> Quality {
         self.document.report.quality()
     }

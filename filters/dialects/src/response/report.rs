@@ -201,7 +201,7 @@ impl Report {
     }
 
     fn read_reason(&mut self) {
-        // Of several choices one that was cut short tells more than one that was not.
+        // Of several choices one that was cut short matters more than one that was not.
         if !matches!(self.finish, Some(Finish::Length | Finish::Filter)) {
             self.finish = Some(Finish::of(&self.word));
         }
