@@ -1,9 +1,9 @@
-//! What real servers answer is read as documented, however the network cuts it.
+//! What real servers reader is read as documented, however the network cuts it.
 
 use std::fs;
 use std::path::Path;
 
-use penstock_dialects::{CompletionSink, Dialect, ResponseReader, Usage};
+use penstock_dialects::{CompletionSink, Dialect, Finish, ResponseReader, Usage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 struct Texts(Vec<String>);
 
 impl CompletionSink for Texts {
-    fn part(&mut self, answer: u32, text: &str) {
-        let answer = answer as usize;
-        if self.0.len() <= answer {
-            self.0.resize(answer + 1, String::new());
+    fn part(&mut self, choice: u32, text: &str) {
+        let choice = choice as usize;
+        if self.0.len() <= choice {
+            self.0.resize(choice + 1, String::new());
         }
-        self.0[answer].push_str(text);
+        self.0[choice].push_str(text);
     }
     fn end(&mut self) {}
 }
@@ -34,12 +34,12 @@ fn dialect(name: &str) -> Dialect {
 
 /// The reading of a body in pieces, in the form of `readings.json`.
 fn reading<'a>(name: &str, as_in: &Value, pieces: impl Iterator<Item = &'a [u8]>) -> Value {
-    let mut answer =
+    let mut reader =
         ResponseReader::new(dialect(as_in["dialect"].as_str().unwrap_or_default()), name.ends_with(".sse"), false);
     let mut texts = Texts::default();
-    pieces.for_each(|piece| answer.push(piece, &mut texts));
-    let quality = answer.quality();
-    let usage = answer.usage().map(|usage| {
+    pieces.for_each(|piece| reader.push(piece, &mut texts));
+    let quality = reader.quality();
+    let usage = reader.usage().map(|usage| {
         let Usage { prompt, cached, cache_creation, completion, reasoning } = usage;
         json!({"prompt": prompt, "cached": cached, "cacheCreation": cache_creation, "completion": completion, "reasoning": reasoning})
     });
@@ -47,7 +47,7 @@ fn reading<'a>(name: &str, as_in: &Value, pieces: impl Iterator<Item = &'a [u8]>
         "dialect": as_in["dialect"],
         "usage": usage,
         "texts": texts.0,
-        "finish": quality.finish.map(penstock_dialects::quality::Finish::label),
+        "finish": quality.finish.map(Finish::label),
     });
     if quality.tool_calls > 0 {
         reading["toolCalls"] = json!(quality.tool_calls);
@@ -55,7 +55,7 @@ fn reading<'a>(name: &str, as_in: &Value, pieces: impl Iterator<Item = &'a [u8]>
     if quality.malformed_tool_args {
         reading["malformedToolArgs"] = json!(true);
     }
-    if answer.failed() {
+    if reader.failed() {
         reading["failed"] = json!(true);
     }
     reading

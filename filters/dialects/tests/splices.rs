@@ -4,9 +4,6 @@ use penstock_dialects::{Dialect, Ignore, Request, RequestReader, Splice, apply};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const DIALECTS: [Dialect; 5] =
-    [Dialect::Chat, Dialect::Completions, Dialect::Responses, Dialect::Embeddings, Dialect::Messages];
-
 /// JSON white space.
 fn space() -> impl Strategy<Value = String> {
     "[ \t\r\n]{0,3}"
@@ -97,12 +94,12 @@ fn body() -> impl Strategy<Value = String> {
     })
 }
 
-fn ask(dialect: Dialect, body: &[u8], pieces: usize) -> Option<Request> {
-    let mut ask = RequestReader::new(dialect);
+fn read(dialect: Dialect, body: &[u8], pieces: usize) -> Option<Request> {
+    let mut reader = RequestReader::new(dialect);
     for piece in body.chunks(pieces.max(1)) {
-        ask.push(piece, &mut Ignore).ok()?;
+        reader.push(piece, &mut Ignore).ok()?;
     }
-    ask.finish(&mut Ignore).ok()
+    reader.finish(&mut Ignore).ok()
 }
 
 /// The members of the body's object as a reader sees them that takes the first of equal keys, and one that takes the last.
@@ -138,21 +135,21 @@ proptest! {
 
     #[test]
     fn edits_are_seen_by_all_and_touch_nothing_else(body in body(), at in 0usize..5, pieces in 1usize..40) {
-        let dialect = DIALECTS[at];
+        let dialect = Dialect::ALL[at];
         let bytes = body.as_bytes();
-        let asked = ask(dialect, bytes, pieces);
-        prop_assert_eq!(&asked, &ask(dialect, bytes, usize::MAX));
-        let Some(asked) = asked else { return Ok(()) };
+        let request = read(dialect, bytes, pieces);
+        prop_assert_eq!(&request, &read(dialect, bytes, usize::MAX));
+        let Some(request) = request else { return Ok(()) };
 
-        let splices: Vec<Splice> =
-            [asked.with_model("other \"m\""), asked.with_ceiling(100, asked.ceiling_key.map(|key| (key, 100))), asked.with_usage()].concat();
-        let out = apply(bytes, splices.clone());
         let keys: Vec<&str> = match dialect {
             Dialect::Chat => vec!["max_tokens", "max_completion_tokens"],
             Dialect::Responses => vec!["max_output_tokens"],
             Dialect::Embeddings => vec![],
             _ => vec!["max_tokens"],
         };
+        let splices: Vec<Splice> =
+            [request.with_model("other \"m\""), request.with_ceiling(100, keys.first().map(|key| (*key, 100))), request.with_usage()].concat();
+        let out = apply(bytes, splices.clone());
         for reading in readings(&out) {
             prop_assert_eq!(&reading["model"], "other \"m\"");
             // A null is none, if the other key has one.
@@ -162,7 +159,7 @@ proptest! {
             for ceiling in ceilings {
                 prop_assert!(ceiling.as_f64().is_some_and(|value| value <= 100.0), "{}", ceiling);
             }
-            if asked.usage_on_request {
+            if dialect.usage_on_request() {
                 prop_assert_eq!(&reading["stream_options"]["include_usage"], true);
             }
         }

@@ -3,21 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use penstock_dialects::{Ask, Asked, Dialect, Sink, Unreadable, apply};
+use penstock_dialects::{Dialect, PromptSink, Request, RequestReader, Unreadable, apply};
 use serde_json::Value;
-
-const DIALECTS: [Dialect; 5] = [
-    Dialect::OpenAiChat,
-    Dialect::OpenAiCompletions,
-    Dialect::OpenAiResponses,
-    Dialect::OpenAiEmbeddings,
-    Dialect::AnthropicMessages,
-];
 
 #[derive(Default, Debug, PartialEq)]
 struct Texts(Vec<String>, String);
 
-impl Sink for Texts {
+impl PromptSink for Texts {
     fn part(&mut self, text: &str) {
         self.1.push_str(text);
     }
@@ -31,38 +23,38 @@ impl Sink for Texts {
     }
 }
 
-fn read(dialect: Dialect, body: &[u8], size: usize) -> Result<(Asked, Texts), Unreadable> {
-    let (mut ask, mut texts) = (Ask::new(dialect), Texts::default());
+fn read(dialect: Dialect, body: &[u8], size: usize) -> Result<(Request, Texts), Unreadable> {
+    let (mut reader, mut texts) = (RequestReader::new(dialect), Texts::default());
     for piece in body.chunks(size) {
-        ask.push(piece, &mut texts)?;
+        reader.push(piece, &mut texts)?;
     }
-    Ok((ask.finish(&mut texts)?, texts))
+    Ok((reader.finish(&mut texts)?, texts))
 }
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (dialect, size, body) = input;
-    let dialect = DIALECTS[usize::from(dialect) % DIALECTS.len()];
+    let dialect = Dialect::ALL[usize::from(dialect) % Dialect::ALL.len()];
     let whole = read(dialect, body, body.len().max(1));
     let cut = read(dialect, body, usize::from(size).max(1));
-    // Of several things that are wrong with it, which one is told may depend on the cuts.
+    // Of several things that are wrong with it, which one is reported may depend on the cuts.
     assert_eq!(whole.as_ref().ok().map(|read| &read.1), cut.as_ref().ok().map(|read| &read.1));
-    let Ok((asked, _)) = whole else { return };
+    let Ok((request, _)) = whole else { return };
     // What is accepted beyond RFC 8259 cannot be judged.
     let Ok(before) = serde_json::from_slice::<Value>(body) else { return };
     // Only what names a model is edited.
-    if asked.model.is_none() {
+    if request.model.is_none() {
         return;
     }
-    let mut splices = asked.with_model("m\"\n");
-    splices.extend(asked.with_ceiling(7, asked.ceiling_key.map(|key| (key, 7))));
-    if asked.stream && asked.usage_on_request && !asked.include_usage {
-        splices.extend(asked.with_usage());
+    let mut splices = request.with_model("m\"\n");
+    splices.extend(request.with_ceiling(7, dialect.ceiling_key().map(|key| (key, 7))));
+    if request.stream && dialect.usage_on_request() && !request.include_usage {
+        splices.extend(request.with_usage());
     }
     let after = apply(body, splices);
     let after: Value = serde_json::from_slice(&after).expect("an edited request is JSON");
     let (Value::Object(mut before), Value::Object(mut after)) = (before, after) else { panic!("not an object") };
     assert_eq!(after["model"], "m\"\n");
-    if asked.stream && asked.usage_on_request {
+    if request.stream && dialect.usage_on_request() {
         assert_eq!(after["stream_options"]["include_usage"], true);
     }
     for edited in ["model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream_options"] {

@@ -1,5 +1,8 @@
-use super::*;
-use crate::quality::Finish;
+use crate::dialect::Dialect;
+use crate::response::quality::{Finish, Quality};
+use crate::response::reader::ResponseReader;
+use crate::response::usage::{USAGE_MAX, Usage};
+use crate::sink::CompletionSink;
 
 #[derive(Default, Debug, PartialEq)]
 struct Texts {
@@ -8,12 +11,12 @@ struct Texts {
 }
 
 impl CompletionSink for Texts {
-    fn part(&mut self, answer: u32, text: &str) {
-        let answer = answer as usize;
-        if self.of.len() <= answer {
-            self.of.resize(answer + 1, String::new());
+    fn part(&mut self, choice: u32, text: &str) {
+        let choice = choice as usize;
+        if self.of.len() <= choice {
+            self.of.resize(choice + 1, String::new());
         }
-        self.of[answer].push_str(text);
+        self.of[choice].push_str(text);
     }
     fn end(&mut self) {
         self.ends += 1;
@@ -21,24 +24,24 @@ impl CompletionSink for Texts {
 }
 
 fn read(dialect: Dialect, body: &str, stream: bool, size: usize) -> (ResponseReader, Texts) {
-    let mut answer = ResponseReader::new(dialect, stream, true);
+    let mut reader = ResponseReader::new(dialect, stream, true);
     let mut texts = Texts::default();
     for piece in body.as_bytes().chunks(size) {
-        answer.push(piece, &mut texts);
+        reader.push(piece, &mut texts);
     }
-    (answer, texts)
+    (reader, texts)
 }
 
 #[test]
-fn reads_a_whole_answer() {
+fn reads_a_whole_response() {
     let body = r#"{"choices":[{"message":{"role":"assistant","content":"{\"a\":1}"}}],"usage":{"prompt_tokens":9,
         "completion_tokens":4,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":2}}}"#;
     for size in [1, 5, 1000] {
-        let (mut answer, texts) = read(Dialect::Chat, body, false, size);
+        let (mut reader, texts) = read(Dialect::Chat, body, false, size);
         let usage = Usage { prompt: 9, cached: 8, cache_creation: 0, completion: 4, reasoning: 2 };
-        assert_eq!(answer.usage(), Some(usage));
+        assert_eq!(reader.usage(), Some(usage));
         assert_eq!(texts, Texts { of: vec![r#"{"a":1}"#.to_owned()], ends: 1 });
-        assert_eq!(answer.quality(), Quality::default());
+        assert_eq!(reader.quality(), Quality::default());
     }
 }
 
@@ -48,23 +51,23 @@ fn reads_a_stream_at_any_split() {
         data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"llo\"}}]}\n\ndata: not json\n\n\
         data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":18446744073709551615}}\n\ndata: [DONE]\n\n";
     for size in 1..body.len() {
-        let (mut answer, texts) = read(Dialect::Chat, body, true, size);
-        let usage = answer.usage().unwrap();
+        let (mut reader, texts) = read(Dialect::Chat, body, true, size);
+        let usage = reader.usage().unwrap();
         assert_eq!((usage.prompt, usage.completion), (3, USAGE_MAX), "size {size}");
         assert_eq!(texts, Texts { of: vec!["Hello".to_owned()], ends: 2 }, "size {size}");
-        assert!(answer.quality().malformed_json_output && !answer.failed());
+        assert!(reader.quality().malformed_json_output && !reader.failed());
     }
 }
 
 #[test]
-fn answers_are_kept_apart_wherever_their_index_stands() {
+fn choices_are_kept_apart_wherever_their_index_stands() {
     let body = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}},{\"delta\":{\"content\":\"a\"},\"index\":0}]}\n\n\
         data: {\"choices\":[{\"delta\":{\"content\":\"B\"},\"index\":1,\"finish_reason\":\"length\"}]}\n\n\
         data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     for size in 1..body.len() {
-        let (mut answer, texts) = read(Dialect::Chat, body, true, size);
+        let (mut reader, texts) = read(Dialect::Chat, body, true, size);
         assert_eq!(texts, Texts { of: vec!["a".to_owned(), "bB".to_owned()], ends: 3 }, "size {size}");
-        assert_eq!(answer.quality().finish, Some(Finish::Length));
+        assert_eq!(reader.quality().finish, Some(Finish::Length));
     }
 }
 
@@ -78,8 +81,8 @@ fn tool_calls_are_counted_and_their_arguments_checked() {
     };
     let more = |arguments: &str| call("", arguments);
     let good = [call("f", "{\"a\""), more(":1}"), call("g", "")].concat();
-    let (mut answer, _) = read(Dialect::Chat, &good, true, 7);
-    let quality = answer.quality();
+    let (mut reader, _) = read(Dialect::Chat, &good, true, 7);
+    let quality = reader.quality();
     assert_eq!((quality.tool_calls, quality.malformed_tool_args, quality.empty), (2, false, false));
     for bad in [[call("f", "{\"a\""), call("g", "{}")].concat(), call("f", "{]"), call("f", "{} {}")] {
         assert!(read(Dialect::Chat, &bad, true, 5).0.quality().malformed_tool_args, "{bad}");
@@ -109,9 +112,9 @@ fn errors_in_the_body_are_failures() {
 #[test]
 fn an_event_of_a_megabyte_is_counted_without_being_held() {
     let body = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "y".repeat(1 << 20));
-    let (mut answer, texts) = read(Dialect::Chat, &body, true, 1000);
+    let (mut reader, texts) = read(Dialect::Chat, &body, true, 1000);
     assert_eq!(texts.of[0].len(), 1 << 20);
-    assert!(!answer.quality().empty && size_of::<ResponseReader>() < 1024);
+    assert!(!reader.quality().empty && size_of::<ResponseReader>() < 1024);
 }
 
 #[test]
@@ -134,8 +137,8 @@ fn events_are_known_by_their_names_where_their_type_comes_last() {
     ]
     .concat();
     for size in 1..body.len() {
-        let (mut answer, _) = read(Dialect::Responses, &body, true, size);
-        let quality = answer.quality();
+        let (mut reader, _) = read(Dialect::Responses, &body, true, size);
+        let quality = reader.quality();
         assert!(quality.tool_calls == 1 && !quality.malformed_tool_args, "{size}: {quality:?}");
     }
 }

@@ -1,25 +1,23 @@
-//! What a request asks: the model, the texts that cost tokens, the output ceiling, streaming.
+//! What a request asks: the model, the texts that cost tokens, the output ceiling, streaming; and how that is edited.
 
 use core::ops::Range;
 
-mod image;
-mod reader;
+use crate::request::image::Image;
+use crate::splice::{Splice, quoted};
 
-pub use image::Image;
-pub(crate) use reader::whole;
+pub mod draft;
+pub mod head;
+pub mod image;
+pub mod prompt;
+pub mod reader;
 
-use reader::{Reader, Visit};
+#[cfg(test)]
+mod tests;
 
-use crate::json::{Lexer, Unreadable};
-use crate::splice::quoted;
-use crate::{Dialect, PromptSink, Splice};
-
-/// The longest model name that is read, in bytes.
-pub const MODEL_BYTES_MAX: usize = 256;
 /// How often one field may be repeated in a body. Every occurrence has to be rewritten, so they are remembered.
 pub const REPEATS_MAX: usize = 16;
 
-/// What was asked. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
+/// A request. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
 /// the places of all of them are kept, so that an edit leaves no two readings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -31,11 +29,11 @@ pub struct Request {
     pub stream: bool,
     /// `stream_options.include_usage`
     pub include_usage: bool,
-    /// The ceiling of each answer: the smallest of `max_tokens` and `max_completion_tokens`, or `max_output_tokens`.
+    /// The ceiling of each choice's output, in tokens: the smallest, where several keys set one.
     pub max_output: Option<u64>,
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
-    /// Where their values stand, what they are (null is `None`), and which of the keys they have.
+    /// Where ceilings have values, what these are (null is `None`), and which of the dialect's keys they have.
     pub max_output_spans: Vec<(Range<usize>, Option<u64>, usize)>,
     /// Where `stream_options` stands.
     pub stream_options: Vec<StreamOptions>,
@@ -43,30 +41,25 @@ pub struct Request {
     pub include_usage_spans: Vec<Range<usize>>,
     /// Where a member can be inserted: behind the body's opening brace.
     pub inside: usize,
-    /// How many answers are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
+    /// How many choices are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
     pub choices: u64,
     /// How many tokens of the prompt were given as such.
     pub token_ids: u64,
     /// There is more to the prompt than the request shows: a stored conversation or template.
     pub unseen: bool,
-    /// The answer is to be JSON.
+    /// The output is to be JSON.
     pub json_output: bool,
-    /// The key of the output ceiling in this dialect, if it has one.
-    pub ceiling_key: Option<&'static str>,
-    /// Whether streams report usage only where `stream_options` ask for it.
-    pub usage_on_request: bool,
     /// How many messages there are.
     pub messages: u64,
     /// How many of them carry a `name`.
     pub names: u64,
     /// Where the definitions of `tools` stand, brackets included.
     pub tools: Option<Range<usize>>,
-    /// The images of the messages, at most [`IMAGES_MAX`].
+    /// The images of the messages, at most [`IMAGES_MAX`](image::IMAGES_MAX).
     pub images: Vec<Image>,
+    /// Whether streams of the request's dialect report usage only where `stream_options` ask for it.
+    usage_on_request: bool,
 }
-
-/// How many images of a request are looked at.
-pub const IMAGES_MAX: usize = 256;
 
 /// One occurrence of `stream_options`.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,12 +73,17 @@ pub enum StreamOptions {
         /// It has no members.
         empty: bool,
         /// It says whether to include usage.
-        tells: bool,
+        has_include_usage: bool,
     },
 }
 
 impl Request {
-    /// Whether some options are given.
+    /// Nothing is known of it yet.
+    pub(crate) fn new(usage_on_request: bool) -> Self {
+        Self { usage_on_request, ..Self::default() }
+    }
+
+    /// Whether it has stream options of any kind.
     pub fn has_stream_options(&self) -> bool {
         self.stream_options.iter().any(|options| matches!(options, StreamOptions::Object { empty: false, .. }))
     }
@@ -116,18 +114,18 @@ impl Request {
         if !self.usage_on_request {
             return Vec::new();
         }
-        const ASK: &str = "{\"include_usage\":true}";
-        let told = self.include_usage_spans.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
-        let untold = self.stream_options.iter().filter_map(|options| match options {
-            StreamOptions::Null(at) => Some(Splice { at: at.clone(), with: ASK.as_bytes().to_vec() }),
-            StreamOptions::Object { tells: true, .. } => None,
+        const INCLUDED: &str = "{\"include_usage\":true}";
+        let changed = self.include_usage_spans.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
+        let added = self.stream_options.iter().filter_map(|options| match options {
+            StreamOptions::Null(at) => Some(Splice { at: at.clone(), with: INCLUDED.as_bytes().to_vec() }),
+            StreamOptions::Object { has_include_usage: true, .. } => None,
             StreamOptions::Object { inside, empty: true, .. } => {
                 Some(Splice { at: *inside..*inside, with: b"\"include_usage\":true".to_vec() })
             }
             StreamOptions::Object { inside, .. } => Some(self.insert(*inside, "include_usage", "true")),
         });
-        let absent = self.stream_options.is_empty().then(|| self.insert(self.inside, "stream_options", ASK));
-        told.chain(untold).chain(absent).collect()
+        let absent = self.stream_options.is_empty().then(|| self.insert(self.inside, "stream_options", INCLUDED));
+        changed.chain(added).chain(absent).collect()
     }
 
     /// A member in front of others. There is one at least, the model.
@@ -135,42 +133,3 @@ impl Request {
         Splice { at: at..at, with: format!("\"{key}\":{value},").into_bytes() }
     }
 }
-
-/// Reads a request body as it arrives.
-pub struct RequestReader {
-    lexer: Lexer,
-    reader: Reader,
-}
-
-impl RequestReader {
-    /// A reader for one request in `dialect`.
-    pub fn new(dialect: Dialect) -> Self {
-        Self { lexer: Lexer::default(), reader: Reader::new(dialect) }
-    }
-
-    /// Reads the next piece of the body; its texts go to `sink`.
-    ///
-    /// # Errors
-    /// What makes the body unreadable. The reader must not be fed again after that.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut impl PromptSink) -> Result<(), Unreadable> {
-        let mut visit = Visit { reader: &mut self.reader, sink };
-        self.lexer.push(bytes, &mut visit)?;
-        self.reader.fault.map_or(Ok(()), Err)
-    }
-
-    /// The body is complete.
-    ///
-    /// # Errors
-    /// What makes the body unreadable.
-    pub fn finish(mut self, sink: &mut impl PromptSink) -> Result<Request, Unreadable> {
-        let mut visit = Visit { reader: &mut self.reader, sink };
-        self.lexer.finish(&mut visit)?;
-        match self.reader.fault {
-            Some(fault) => Err(fault),
-            None => Ok(self.reader.into_asked()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,20 +3,17 @@
 //! OpenAI's `stream_options.include_usage` adds one event before `[DONE]`: `choices` is an empty array and `usage` an
 //! object. That event is left out. All other events get `"usage": null`; that member is cut out, where the event is one line of data.
 //! Every other byte passes unchanged. The current event is held until it is complete, at
-//! most [`HELD_MAX`] bytes of it: one that is longer cannot be the usage chunk, and is let go.
+//! most [`UsageFilter::HELD_MAX`] bytes of it: one that is longer cannot be the usage chunk, and is let go.
 
 use core::ops::Range;
 
 use memchr::{memchr2, memchr2_iter};
 
-use crate::json::{Event, Lexer, Visitor};
-use crate::path::Field::{Choices, Usage};
-use crate::path::Path;
-use crate::path::Step::Key;
+use crate::json::lexer::{Event, Lexer, Visitor};
+use crate::json::path::Field::{Choices, Usage};
+use crate::json::path::Path;
+use crate::json::path::Step::Key;
 use crate::sse::{Lines, Piece};
-
-/// The longest event that is looked at, in bytes.
-pub const HELD_MAX: usize = 8192;
 
 /// The filter of one stream.
 #[derive(Default)]
@@ -37,6 +34,9 @@ pub struct UsageFilter {
 }
 
 impl UsageFilter {
+    /// The longest event that is looked at, in bytes.
+    pub const HELD_MAX: usize = 8192;
+
     /// Cuts out all usage, for requests with other stream options. `UsageFilter::default()` leaves what a server sends unasked.
     pub fn all() -> Self {
         Self { all: true, ..Self::default() }
@@ -76,7 +76,7 @@ impl UsageFilter {
     }
 
     fn hold(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.held.len().saturating_add(bytes.len()) > HELD_MAX {
+        if self.held.len().saturating_add(bytes.len()) > Self::HELD_MAX {
             self.long = true;
             out.append(&mut self.held);
             out.extend_from_slice(bytes);
@@ -190,22 +190,25 @@ mod tests {
                 event("data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":3}}"),
                 event("data: {\"choices\":[],\"prompt_filter_results\":[]}"),
                 event("data: not json"),
-                event(&format!("data: {{\"choices\":[],\"usage\":{{}},\"x\":\"{}\"}}", "y".repeat(2 * HELD_MAX))),
+                event(&format!(
+                    "data: {{\"choices\":[],\"usage\":{{}},\"x\":\"{}\"}}",
+                    "y".repeat(2 * UsageFilter::HELD_MAX)
+                )),
             ]
             .concat();
             let after = [event("data: [DONE]"), "data: cut".to_owned()].concat();
             let stream = [&before, event(USAGE).as_str(), after.as_str()].concat();
             for size in (1..200).chain([1000, 9000, stream.len()]) {
-                let mut hide = UsageFilter::default();
+                let mut filter = UsageFilter::default();
                 let mut out: Vec<u8> = Vec::new();
                 for piece in stream.as_bytes().chunks(size) {
-                    let forward = hide.push(piece);
+                    let forward = filter.push(piece);
                     assert_ne!(forward.as_deref(), Some(piece));
                     out.extend(forward.unwrap_or_else(|| piece.to_vec()));
                 }
 
-                assert!(hide.held.len() <= HELD_MAX);
-                out.extend(hide.finish());
+                assert!(filter.held.len() <= UsageFilter::HELD_MAX);
+                out.extend(filter.finish());
                 assert_eq!(String::from_utf8(out).unwrap(), [before.as_str(), &after].concat(), "{end:?} {size}");
             }
         }
@@ -224,10 +227,10 @@ mod tests {
         ] {
             for end in ["\n\n", "\r\n\r\n"] {
                 for field in ["data: ", "data:"] {
-                    let mut hide = UsageFilter::default();
+                    let mut filter = UsageFilter::default();
                     let event = format!("{field}{before}{end}");
-                    let mut out = hide.push(event.as_bytes()).unwrap_or(event.into_bytes());
-                    out.extend(hide.finish());
+                    let mut out = filter.push(event.as_bytes()).unwrap_or(event.into_bytes());
+                    out.extend(filter.finish());
                     assert_eq!(String::from_utf8(out).unwrap(), format!("{field}{after}{end}"));
                 }
             }

@@ -6,57 +6,10 @@
 
 use core::ops::Range;
 
-/// How deep arrays and objects may nest. Model servers stop earlier; the limit is what keeps the state bounded.
-pub const DEPTH_MAX: usize = 192;
+use crate::json::unreadable::{DEPTH_MAX, Fault, Unreadable};
+
 /// The longest key or number that is reported in full, in bytes.
 pub const SCRATCH_MAX: usize = 64;
-
-/// Why a body cannot be read, and at which byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Offset from the start of the body.
-    pub at: usize,
-    /// What is wrong there.
-    pub what: Fault,
-}
-
-/// The ways in which a body can be unreadable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// There is no body.
-    Empty,
-    /// A byte that no JSON text has at this place.
-    Unexpected(u8),
-    /// The body ended inside a value.
-    Truncated,
-    /// Nesting beyond [`DEPTH_MAX`].
-    TooDeep,
-    /// A string that is not UTF-8.
-    NotUtf8,
-    /// A value that the field cannot hold, as in `"model": 7`.
-    Mistyped(&'static str),
-    /// The body is compressed.
-    Encoded,
-}
-
-impl core::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let at = self.at;
-        match self.what {
-            Fault::Empty => write!(f, "the body is empty; send a JSON object"),
-            Fault::Unexpected(byte) => {
-                write!(f, "the body is not JSON: unexpected byte 0x{byte:02x} at offset {at}")
-            }
-            Fault::Truncated => write!(f, "the body is not JSON: it ends at offset {at}, inside a value"),
-            Fault::TooDeep => {
-                write!(f, "the body nests deeper than {DEPTH_MAX} levels at offset {at}")
-            }
-            Fault::NotUtf8 => write!(f, "the body is not UTF-8 at offset {at}"),
-            Fault::Mistyped(what) => write!(f, "{what} (offset {at})"),
-            Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
-        }
-    }
-}
 
 /// One lexical event.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,11 +98,6 @@ impl Lexer {
         let scratch = core::mem::take(&mut self.scratch);
         *self = Self { scratch, ..Self::default() };
         self.scratch.clear();
-    }
-
-    /// How many bytes have been read.
-    pub fn offset(&self) -> usize {
-        self.at
     }
 
     /// Whether a whole document has been read.
@@ -390,7 +338,7 @@ impl Lexer {
             }
             Err(error) if error.error_len().is_none() => Ok(rest),
             Err(_) => {
-                // Where the character begins, as it is told of one that was not cut.
+                // Where the character begins, as is reported of one that was not cut.
                 self.at = self.at.saturating_sub(self.partial_len);
                 self.fault(Fault::NotUtf8)
             }
@@ -506,89 +454,6 @@ impl Lexer {
         } else {
             self.scratch.push(c);
             self.flush(SCRATCH_MAX, visitor);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Log(Vec<String>, String);
-
-    impl Visitor for Log {
-        fn event(&mut self, event: Event<'_>, span: Range<usize>) {
-            match event {
-                Event::Text(text) => self.1.push_str(text),
-                Event::TextEnd => {
-                    let text = core::mem::take(&mut self.1);
-                    self.0.push(format!("text {text:?} {span:?}"));
-                }
-                event => self.0.push(format!("{event:?} {span:?}")),
-            }
-        }
-    }
-
-    fn read(pieces: &[&[u8]]) -> Result<Vec<String>, Unreadable> {
-        let mut lexer = Lexer::default();
-        let mut log = Log::default();
-        for piece in pieces {
-            lexer.push(piece, &mut log)?;
-        }
-        lexer.finish(&mut log)?;
-        Ok(log.0)
-    }
-
-    #[test]
-    fn every_split_reads_the_same() {
-        let text = "{\"k\\u00e9y\": [1, -2.5e3, true, null, \"a\\n\u{1F600}\\ud83d\\ude00\\ud800é\\\"\"], \"b\":{}}";
-        let whole = read(&[text.as_bytes()]).unwrap();
-        assert!(whole.iter().any(|e| e.contains("\"a\\n😀😀\u{FFFD}é\\\"\"")), "{whole:?}");
-        for cut in 0..=text.len() {
-            let (a, b) = text.as_bytes().split_at(cut);
-            assert_eq!(read(&[a, b]).unwrap(), whole, "cut at {cut}");
-        }
-        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
-        assert_eq!(read(&bytes).unwrap(), whole);
-    }
-
-    #[test]
-    fn spans_are_where_the_values_stand() {
-        let text = r#"{"model" : "gpt","n":12 }"#;
-        let events = read(&[text.as_bytes()]).unwrap();
-        assert!(events.contains(&"text \"gpt\" 11..16".to_string()), "{events:?}");
-        assert!(events.contains(&"Number(\"12\") 21..23".to_string()), "{events:?}");
-    }
-
-    #[test]
-    fn faults_name_the_place() {
-        let fault = |text: &[u8]| read(&[text]).unwrap_err();
-        assert_eq!(fault(b"").what, Fault::Empty);
-        assert_eq!(fault(b"hello").at, 0);
-        assert_eq!(fault(b"{\"a\":1,}").at, 7);
-        assert_eq!(fault(b"{\"a\":[1,2").what, Fault::Truncated);
-        assert_eq!(fault(b"{} x").what, Fault::Unexpected(b'x'));
-        assert_eq!(fault(b"\"\xff\"").what, Fault::NotUtf8);
-        assert_eq!(fault(&[b'['; 100_000]).what, Fault::TooDeep);
-        assert_eq!(fault(b"[tru]").what, Fault::Unexpected(b't'));
-        assert_eq!(fault(b"[1 2]").what, Fault::Unexpected(b'2'));
-    }
-
-    proptest::proptest! {
-        /// serde_json is the oracle: what it reads, this lexer reads, with the same strings.
-        #[test]
-        fn agrees_with_serde_json(text in "[\\[\\]{}:,\" a0-9\\\\untre.-]{0,24}") {
-            let ours = read(&[text.as_bytes()]);
-            if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
-                assert!(ours.is_ok(), "{text:?}: {ours:?}");
-            }
-        }
-
-        #[test]
-        fn any_bytes_do_not_panic(bytes: Vec<u8>, cut in 0usize..64) {
-            let (a, b) = bytes.split_at(cut.min(bytes.len()));
-            let _ = read(&[a, b]);
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Where in a document an event stands: the keys above it, as far down as any reader looks.
 
-use crate::json::Event;
+use core::ops::Range;
 
-/// The keys that readers look for. Every other key is [`Field::Other`].
-macro_rules! names {
+use crate::json::lexer::Event;
+
+/// Makes the keys that readers look for. Every other key is [`Field::Other`].
+macro_rules! fields {
     ($($variant:ident = $text:literal),* $(,)?) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Field { $($variant,)* Other }
 
         impl Field {
+            #[inline(never)]
             fn of(key: &str) -> Self {
                 // Bytes are told apart by a decision tree, strings by one comparison after another.
                 match key.as_bytes() { $($text => Self::$variant,)* _ => Self::Other }
@@ -17,7 +20,7 @@ macro_rules! names {
     };
 }
 
-names! {
+fields! {
     Arguments = b"arguments",
     BestOf = b"best_of",
     CacheCreationInputTokens = b"cache_creation_input_tokens",
@@ -98,6 +101,17 @@ pub enum Step {
     Key(Field),
 }
 
+/// An event, and where it stands.
+#[derive(Clone, Debug)]
+pub struct At<'a> {
+    /// The way from the document's root to the value, or to the value that a key is that of.
+    pub steps: &'a [Step],
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// Which bytes of the document it is: of a text all from its opening quote on.
+    pub span: &'a Range<usize>,
+}
+
 const STEPS_MAX: usize = 8;
 
 /// The steps down to the current value. Of values below [`STEPS_MAX`] levels only the first steps are known.
@@ -116,6 +130,7 @@ impl Default for Path {
 impl Path {
     /// Keeps up with the lexer. To be called before an event is looked at, except that a `Close` then stands at the
     /// container that it closes.
+    #[inline]
     pub fn follow(&mut self, event: &Event<'_>) {
         match event {
             Event::Close => self.depth = self.depth.saturating_sub(1),

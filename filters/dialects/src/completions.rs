@@ -1,0 +1,46 @@
+//! OpenAI's completions, which are older than chats.
+//!
+//! Sources: OpenAI API reference ("Create completion"); vLLM, "OpenAI-Compatible Server", extra parameters.
+
+use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::error;
+use crate::json::lexer::Event;
+use crate::json::path::Field::{Choices, MaxTokens, Prompt, Suffix, Text};
+use crate::json::path::Step::{Item, Key};
+use crate::json::path::{At, Step};
+use crate::request::draft::Draft;
+use crate::request::prompt::{text, texts_or_tokens};
+use crate::response::TextKind;
+use crate::response::report::Report;
+use crate::sink::PromptSink;
+
+pub const API: Api = Api {
+    paths: &["/v1/completions"],
+    model: ModelAt::Body,
+    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    // Servers have a ceiling of their own here, which mostly is 16.
+    ceiling_key: None,
+    is_ceiling_key_configurable: false,
+    usage_on_request: true,
+    usage_leaves_out_cached: false,
+    framing: Framing::NONE,
+    image_price: ImagePrice::Detail,
+    generates: true,
+    has_choices: true,
+    error: error::openai,
+};
+
+/// One prompt or several, as texts or as tokens. Prompts of repeated keys are all counted.
+pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match (at.steps, at.event) {
+        ([Key(Prompt)], Event::Array) => draft.prompts = 0,
+        ([Key(Prompt), ..], _) => texts_or_tokens(at, draft, "prompt must be text or tokens", sink),
+        ([Key(Suffix)], event) => text(event, sink),
+        _ => {}
+    }
+}
+
+/// The text of each choice.
+pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
+    matches!(steps, [Key(Choices), Item, Key(Text)]).then_some(TextKind::Content)
+}

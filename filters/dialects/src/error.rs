@@ -1,0 +1,73 @@
+//! How errors read to the clients of an API.
+
+use crate::splice::quoted;
+
+/// What kind of error it is, in the terms of the APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// 429: a limit.
+    RateLimit,
+    /// 503: saturated.
+    Overloaded,
+    /// 401: nobody.
+    Authentication,
+    /// 403: not allowed.
+    Permission,
+    /// 400: not readable.
+    InvalidRequest,
+    /// 413: can never fit.
+    TooLarge,
+}
+
+impl ErrorKind {
+    /// The HTTP status that goes with it.
+    pub fn status(self) -> u32 {
+        match self {
+            Self::RateLimit => 429,
+            Self::Overloaded => 503,
+            Self::Authentication => 401,
+            Self::Permission => 403,
+            Self::InvalidRequest => 400,
+            Self::TooLarge => 413,
+        }
+    }
+}
+
+/// The body of an error as OpenAI writes it (platform documentation, "Error codes").
+pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
+    let (kind, code) = match kind {
+        ErrorKind::RateLimit => ("tokens", "rate_limit_exceeded"),
+        ErrorKind::Overloaded => ("server_error", "overloaded"),
+        ErrorKind::Authentication => ("invalid_request_error", "invalid_api_key"),
+        ErrorKind::Permission => ("invalid_request_error", "permission_denied"),
+        ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
+        ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
+    };
+    let param = param.map_or_else(|| b"null".to_vec(), quoted);
+    [
+        b"{\"error\":{\"message\":",
+        &quoted(message)[..],
+        b",\"type\":",
+        &quoted(kind),
+        b",\"param\":",
+        &param,
+        b",\"code\":",
+        &quoted(code),
+        b"}}",
+    ]
+    .concat()
+}
+
+/// The body of an error as Anthropic writes it (API reference, "Errors"). It has no place for a field's name.
+pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
+    let kind = match kind {
+        ErrorKind::RateLimit => "rate_limit_error",
+        ErrorKind::Overloaded => "overloaded_error",
+        ErrorKind::Authentication => "authentication_error",
+        ErrorKind::Permission => "permission_error",
+        ErrorKind::InvalidRequest => "invalid_request_error",
+        ErrorKind::TooLarge => "request_too_large",
+    };
+    let message = &quoted(message)[..];
+    [b"{\"type\":\"error\",\"error\":{\"type\":", &quoted(kind)[..], b",\"message\":", message, b"}}"].concat()
+}

@@ -1,0 +1,51 @@
+//! Why a body cannot be read, in words that tell the sender what to mend.
+
+/// How deep arrays and objects may nest. Model servers stop earlier; the limit is what keeps the state bounded.
+pub const DEPTH_MAX: usize = 192;
+
+/// Why a body cannot be read, and at which byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Offset from the start of the body.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: Fault,
+}
+
+/// The ways in which a body can be unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no body.
+    Empty,
+    /// A byte that no JSON text has at this place.
+    Unexpected(u8),
+    /// The body ended inside a value.
+    Truncated,
+    /// Nesting beyond [`DEPTH_MAX`].
+    TooDeep,
+    /// A string that is not UTF-8.
+    NotUtf8,
+    /// A value that the field cannot hold, as in `"model": 7`.
+    Mistyped(&'static str),
+    /// The body is compressed.
+    Encoded,
+}
+
+impl core::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let at = self.at;
+        match self.what {
+            Fault::Empty => write!(f, "the body is empty; send a JSON object"),
+            Fault::Unexpected(byte) => {
+                write!(f, "the body is not JSON: unexpected byte 0x{byte:02x} at offset {at}")
+            }
+            Fault::Truncated => write!(f, "the body is not JSON: it ends at offset {at}, inside a value"),
+            Fault::TooDeep => {
+                write!(f, "the body nests deeper than {DEPTH_MAX} levels at offset {at}")
+            }
+            Fault::NotUtf8 => write!(f, "the body is not UTF-8 at offset {at}"),
+            Fault::Mistyped(what) => write!(f, "{what} (offset {at})"),
+            Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a response reports: the usage, the texts that were generated, how it ended.
+
+pub mod choices;
+pub mod quality;
+pub mod reader;
+pub mod report;
+pub mod usage;
+
+#[cfg(test)]
+mod tests;
+
+/// What a text is that was generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// What the model says.
+    Content,
+    /// What it thought on the way.
+    Reasoning,
+    /// The name of a tool, with which a call begins.
+    ToolName,
+    /// The arguments of the call, as a text that is to be JSON.
+    ToolArguments,
+    /// The arguments of the call as JSON, whose keys and values are texts each.
+    ToolInput {
+        /// Below the value, and so not its own key.
+        nested: bool,
+    },
+}

@@ -1,0 +1,209 @@
+//! A response as far as it has been read, and what all dialects report alike.
+//!
+//! Sources: OpenAI API reference ("The chat completion chunk object", "Streaming events" of responses); Anthropic API reference
+//! ("Streaming messages"); the servers of vLLM, llama.cpp and Text Generation Inference speak OpenAI's.
+
+use crate::api::Api;
+use crate::json::lexer::Event;
+use crate::json::number::whole;
+use crate::json::path::Field::{
+    self, Choices as ChoicesKey, Delta, Error, FinishReason, IncompleteDetails, Index, Message, Object, Reason,
+    Response, Status, StopReason, Type, Usage as UsageKey,
+};
+use crate::json::path::Step::{self, Item, Key};
+use crate::response::TextKind;
+use crate::response::choices::Choices;
+use crate::response::quality::{Checks, Finish, Quality};
+use crate::response::usage::Usage;
+use crate::sink::CompletionSink;
+
+/// How much is kept of a word that is looked at, in bytes: a reason, a status, a type.
+const WORD_MAX: usize = 48;
+
+/// What is known of a response so far.
+pub struct Report {
+    api: &'static Api,
+    is_stream: bool,
+    /// What kind of event this is: by its name, which comes first where there is one, or by its `type`.
+    event_type: String,
+    word: String,
+    usage: Usage,
+    has_usage: bool,
+    is_settled: bool,
+    failed: bool,
+    finish: Option<Finish>,
+    choices: Choices,
+    checks: Checks,
+}
+
+/// Whether nothing below this place is of interest. That is most of an event.
+#[inline]
+pub fn is_skipped(steps: &[Step]) -> bool {
+    matches!(steps, [Key(Field::Other | Field::Model), ..] | [Key(ChoicesKey), Item, Key(Field::Other), ..])
+}
+
+impl Report {
+    pub fn new(api: &'static Api, is_stream: bool, json_output: bool) -> Self {
+        Self {
+            api,
+            is_stream,
+            event_type: String::new(),
+            word: String::new(),
+            usage: Usage::default(),
+            has_usage: false,
+            is_settled: false,
+            failed: false,
+            finish: None,
+            choices: Choices::new(api.has_choices),
+            checks: Checks::new(json_output),
+        }
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    pub fn usage(&self) -> Option<Usage> {
+        let usage = if self.api.usage_leaves_out_cached { self.usage.with_cached() } else { self.usage };
+        self.has_usage.then_some(usage)
+    }
+
+    /// Whether usage was reported after it was known how the response ended, and so is not that of a part.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    pub fn quality(&mut self) -> Quality {
+        self.checks.quality(self.finish, self.api.generates)
+    }
+
+    /// A piece of the event's name.
+    pub fn event_name(&mut self, name: &[u8]) {
+        // However it is cut: a byte is a character, or is left out.
+        let room = WORD_MAX.saturating_sub(self.event_type.len());
+        self.event_type.extend(name.iter().filter(|byte| byte.is_ascii()).take(room).map(|byte| char::from(*byte)));
+    }
+
+    pub fn end_event(&mut self) {
+        self.event_type.clear();
+        self.word.clear();
+    }
+
+    /// A number, where it is one of the usage. Whether it stands there.
+    #[inline]
+    pub fn read_usage(&mut self, steps: &[Step], event: Event<'_>) -> bool {
+        let ([Key(UsageKey), below @ ..] | [Key(Message | Response), Key(UsageKey), below @ ..], Event::Number(word)) =
+            (steps, event)
+        else {
+            return false;
+        };
+        if self.usage.count(below, word) {
+            self.has_usage = true;
+            self.is_settled = self.finish.is_some();
+        }
+        true
+    }
+
+    /// Something of a text that was generated.
+    #[inline]
+    pub fn read_text(&mut self, kind: TextKind, event: Event<'_>, sink: &mut impl CompletionSink) {
+        match event {
+            _ if matches!(kind, TextKind::ToolInput { .. }) => self.read_input(kind, event, sink),
+            Event::Key(_) => self.checks.begin(),
+            Event::Text(part) if !part.is_empty() => {
+                self.checks.part(kind, part, self.choices.is_first());
+                self.choices.part(part, sink);
+            }
+            Event::TextEnd => {
+                self.checks.end(kind, !self.is_stream);
+                self.choices.end(sink);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something of arguments that are JSON.
+    fn read_input(&mut self, kind: TextKind, event: Event<'_>, sink: &mut impl CompletionSink) {
+        match event {
+            // This is the key of the arguments themselves.
+            Event::Key(_) if kind == (TextKind::ToolInput { nested: false }) => {}
+            Event::Key(word) | Event::Number(word) => {
+                self.checks.has_text();
+                sink.part(0, word);
+                sink.end();
+            }
+            Event::Text(part) => self.choices.part(part, sink),
+            Event::TextEnd => sink.end(),
+            _ => {}
+        }
+    }
+
+    /// Anything else: how a response ended, whether it failed, which choice this is.
+    #[inline]
+    pub fn read(&mut self, steps: &[Step], event: Event<'_>, sink: &mut impl CompletionSink) {
+        match (steps, event) {
+            ([Key(ChoicesKey), Item], Event::Object) => self.choices.begin(),
+            ([Key(ChoicesKey), Item], Event::Close) => self.choices.is(0, sink),
+            ([Key(ChoicesKey), Item, Key(Index)], Event::Number(word)) => {
+                let index = whole(word).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+                self.choices.is(index, sink);
+            }
+            ([Key(Error)] | [Key(Response), Key(Error)], Event::Object | Event::TextEnd) => self.failed = true,
+            (
+                [Key(ChoicesKey), Item, Key(FinishReason)]
+                | [Key(StopReason | Status | Object | Type)]
+                | [Key(Delta), Key(StopReason)]
+                | [Key(Response), Key(Status)]
+                | [Key(IncompleteDetails), Key(Reason)]
+                | [Key(Response), Key(IncompleteDetails), Key(Reason)],
+                _,
+            ) => self.read_word(steps, event),
+            _ => {}
+        }
+    }
+
+    /// Something of a word that says how it ended, or what kind of event this is.
+    fn read_word(&mut self, steps: &[Step], event: Event<'_>) {
+        match (event, steps) {
+            (Event::Key(_), _) => self.word.clear(),
+            (Event::Text(part), _) => {
+                let room = WORD_MAX.saturating_sub(self.word.len());
+                self.word.push_str(part.get(..room.min(part.len())).unwrap_or_default());
+            }
+            // vLLM's form of an error in a stream.
+            (Event::TextEnd, [Key(Object)]) => self.failed |= self.word == "error",
+            (Event::TextEnd, [Key(Type)]) => self.read_type(),
+            (Event::TextEnd, [Key(Status)] | [Key(Response), Key(Status)]) => self.read_status(),
+            (Event::TextEnd, _) => self.read_reason(),
+            _ => {}
+        }
+    }
+
+    fn read_type(&mut self) {
+        self.failed |= self.word == "error" || self.word == "response.failed";
+        self.event_type.clone_from(&self.word);
+    }
+
+    fn read_status(&mut self) {
+        match self.word.as_str() {
+            "completed" => self.finish = self.finish.or(Some(Finish::Stop)),
+            "failed" => self.failed = true,
+            _ => {}
+        }
+    }
+
+    fn read_reason(&mut self) {
+        // Of several choices one that was cut short matters more than one that was not.
+        if !matches!(self.finish, Some(Finish::Length | Finish::Filter)) {
+            self.finish = Some(Finish::of(&self.word));
+        }
+    }
+}

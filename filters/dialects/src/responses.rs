@@ -1,0 +1,103 @@
+//! OpenAI's responses.
+//!
+//! Sources: OpenAI API reference ("Create a model response", "Streaming events"). How messages are framed is not documented; it is
+//! taken to be as in chats.
+
+use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::error;
+use crate::json::lexer::Event;
+use crate::json::path::Field::{
+    Arguments, Content, Conversation, Delta, Detail, ImageUrl, Input, Instructions, ItemKey, MaxOutputTokens, Name,
+    Output, PreviousResponseId, Prompt, Refusal, Role, Summary, Text, Url,
+};
+use crate::json::path::Step::{Item, Key};
+use crate::json::path::{At, Step};
+use crate::request::draft::Draft;
+use crate::request::prompt::{list_of_messages, text};
+use crate::response::TextKind;
+use crate::response::report::Report;
+use crate::sink::PromptSink;
+
+pub const API: Api = Api {
+    paths: &["/v1/responses"],
+    model: ModelAt::Body,
+    ceilings: &[Ceiling { key: MaxOutputTokens, mistyped: "max_output_tokens must be a whole number" }],
+    ceiling_key: Some("max_output_tokens"),
+    is_ceiling_key_configurable: false,
+    usage_on_request: false,
+    usage_leaves_out_cached: false,
+    framing: Framing { message: 3, name: 0, reply: 3, documented: false },
+    image_price: ImagePrice::Detail,
+    generates: true,
+    has_choices: false,
+    error: error::openai,
+};
+
+/// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning. Inputs of repeated
+/// keys are all counted.
+pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match (at.steps, at.event) {
+        ([Key(Input | Instructions)], Event::Text(part)) => sink.part(part),
+        ([Key(Input | Instructions)], Event::TextEnd) => {
+            draft.request.messages = draft.request.messages.saturating_add(1);
+            sink.end();
+        }
+        ([Key(Input)], Event::Key(_) | Event::Null) => {}
+        ([Key(Input)] | [Key(Input), Item], Event::Array | Event::Object | Event::Close | Event::Key(_)) => {
+            list_of_messages(at, draft);
+        }
+        ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
+        ([Key(Input), Item, Key(Content | Output), Item, Key(ImageUrl)], event) => {
+            if let Event::Key(_) = event {
+                draft.images.begin();
+            }
+            draft.images.field(Url, event);
+        }
+        ([Key(Input), Item, Key(Content | Output), Item, Key(Detail)], event) => draft.images.field(Detail, event),
+        (
+            [Key(Input), Item, Key(Role | Content | Name | Arguments | Output | Input)]
+            | [Key(Input), Item, Key(Content | Output | Summary), Item, Key(Text)],
+            event,
+        ) => text(event, sink),
+        // What is stored at the server is not seen here.
+        ([Key(PreviousResponseId | Conversation)], Event::Text(_) | Event::Object) | ([Key(Prompt)], Event::Object) => {
+            draft.request.unseen = true
+        }
+        _ => {}
+    }
+}
+
+/// The texts of the output's items. In a stream they come as deltas and are repeated at the end of each part, and of all.
+pub fn generated(steps: &[Step], report: &Report) -> Option<TextKind> {
+    match steps {
+        [Key(Delta)] => delta(report.event_type()),
+        [Key(ItemKey), Key(Name)] => {
+            (report.event_type() == "response.output_item.added").then_some(TextKind::ToolName)
+        }
+        [Key(Output), Item, inside @ ..] if !report.is_stream() => output_item(inside),
+        _ => None,
+    }
+}
+
+/// What a delta is of is in the event's type only.
+fn delta(event_type: &str) -> Option<TextKind> {
+    if event_type.contains("function_call_arguments") {
+        Some(TextKind::ToolArguments)
+    } else if event_type.contains("reasoning") {
+        Some(TextKind::Reasoning)
+    } else if event_type.contains("audio") {
+        None
+    } else {
+        Some(TextKind::Content)
+    }
+}
+
+fn output_item(inside: &[Step]) -> Option<TextKind> {
+    match inside {
+        [Key(Name)] => Some(TextKind::ToolName),
+        [Key(Arguments)] => Some(TextKind::ToolArguments),
+        [Key(Content), Item, Key(Text | Refusal)] => Some(TextKind::Content),
+        [Key(Summary), Item, Key(Text)] => Some(TextKind::Reasoning),
+        _ => None,
+    }
+}
