@@ -4,8 +4,13 @@ pub mod rate_limit;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use penstock_harness::envoy;
+use penstock_harness::envoy::{self, Envoy, Metrics};
+
+/// How long a test waits for what takes milliseconds, before it says that it does not come: so long that no busy machine is taken for
+/// a failure. What is there earlier is not waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Leaves the test because something it needs is not there; the arguments are those of `format!` and say what.
 ///
@@ -90,5 +95,29 @@ pub fn find_node_clients() -> Result<PathBuf, String> {
         Ok(packages)
     } else {
         Err("the clients for Node.js are not installed; run `cargo xtask tools`".to_owned())
+    }
+}
+
+/// Waits until Envoy's metrics are as they must be. Counters move when a stream is logged, which is after the client has its answer, and
+/// gauges with the next tick.
+///
+/// # Panics
+/// When they are not within [`PATIENCE`]; the message has what they are, and names the line that asked.
+#[track_caller]
+pub fn until_metrics(envoy: &Envoy, condition: impl Fn(&Metrics) -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = envoy.metrics().await.expect("metrics");
+            if condition(&metrics) {
+                return;
+            }
+            if Instant::now() > deadline {
+                let ours: Vec<_> = metrics.0.iter().filter(|sample| sample.name.starts_with("penstock_")).collect();
+                panic!("{caller}: not within {PATIENCE:?}; the metrics are {ours:#?}\n{}", envoy.access_log());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }

@@ -21,6 +21,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::PATIENCE;
+
 /// The domain that the service knows.
 pub const DOMAIN: &str = "penstock";
 
@@ -38,16 +40,23 @@ impl Redis {
     /// # Errors
     /// When there is no `redis-server`, or it does not answer.
     pub fn start() -> Result<Self, String> {
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-        let port = port.map_err(|error| format!("no free port: {error}"))?.port();
-        let directory = std::env::temp_dir().join(format!("penstock-redis-{}-{port}", std::process::id()));
-        std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let child = Self::run(port, &directory)?;
-        Ok(Self { port, directory, child })
+        // Redis cannot choose a port by itself, and one that was free may be taken by the time it listens.
+        let mut why = String::new();
+        for _ in 0..5 {
+            let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+            let port = port.map_err(|error| format!("no free port: {error}"))?.port();
+            let directory = std::env::temp_dir().join(format!("penstock-redis-{}-{port}", std::process::id()));
+            std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+            match Self::run(port, &directory) {
+                Ok(child) => return Ok(Self { port, directory, child }),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 
     fn run(port: u16, directory: &std::path::Path) -> Result<Child, String> {
-        let child = Command::new("redis-server")
+        let mut child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--port"])
             .arg(port.to_string())
             .arg("--dir")
@@ -55,9 +64,13 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("there is no redis-server ({error}); on Debian: apt-get install redis-server"))?;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(format!("redis-server ended with {status}"));
+            }
             if Instant::now() > deadline {
+                let _ = child.kill();
                 return Err("redis-server does not listen".to_owned());
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -4,6 +4,9 @@ use penstock_harness::demo::{Options, observe};
 use penstock_tests::{find_envoy, module, skip};
 use serde_json::Value;
 
+/// What becomes of requests in the demo.
+const OUTCOMES: [&str; 3] = ["ok", "limited", "abandoned"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_envoy() {
     if let Err(reason) = find_envoy() {
@@ -19,8 +22,15 @@ async fn in_the_sandbox() {
 
 async fn check(runs_on: &str) {
     module("penstock");
-    let options = Options { seconds: 5, json: true, sandbox: runs_on == "sandbox" };
-    let report = observe(&options).await.expect("the demo runs").json().clone();
+    // As long as it takes until every kind of tenant has had its turn; on a machine that is not busy, the first time.
+    let mut report = Value::Null;
+    for seconds in [5, 20, 60] {
+        let options = Options { seconds, json: true, sandbox: runs_on == "sandbox" };
+        report = observe(&options).await.expect("the demo runs").json().clone();
+        if OUTCOMES.iter().all(|outcome| report["requests"]["by_outcome"].get(outcome).is_some()) {
+            break;
+        }
+    }
     assert_eq!(report["runs_on"], runs_on);
 
     let tokens = &report["prompt_tokens"];
@@ -31,7 +41,7 @@ async fn check(runs_on: &str) {
     let ended: f64 = outcomes.values().map(number).sum();
     assert_eq!(ended, number(&report["requests"]["sent"]), "a request has one outcome: {report}");
     assert_eq!(report["requests"]["failed_unexpectedly"], 0, "{report}");
-    for outcome in ["ok", "limited", "abandoned"] {
+    for outcome in OUTCOMES {
         assert!(outcomes.contains_key(outcome), "no {outcome}: {report}");
     }
 

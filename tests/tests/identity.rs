@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use penstock_harness::envoy::{Envoy, Gateway};
+use penstock_harness::envoy::{Envoy, Gateway, Metrics};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_python, module, need};
+use penstock_tests::{checkout, find_envoy, find_python, module, need, until_metrics};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -126,9 +126,10 @@ impl Stage {
     }
 
     async fn only_acme_has_a_label(&self) {
-        let metrics = self.envoy.metrics().await.expect("metrics");
-        let of = |tenant| metrics.sum("penstock_requests_total", &[("outcome", "ok"), ("tenant", tenant)]);
-        assert_eq!((of("acme"), of("other")), (1.0, 1.0));
+        let is_one = |metrics: &Metrics, tenant| {
+            metrics.sum("penstock_requests_total", &[("outcome", "ok"), ("tenant", tenant)]) == 1.0
+        };
+        until_metrics(&self.envoy, |metrics| is_one(metrics, "acme") && is_one(metrics, "other")).await;
     }
 }
 

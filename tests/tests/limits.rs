@@ -7,7 +7,7 @@ use penstock_benches::{admission, streams};
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::host::{Headers, Module};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, module};
+use penstock_tests::{PATIENCE, checkout, find_envoy, module};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -139,7 +139,7 @@ async fn a_hundred_at_once_do_not_walk_through_on_envoy() {
             "tenant": {"from": [{"header": "x-api-key"}]},
             "models": [{"name": "chat"}],
             "limits": [
-                {"name": "tpm", "per": ["tenant"], "tokens": budget, "every": "1h"},
+                {"name": "tpm", "per": ["tenant"], "tokens": budget, "every": "24h"},
                 {"name": "places", "per": ["tenant"], "concurrent": 1000},
             ],
         })
@@ -173,16 +173,20 @@ async fn a_change_of_the_configuration_takes_effect_and_loses_no_settlement() {
             "tenant": {"from": [{"header": "x-api-key"}]},
             "tenants": {"late": {"suspended": suspended}},
             "models": [{"name": "chat"}],
-            "limits": [{"name": "tpm", "tokens": tokens, "every": "1h"}],
+            "limits": [{"name": "tpm", "tokens": tokens, "every": "24h"}],
         })
     };
     let rendered = |tokens, suspended| gateway(&config(tokens, suspended), &server).render_replaceable();
     let envoy = Envoy::start(&binary, &rendered(1000, false), 2).await.expect("Envoy starts");
     // Reserves 100 of 1000 and uses 28.
-    let slow = tokio::spawn(send(envoy.url(), "a", json!({"tokens": 20, "ttft_ms": 3000})));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let slow = tokio::spawn(send(envoy.url(), "a", json!({"tokens": 20, "ttft_ms": 10_000})));
+    let deadline = Instant::now() + PATIENCE;
+    while server.requests().is_empty() {
+        assert!(Instant::now() < deadline, "the request does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     envoy.replace_listeners(&rendered(500, true).listeners.expect("listeners")).expect("replaced");
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (status, _, limit) = send(envoy.url(), "b", json!({"status": 500})).await;
         if limit == Some(500) {
@@ -198,6 +202,31 @@ async fn a_change_of_the_configuration_takes_effect_and_loses_no_settlement() {
     let (_, _, remaining) = send_for(envoy.url(), "b", json!({"status": 500}), "x-ratelimit-remaining-tokens").await;
     let remaining = remaining.expect("a limit");
     assert!((380..=388).contains(&remaining), "{remaining}");
+}
+
+/// Who comes back when the refusal says is admitted, on a clock that nobody simulates. Being late does no harm.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_when_told_is_admitted_on_envoy() {
+    let Some(binary) = envoy() else { return };
+    let server = server().await;
+    // Each takes all of it: 100 tokens, which are there again after 5 s.
+    let config = json!({"models": [{"name": "chat"}], "limits": [{"name": "tpm", "tokens": 100, "every": "5s"}]});
+    let envoy = Envoy::start(&binary, &gateway(&config, &server).render(), 2).await.expect("Envoy starts");
+    let script = || json!({"tokens": 92});
+    // Two that are more than 5 s apart are both admitted, however seldom that is.
+    let deadline = Instant::now() + PATIENCE;
+    let told = loop {
+        let (status, _, told) = send_for(envoy.url(), "a", script(), "retry-after-ms").await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            break told.expect("a time");
+        }
+        assert_eq!(status, StatusCode::OK);
+        assert!(Instant::now() < deadline, "nobody is refused");
+    };
+    assert!((1..=5000).contains(&told), "{told}");
+    tokio::time::sleep(Duration::from_millis(told)).await;
+    let (status, ..) = send(envoy.url(), "a", script()).await;
+    assert_eq!(status, StatusCode::OK, "after {told} ms");
 }
 
 fn envoy() -> Option<std::path::PathBuf> {

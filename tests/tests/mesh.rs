@@ -6,19 +6,21 @@ use std::time::{Duration, Instant};
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
 use penstock_tests::rate_limit::{DOMAIN, Redis, Service};
-use penstock_tests::{checkout, find_envoy, module, need};
+use penstock_tests::{PATIENCE, checkout, find_envoy, module, need};
 use reqwest::Client;
 use serde_json::{Value, json};
 
 /// What every request reserves and uses.
 const COST: u64 = 10;
 const WINDOW: u64 = 3600;
+/// What nobody waits for is over after this time, however busy the machine is.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Two Envoys walk into one budget from both sides: together they admit what it holds, and not a token more.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_envoys_share_one_budget() {
     const BUDGET: u64 = 2005;
-    let stage = need!(Stage::start(BUDGET, "closed", "5s").await);
+    let stage = need!(Stage::start(BUDGET, "closed", "10s").await);
     let mut tasks = Vec::new();
     for (i, envoy) in stage.envoys.iter().enumerate() {
         for n in 0..150 {
@@ -51,7 +53,7 @@ async fn two_envoys_share_one_budget() {
 #[tokio::test(flavor = "multi_thread")]
 async fn most_requests_do_not_wait_for_the_service() {
     const REQUESTS: usize = 1000;
-    let stage = need!(Stage::start(COST * 4 * REQUESTS as u64, "closed", "200ms").await);
+    let stage = need!(Stage::start(COST * 4 * REQUESTS as u64, "closed", "10s").await);
     let local = stage.envoy_of(|config| config["limits"][0]["scope"] = json!("proxy")).await;
     let (mut mesh_ms, mut local_ms) = (Vec::new(), Vec::new());
     // In turns, so that both meet the same machine.
@@ -82,22 +84,20 @@ async fn most_requests_do_not_wait_for_the_service() {
 async fn a_slow_service_leaves_the_decision_to_the_policy() {
     for (policy, first, admitted) in [("open", 200, 20), ("closed", 503, 0), ("local", 200, 10)] {
         let stage = need!(Stage::start(10 * COST, policy, "200ms").await);
-        stage.service.slow_down(Duration::from_secs(2));
+        // Who waited for its answer would take four times the bound below.
+        stage.service.slow_down(4 * AT_ONCE);
         let url = stage.envoys[0].url();
         let began = Instant::now();
         assert_eq!(send(stage.clients[0].clone(), url.clone(), 0).await, first, "{policy}");
-        assert!(began.elapsed() < Duration::from_secs(1), "{policy}: it waited for {:?}", began.elapsed());
+        assert!(began.elapsed() < AT_ONCE, "{policy}: it waited for {:?}", began.elapsed());
         let mut statuses = vec![first];
         for _ in 1..20 {
             statuses.push(send(stage.clients[0].clone(), url.clone(), 0).await);
         }
         let ok = statuses.iter().filter(|status| **status == 200).count();
-        // A second later it is asked again, which may happen within these twenty.
-        assert!(
-            ok == admitted && stage.service.calls() <= 3,
-            "{policy}: {statuses:?}, {} calls",
-            stage.service.calls()
-        );
+        // Every second it is asked again, if only that many of them go by within these twenty.
+        let (calls, seconds) = (stage.service.calls(), began.elapsed().as_secs());
+        assert!(ok == admitted && calls <= 2 + seconds, "{policy}: {statuses:?}, {calls} calls in {seconds} s");
         stage.service.slow_down(Duration::ZERO);
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let before = stage.service.calls();
@@ -110,7 +110,7 @@ async fn a_slow_service_leaves_the_decision_to_the_policy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_restarts_leaves_the_decision_to_the_policy_and_counts_on() {
     for (policy, admitted) in [("open", 20), ("closed", 0), ("local", 10)] {
-        let mut stage = need!(Stage::start(10 * COST, policy, "200ms").await);
+        let mut stage = need!(Stage::start(10 * COST, policy, "10s").await);
         let url = stage.envoys[0].url();
         for _ in 0..2 {
             assert_eq!(send(stage.clients[0].clone(), url.clone(), 0).await, 200, "{policy}");
@@ -121,16 +121,23 @@ async fn a_service_that_restarts_leaves_the_decision_to_the_policy_and_counts_on
         for _ in 0..20 {
             let began = Instant::now();
             ok += usize::from(send(stage.clients[0].clone(), url.clone(), 0).await == 200);
-            assert!(began.elapsed() < Duration::from_secs(1), "{policy}: it waited for {:?}", began.elapsed());
+            assert!(began.elapsed() < AT_ONCE, "{policy}: it waited for {:?}", began.elapsed());
         }
         assert_eq!((ok, stage.service.calls()), (admitted, before), "{policy}");
         let address = stage.service.address();
         stage.service =
             Service::start_at(address, &stage.redis, "shared", 10 * COST, WINDOW).await.expect("the address");
-        // It is left alone for a second, and then Envoy may have to find out that it is there again.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        let mut ok = 0;
-        for _ in 0..20 {
+        // It is left alone for a second, and then Envoy may have to find out that it is there again. The first that it is asked for counts.
+        let deadline = Instant::now() + PATIENCE;
+        let mut ok = loop {
+            let status = send(stage.clients[0].clone(), url.clone(), 0).await;
+            if stage.service.calls() > 0 {
+                break usize::from(status == 200);
+            }
+            assert!(Instant::now() < deadline, "{policy}: it is not asked any more");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        for _ in 1..20 {
             ok += usize::from(send(stage.clients[0].clone(), url.clone(), 0).await == 200);
         }
         assert_eq!(ok, 8, "{policy}: two of ten were used before");
@@ -141,7 +148,7 @@ async fn a_service_that_restarts_leaves_the_decision_to_the_policy_and_counts_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_was_away_counts_nothing_twice() {
     const BUDGET: u64 = 100 * COST;
-    let mut stage = need!(Stage::start(BUDGET, "closed", "200ms").await);
+    let mut stage = need!(Stage::start(BUDGET, "closed", "2s").await);
     let mut ok = 0;
     let mut round = async |stage: &Stage, requests: usize| {
         let mut refused = 0;
@@ -160,8 +167,7 @@ async fn a_redis_that_was_away_counts_nothing_twice() {
     let (_, refused) = round(&stage, 60).await;
     assert!(refused > 30, "{refused} were refused while Redis was away");
     stage.redis.restart().expect("redis-server");
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (ok, refused) = round(&stage, 40).await;
         assert!(ok as u64 * COST <= BUDGET, "{ok} were admitted");

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_node_clients, find_python, module, need};
+use penstock_tests::{checkout, find_envoy, find_node_clients, find_python, module, need, until_metrics};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -36,10 +36,11 @@ async fn every_answer_is_the_answer_without_the_filters() {
         // The filters did work meanwhile: what they counted is what the server used.
         let totals = behind.totals();
         let name = "penstock_tokens_total";
-        let metrics = envoy.metrics().await.expect("metrics");
-        assert_eq!(metrics.sum(name, &[("kind", "prompt")]), totals.prompt_tokens as f64);
-        assert_eq!(metrics.sum(name, &[("kind", "completion")]), totals.completion_tokens as f64);
-        assert!(totals.completion_tokens > 0 && metrics.sum("penstock_requests_total", &[("outcome", "ok")]) > 0.0);
+        let (prompt, completion) = (totals.prompt_tokens as f64, totals.completion_tokens as f64);
+        until_metrics(&envoy, |metrics| metrics.sum(name, &[("kind", "prompt")]) == prompt).await;
+        until_metrics(&envoy, |metrics| metrics.sum(name, &[("kind", "completion")]) == completion).await;
+        until_metrics(&envoy, |metrics| metrics.sum("penstock_requests_total", &[("outcome", "ok")]) > 0.0).await;
+        assert!(totals.completion_tokens > 0);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options, Seen};
-use penstock_tests::{checkout, find_envoy, module};
+use penstock_tests::{PATIENCE, checkout, find_envoy, module, until_metrics};
 use reqwest::{Body, Client, Response, Version};
 use serde_json::{Value, json};
 
@@ -82,11 +82,9 @@ async fn whether_headers_may_wait_is_found_out() {
                 [first, first, Upload::Whole, Upload::Slow, Upload::Whole, Upload::Whole, first].into_iter().enumerate()
             {
                 let (sent, _) = request(0);
-                let began = Instant::now();
                 let answer = stage.send(&client, upload, sent).await;
                 assert_eq!(answer.status(), 200, "{name}: request {i}");
                 assert!(answer.headers().contains_key("x-penstock-prompt-tokens"), "{name}: request {i}");
-                assert!(began.elapsed() < 8 * TICK, "{name}: request {i} took {:?}", began.elapsed());
                 let sent: Value = serde_json::from_str(stage.last().body.as_deref().unwrap()).unwrap();
                 assert_eq!(sent["max_tokens"], 1, "{name}: request {i}");
             }
@@ -121,18 +119,10 @@ async fn a_client_that_hangs_up_ends_the_generation_and_pays_for_what_was_genera
         drop(events);
         let seen = stage.until_done().await;
         assert!(seen.client_gone, "the server was not told: {seen:?}");
-        let metrics = stage.envoy.metrics().await.unwrap();
-        assert!(metrics.sum("penstock_tokens_total", &[("kind", "prompt")]) > 0.0);
+        until_metrics(&stage.envoy, |metrics| metrics.sum("penstock_tokens_total", &[("kind", "prompt")]) > 0.0).await;
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let metrics = stage.envoy.metrics().await.unwrap();
-        if metrics.sum("penstock_requests_total", &[("outcome", "abandoned")]) == 2.0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{metrics:?}\n{}", stage.envoy.access_log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let abandoned = [("outcome", "abandoned")];
+    until_metrics(&stage.envoy, |metrics| metrics.sum("penstock_requests_total", &abandoned) == 2.0).await;
 }
 
 /// A body that trailers follow is over with them, and not before: HTTP/2 allows that to any client.
@@ -156,8 +146,7 @@ async fn trailers_end_a_body() {
             let mut trailers = http::HeaderMap::new();
             trailers.insert("x-checksum", "abc".parse().unwrap());
             send.send_trailers(trailers).expect("sent");
-            let answer =
-                tokio::time::timeout(Duration::from_secs(20), answer).await.expect("no hang").expect("an answer");
+            let answer = tokio::time::timeout(PATIENCE, answer).await.expect("no hang").expect("an answer");
             let (head, mut body) = answer.into_parts();
             let said = body.data().await.map(|data| data.map(|data| String::from_utf8_lossy(&data).into_owned()));
             assert_eq!(head.status, 200, "may_wait {may_wait}: {said:?} {:?}", stage.server.requests().last());
@@ -218,10 +207,8 @@ impl Stage {
             }
         };
         let request = client.post(self.url()).header("content-type", "application/json").body(body);
-        tokio::time::timeout(Duration::from_secs(30), request.send())
-            .await
-            .expect("it does not hang")
-            .expect("an answer")
+        // Who hangs does so until Envoy's `request_timeout`, which is twice as long.
+        tokio::time::timeout(PATIENCE, request.send()).await.expect("it does not hang").expect("an answer")
     }
 
     fn last(&self) -> Seen {
@@ -229,7 +216,7 @@ impl Stage {
     }
 
     async fn until_done(&self) -> Seen {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let seen = self.last();
             if seen.done {

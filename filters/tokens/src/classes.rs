@@ -98,6 +98,11 @@ fn wide(first: u8, second: u8) -> Char {
 }
 
 /// The characters at the beginning of a table.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a constant, so a failure of the build"
+)]
 const fn chars<const N: usize>(entries: &[[u8; 2]]) -> [Char; N] {
     let mut chars = [Char(0); N];
     let mut index = 0;
@@ -108,6 +113,7 @@ const fn chars<const N: usize>(entries: &[[u8; 2]]) -> [Char; N] {
     chars
 }
 
+#[expect(clippy::indexing_slicing, reason = "in a constant, so a failure of the build")]
 const fn number(entries: &[[u8; 2]], index: usize) -> u16 {
     u16::from_le_bytes(entries[index])
 }

@@ -26,6 +26,17 @@
 //! What this crate does not do: it does not say which tokens, only how many; special tokens such as `<|endoftext|>` in a text count as the
 //! characters that they consist of, as servers treat them in what users send; and it knows no SentencePiece.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 extern crate alloc;
 
 pub mod framing;

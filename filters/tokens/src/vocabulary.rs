@@ -156,9 +156,10 @@ impl Vocabulary {
     pub(crate) fn merged(&self, left: Token, right: Token) -> Option<Token> {
         let key = pair_key(left, right);
         let h = mix(key);
+        const SHIFT: u32 = u64::BITS - PAIR_BUCKETS.trailing_zeros();
         #[expect(clippy::indexing_slicing, reason = "as many bits as the arrays are long")]
         let slot = {
-            let displacement = self.pair_displacements[bucket(h, u64::BITS - PAIR_BUCKETS.trailing_zeros())];
+            let displacement = self.pair_displacements[bucket(h, SHIFT)];
             u32::from_le_bytes(self.pair_slots[slot(h, u16::from_le_bytes(displacement), PAIR_SLOTS)])
         };
         let token = slot ^ pair_fingerprint(h);

@@ -11,7 +11,7 @@ use crate::envoy::{self, Gateway, Metrics};
 use crate::model_server::{self, ModelServer};
 
 /// How long requests may take to end, and gauges to settle, after the traffic has stopped.
-const DRAIN: Duration = Duration::from_secs(15);
+const DRAIN: Duration = Duration::from_secs(60);
 /// How often the metrics are read meanwhile.
 const SAMPLE: Duration = Duration::from_millis(250);
 

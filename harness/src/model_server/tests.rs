@@ -33,13 +33,13 @@ fn events(text: &str) -> (Vec<Value>, bool) {
 
 /// Waits until the server has noticed how its only request ended.
 async fn ended(server: &ModelServer) -> Seen {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let last = server.requests().pop().expect("a request");
         if last.done {
             return last;
         }
-        assert!(Instant::now() < deadline, "not over after 5 s: {last:?}");
+        assert!(Instant::now() < deadline, "not over after 60 s: {last:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -160,14 +160,15 @@ async fn statuses_models_and_bad_requests() {
 #[tokio::test]
 async fn beyond_concurrency_requests_wait_and_beyond_the_queue_they_fail() {
     let server = server(Options { concurrency: 1, queue: 1, ..Options::default() }).await;
-    let slow = json!({"ttft_ms": 300, "tokens": 1});
+    // Long enough that the third arrives while the first is served, on a busy machine too.
+    let slow = json!({"ttft_ms": 2000, "tokens": 1});
     let status = async || post(&server, &slow, &chat(json!({}))).send().await.unwrap().status().as_u16();
     let began = Instant::now();
     let (a, b, c) = tokio::join!(status(), status(), status());
     let mut statuses = [a, b, c];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 503]);
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(began.elapsed() >= Duration::from_millis(2000));
     let total: u64 = server.requests().iter().map(|seen| u64::from(seen.status == 200)).sum();
     assert_eq!(total, 2);
 }

@@ -19,8 +19,8 @@ use crate::message::{Headers, Seen};
 
 /// Longer waits are for the simulated clock.
 const ADVANCE_MAX: Duration = Duration::from_secs(3);
-/// How long anything may take that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything may take that takes milliseconds, where the machine is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// Tells the scripted server which request it has before it.
 const TICKET: &str = "x-scenario-ticket";
@@ -234,7 +234,7 @@ impl Executor for EnvoyExecutor {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(3)
+        PATIENCE
     }
 }
 

@@ -22,13 +22,13 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
     }
     let mut steps = Steps::new(4);
-    let envoy = steps.step("installing Envoy", "20 s", || Ok(tools::envoy(root)))?;
+    let envoy = steps.step("installing Envoy", "5 s", || Ok(tools::envoy(root)))?;
     if let Err(message) = envoy {
         eprintln!("xtask: SKIPPING what needs Envoy: {message}");
     }
-    steps.step("compiling the filters", "2 min", || build::build(root))?;
+    steps.step("compiling the filters", "30 s", || build::build(root))?;
     let package = ["--package", "penstock-benches", "--bin", name];
-    steps.step("compiling the benchmark", "4 min", || cargo_long(root, "build").args(package).go())?;
+    steps.step("compiling the benchmark", "3 min", || cargo_long(root, "build").args(package).go())?;
     steps.step("measuring", "a few minutes", || {
         cargo(root).args(["run", "--quiet"]).args(package).args(["--"]).args(arguments.iter().skip(1)).go()
     })?;

@@ -18,14 +18,14 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     let wanted = arguments.iter().any(|argument| argument == "--sandbox");
     let mut steps = Steps::new(4);
-    let envoy = steps.step("installing Envoy", "20 s", || Ok(if wanted { None } else { tools::envoy(root).err() }))?;
+    let envoy = steps.step("installing Envoy", "5 s", || Ok(if wanted { None } else { tools::envoy(root).err() }))?;
     // An Envoy that cannot be installed is no reason to stop.
     if let Some(message) = &envoy {
         eprintln!("xtask: there is no Envoy, so the filters run in the sandbox: {message}");
     }
     let sandbox = wanted || envoy.is_some();
-    steps.step("compiling the filter", "1 min", || build::build_all_in_one(root))?;
-    let usual = if sandbox { "4 min" } else { "1 min" };
+    steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
+    let usual = if sandbox { "3 min" } else { "50 s" };
     steps.step("compiling the command", usual, || penstock(cargo_long(root, "build"), sandbox).go())?;
     steps.step("the demo", "25 s", || {
         penstock(cargo(root).args(["run", "--quiet"]), sandbox).args(["--", "demo"]).args(arguments).go()

@@ -26,7 +26,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     let required = env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
     let mut steps = Steps::new(8);
-    let cargo_deny = steps.step("installing tools", "1 min", || {
+    let cargo_deny = steps.step("installing tools", "20 s", || {
         for tool in [
             tools::envoy(root).map(drop),
             tools::clients(root).map(drop),
@@ -37,15 +37,15 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         }
         or_skip(tools::cargo_deny(root), required)
     })?;
-    steps.step("formatting", "5 s", || cargo(root).args(["fmt", "--all", "--check"]).go())?;
-    steps.step("dependencies", "10 s", || cargo_deny.map_or(Ok(()), |program| dependencies(root, &program)))?;
+    steps.step("formatting", "1 s", || cargo(root).args(["fmt", "--all", "--check"]).go())?;
+    steps.step("dependencies", "2 s", || cargo_deny.map_or(Ok(()), |program| dependencies(root, &program)))?;
     // The modules come before the lints: tests of other crates load them, and they fail on the same mistakes.
-    steps.step("compiling the filters", "2 min", || build::build(root))?;
+    steps.step("compiling the filters", "30 s", || build::build(root))?;
     let lints = ["--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.step("lints", "2 min", || cargo_long(root, "clippy").args(lints).go())?;
-    steps.step("documentation", "30 s", || documentation(root))?;
-    steps.step("compiling the tests", "4 min", || cargo_long(root, "test").args(["--no-run"]).go())?;
-    steps.step("the tests", "4 min", || with_shared(root, cargo(root)).args(["test", "--no-fail-fast"]).go())?;
+    steps.step("documentation", "45 s", || documentation(root))?;
+    steps.step("compiling the tests", "5 min", || cargo_long(root, "test").args(["--no-run"]).go())?;
+    steps.step("the tests", "5 min", || with_shared(root, cargo(root)).args(["test", "--no-fail-fast"]).go())?;
     steps.end();
     Ok(())
 }
