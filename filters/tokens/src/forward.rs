@@ -27,66 +27,115 @@ const RUN_BEFORE: usize = 256;
 /// the piece if no more follow.
 #[inline(never)]
 pub(crate) fn count(vocabulary: &Vocabulary, last: &mut Last, piece: &[u8], more: usize) -> Settled {
-    let mut settled = Settled::default();
-    let most = piece.len().saturating_sub(more);
-    match search(vocabulary, last, piece, most, &mut settled) {
-        Some(tokens) if more == 0 => Settled { bytes: piece.len(), tokens },
-        _ => settled,
+    let mut search = Search::new(vocabulary, last, piece, piece.len().saturating_sub(more));
+    match search.go() {
+        Some(()) if more == 0 => Settled { bytes: piece.len(), tokens: search.sequence.tokens as u64 },
+        _ => search.settled,
     }
 }
 
-#[inline(always)]
-fn search(vocabulary: &Vocabulary, last: &mut Last, piece: &[u8], most: usize, settled: &mut Settled) -> Option<u64> {
-    let is_all = most == piece.len();
-    let (mut tokens, mut tokens_max, mut vain) = (0_usize, 0, 0);
-    let mut before = Found::default();
-    let mut dead = Dead::default();
-    let mut open = Settled::default();
-    let mut at = 0;
-    while at < most {
-        let (mut token, mut end) = vocabulary.longest_at(piece, at)?;
-        let mut is_longest = true;
-        while dead.has(end) || tokens > 0 && !vocabulary.stay_apart(before.token(), before.is_longest(), token)? {
-            is_longest = false;
-            // A shorter one; or if there is none, one that is shorter than the token before it.
-            loop {
-                vain += 1;
-                let is_long = end - at >= RUN_MIN && at < RUN_BEFORE && is_all;
-                if vain > VAIN_MAX + at / 8 * 5 || is_long && is_run(piece.get(at..end)?) {
-                    return None;
-                }
-                let entry = vocabulary.entry(token)?;
-                let less = (entry >> entry::LONGER_SHIFT) as usize;
-                if less > 0 {
-                    token = entry::token(entry, entry::SHORTER_SHIFT);
-                    end -= less;
-                    break;
-                }
-                tokens_max = tokens_max.max(tokens);
-                if end - at > 1 || tokens == 0 || tokens + BACK <= tokens_max + 1 {
-                    return None;
-                }
-                dead.add(at);
-                tokens -= 1;
-                let found = *last.at(tokens);
-                (token, end) = (found.token(), at);
-                at = at.checked_sub(found.length())?;
-                before = *last.at(tokens.wrapping_sub(1));
-                if at < open.bytes {
-                    open = *settled;
-                }
+/// The search for a sequence of tokens that stay apart. A step that returns nothing gives up.
+///
+/// All of it is inlined into [`count`], so that its state stays in registers.
+struct Search<'a> {
+    vocabulary: &'a Vocabulary,
+    piece: &'a [u8],
+    /// Where to stop: a token that starts there may go on beyond the piece.
+    until: usize,
+    sequence: Sequence<'a>,
+    dead: Dead,
+    /// How many tokens were tried in vain.
+    vain: usize,
+    /// What is final, and what will be when the sequence has gone on from there for the vocabulary's reach.
+    settled: Settled,
+    open: Settled,
+}
+
+impl<'a> Search<'a> {
+    #[inline(always)]
+    fn new(vocabulary: &'a Vocabulary, last: &'a mut Last, piece: &'a [u8], until: usize) -> Self {
+        let (settled, open) = (Settled::default(), Settled::default());
+        Self { vocabulary, piece, until, sequence: Sequence::new(last), dead: Dead::default(), vain: 0, settled, open }
+    }
+
+    #[inline(always)]
+    fn go(&mut self) -> Option<()> {
+        while self.sequence.end < self.until {
+            let mut next = self.longest()?;
+            while !self.fits(next)? {
+                next = self.instead_of(next)?;
             }
+            self.accept(next);
         }
-        before = Found::new(token, end.wrapping_sub(at), is_longest);
-        *last.at(tokens) = before;
-        at = end;
-        tokens += 1;
-        if at >= open.bytes + vocabulary.reach {
-            *settled = open;
-            open = Settled { bytes: at, tokens: tokens as u64 };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn longest(&self) -> Option<Candidate> {
+        let (token, end) = self.vocabulary.longest_at(self.piece, self.sequence.end)?;
+        Some(Candidate { token, end, is_longest: true })
+    }
+
+    /// Whether a token stays apart from the one before it, and something may go on from its end.
+    #[inline(always)]
+    fn fits(&self, next: Candidate) -> Option<bool> {
+        if self.dead.has(next.end) {
+            return Some(false);
+        }
+        match self.sequence.last() {
+            Some(last) => self.vocabulary.stay_apart(last.token(), last.is_longest(), next.token),
+            None => Some(true),
         }
     }
-    Some(tokens as u64)
+
+    /// A shorter token; or if there is none, one that is shorter than the token before it, which was wrong.
+    #[inline(always)]
+    fn instead_of(&mut self, mut wrong: Candidate) -> Option<Candidate> {
+        loop {
+            self.vain += 1;
+            if self.is_merged_faster(wrong) {
+                return None;
+            }
+            if let Some(shorter) = wrong.shorter(self.vocabulary) {
+                return Some(shorter);
+            }
+            // There is one, if only the first byte, but none that is known.
+            if wrong.end - self.sequence.end > 1 {
+                return None;
+            }
+            wrong = self.take_back()?;
+        }
+    }
+
+    #[inline(always)]
+    fn is_merged_faster(&self, wrong: Candidate) -> bool {
+        let at = self.sequence.end;
+        let is_whole = self.until == self.piece.len();
+        // The length first: with it last, a mixed text costs 0.25 fuel more per byte.
+        let may_be_run = wrong.end - at >= RUN_MIN && at < RUN_BEFORE && is_whole;
+        self.vain > VAIN_MAX + at / 8 * 5 || may_be_run && self.piece.get(at..wrong.end).is_none_or(is_run)
+    }
+
+    /// Takes back the last token of the sequence, as nothing goes on from its end.
+    #[inline(always)]
+    fn take_back(&mut self) -> Option<Candidate> {
+        let taken = self.sequence.pop()?;
+        self.dead.add(taken.end);
+        if self.sequence.end < self.open.bytes {
+            self.open = self.settled;
+        }
+        Some(taken)
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, next: Candidate) {
+        self.sequence.push(next);
+        let Sequence { end, tokens, .. } = self.sequence;
+        if end >= self.open.bytes + self.vocabulary.reach {
+            self.settled = self.open;
+            self.open = Settled { bytes: end, tokens: tokens as u64 };
+        }
+    }
 }
 
 #[inline(always)]
@@ -94,7 +143,73 @@ fn is_run(token: &[u8]) -> bool {
     matches!(token, [.., a, b, c, d] if a == b && b == c && c == d)
 }
 
-/// The last tokens.
+/// A token that may come next.
+#[derive(Clone, Copy)]
+struct Candidate {
+    token: Token,
+    end: usize,
+    is_longest: bool,
+}
+
+impl Candidate {
+    /// The longest token that it begins with, if that is known: not if it is shorter by too much.
+    #[inline(always)]
+    fn shorter(self, vocabulary: &Vocabulary) -> Option<Self> {
+        let entry = vocabulary.entry(self.token)?;
+        let less = (entry >> entry::LONGER_SHIFT) as usize;
+        let token = entry::token(entry, entry::SHORTER_SHIFT);
+        (less > 0).then(|| Self { token, end: self.end - less, is_longest: false })
+    }
+}
+
+/// The tokens from the beginning of a piece on.
+struct Sequence<'a> {
+    /// How many there are, and have been at most.
+    tokens: usize,
+    tokens_max: usize,
+    /// Where they end.
+    end: usize,
+    /// The last one, if there is one, and with it those before it.
+    last: Found,
+    ring: &'a mut Last,
+}
+
+impl<'a> Sequence<'a> {
+    #[inline(always)]
+    fn new(ring: &'a mut Last) -> Self {
+        Self { tokens: 0, tokens_max: 0, end: 0, last: Found::default(), ring }
+    }
+
+    #[inline(always)]
+    fn last(&self) -> Option<Found> {
+        (self.tokens > 0).then_some(self.last)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, next: Candidate) {
+        self.last = Found::new(next.token, next.end.wrapping_sub(self.end), next.is_longest);
+        *self.ring.at(self.tokens) = self.last;
+        self.tokens += 1;
+        self.end = next.end;
+    }
+
+    /// Takes the last one away, unless the one before it is no longer known.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Candidate> {
+        self.tokens_max = self.tokens_max.max(self.tokens);
+        if self.tokens + BACK <= self.tokens_max + 1 {
+            return None;
+        }
+        let popped = self.last()?;
+        let end = self.end;
+        self.tokens -= 1;
+        self.end = end.checked_sub(popped.length())?;
+        self.last = *self.ring.at(self.tokens.wrapping_sub(1));
+        Some(Candidate { token: popped.token(), end, is_longest: false })
+    }
+}
+
+/// The last tokens of a sequence, as a ring.
 pub(crate) struct Last([Found; BACK]);
 
 impl Last {
