@@ -57,3 +57,5 @@ pub use port::{
 pub use stage::Plugin;
 pub use worker::Worker;
 pub use world::World;
+
+pub use penstock_dialects::{Splice, apply};

@@ -60,3 +60,22 @@ fn mistakes_are_told_with_path_value_and_fix() {
         assert!(Config::parse(bad.as_bytes()).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn limits_and_prices_out_of_range_are_refused_at_load() {
+    for (config, said) in [
+        (r#"{"limits":[{"name":"a","tokens":0,"every":"1m"}]}"#, "limits[0].tokens: 0 is out of range"),
+        (r#"{"limits":[{"name":"a","tokens":18446744073709551615,"every":"1m"}]}"#, "is out of range"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"0s"}]}"#, "limits[0].every"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"9999999999999h"}]}"#, "limits[0]"),
+        (r#"{"limits":[{"name":"a","concurrent":0}]}"#, "limits[0].concurrent: 0 admits nobody"),
+        (r#"{"limits":[{"name":"a","tokens":1,"every":"1m","cost":{"output":-1}}]}"#, "limits[0].cost.output"),
+        (r#"{"models":[{"name":"a","price":{"input":NaN,"output":1}}]}"#, "models[0].price"),
+        (r#"{"models":[{"name":"a","price":{"input":-1,"output":1}}]}"#, "models[0].price.input"),
+        (r#"{"models":[{"name":"a","price":{"input":1e999,"output":1}}]}"#, "models[0].price"),
+        (r#"{"tenants":{"a\u0001b":{}}}"#, "tenants"),
+    ] {
+        let errors = Config::parse(config.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(said), "{config}: {errors}");
+    }
+}

@@ -163,3 +163,39 @@ fn what_is_reserved_is_what_is_written() {
     // A prompt beyond the context leaves room for one token.
     assert_eq!(of(r#"{"context":5,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
 }
+
+#[test]
+fn a_ceiling_is_set_as_the_server_takes_it() {
+    let sent = |config: &str, path: &str, body: &str| {
+        let mut proxy = Proxy::new(config);
+        let mut flight = proxy.open();
+        let length = body.len().to_string().into_bytes();
+        let head = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+        let headers = vec![head(":method", b"POST"), head(":path", path.as_bytes()), head("content-length", &length)];
+        proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: false });
+        proxy.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+        let splices = flight.seen.iter().find_map(|effect| match effect {
+            Effect::Splice(splices) => Some(splices.clone()),
+            _ => None,
+        });
+        let sent = penstock_dialects::apply(body.as_bytes(), splices.clone().unwrap_or_default());
+        let told = flight.seen.iter().find_map(|effect| match effect {
+            Effect::RequestHeader("content-length", value) => Some(String::from_utf8(value.clone()).unwrap()),
+            _ => None,
+        });
+        assert_eq!(told, splices.map(|_| sent.len().to_string()));
+        String::from_utf8(sent).unwrap()
+    };
+    let plain = r#"{"models":[{"name":"chat","output":{"max":100}}]}"#;
+    let newer = r#"{"models":[{"name":"chat","output":{"max":100,"key":"max_completion_tokens","context":40}}]}"#;
+    assert!(sent(plain, "/v1/chat/completions", CHAT).starts_with(r#"{"max_tokens":100,"model""#));
+    // 40 of context less 10 of prompt.
+    assert!(sent(newer, "/v1/chat/completions", CHAT).starts_with(r#"{"max_completion_tokens":30,"model""#));
+    // Servers have a default of their own there.
+    let completion = r#"{"model":"chat","prompt":"x"}"#;
+    assert_eq!(sent(plain, "/v1/completions", completion), completion);
+    assert_eq!(
+        sent(plain, "/v1/completions", r#"{"model":"chat","max_tokens":900}"#),
+        r#"{"model":"chat","max_tokens":100}"#
+    );
+}

@@ -1,8 +1,7 @@
 //! Effects become host calls.
 
-use penstock_dialects::{Splice, apply};
 use penstock_exchange::metrics::{Kind, Registry, stat_name};
-use penstock_exchange::{Call, CallId, CallMessage, Effect, Level, SeriesId};
+use penstock_exchange::{Call, CallId, CallMessage, Effect, Level, SeriesId, Splice, apply};
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
 use crate::abi::{self, Status};
