@@ -5,6 +5,7 @@ use std::rc::Rc;
 use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 
 use crate::body::Head;
+use crate::budget::OutputBudget;
 use crate::config::Config;
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
@@ -288,7 +289,7 @@ impl Exchange {
             flow.facts.stream = request.stream;
         }
         self.response.json_output = request.json_output;
-        flow.read = Some(Box::new(Read { request, prompt }));
+        flow.read = Some(Box::new(Read { request, prompt, budget: OutputBudget::default() }));
         self.decide(from, world);
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use penstock_dialects::{Dialect, Request};
 
 use crate::body::Body;
+use crate::budget::OutputBudget;
 use crate::config::{Config, Model};
 use crate::facts::Facts;
 use crate::identity::Caller;
@@ -38,6 +39,8 @@ pub struct Read {
     pub request: Request,
     /// What its texts cost.
     pub prompt: Prompt,
+    /// How much output it may bring.
+    pub budget: OutputBudget,
 }
 
 impl Flow {

@@ -9,31 +9,28 @@ use proxy_wasm::types::{Action, BufferType, MapType};
 
 use crate::abi;
 use crate::effects::Progress;
-use crate::vm::Vm;
+use crate::vm::{Shareable, Vm};
 
 /// One request.
 pub struct Stream {
     id: u32,
-    exchange: Rc<RefCell<Exchange>>,
+    exchange: Shareable,
     vm: Rc<RefCell<Vm>>,
     /// Bytes of the request's body that the exchange has been given. They stay in the proxy's buffer meanwhile.
     read: usize,
 }
 
 impl Stream {
-    /// A request begins. `None` where the worker is busy with something that began it, which no proxy does.
+    /// A request begins. `None` while the worker is busy, in which no proxy begins one.
     pub fn open(id: u32, vm: Rc<RefCell<Vm>>) -> Option<Self> {
-        let exchange = vm.try_borrow_mut().ok()?.open(id);
+        let exchange = vm.try_borrow().ok()?.open(id);
         Some(Self { id, exchange, vm, read: 0 })
     }
 
     fn tell(&self, event: Event<'_>) -> Progress {
         // Host calls do not call back into the plugin while one of its callbacks runs, except that a reply runs the
-        // response's callbacks: those find the exchange borrowed, and the reply has been written in full by then.
-        match (self.vm.try_borrow_mut(), self.exchange.try_borrow_mut()) {
-            (Ok(mut vm), Ok(mut exchange)) => vm.tell(self.id, &mut exchange, event),
-            _ => Progress::Unsaid,
-        }
+        // response's callbacks: those find the worker borrowed, and the reply has been written in full by then.
+        self.vm.try_borrow_mut().map_or(Progress::Unsaid, |mut vm| vm.tell(self.id, &self.exchange, event))
     }
 
     fn is(&self, what: impl FnOnce(&Exchange) -> bool) -> bool {

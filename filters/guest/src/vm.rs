@@ -1,9 +1,9 @@
-//! What the streams of one root context share: the worker, and the exchanges by id.
+//! What the streams of one root context share: the worker, and by id the exchanges that may be told something without a callback of theirs.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use penstock_exchange::{CallAnswer, CallId, Config, Effect, Event, Exchange, Headers, Plugin, Worker, World};
 use proxy_wasm::types::{BufferType, MapType};
 
@@ -17,13 +17,14 @@ pub struct Vm {
     metrics: Metrics,
     /// A buffer for effects, kept between callbacks.
     effects: Vec<Effect>,
-    /// Those that may be told something without a callback of their stream.
-    exchanges: HashMap<u32, Rc<RefCell<Exchange>>>,
     /// Exchanges that want ticks.
-    ticking: HashSet<u32>,
+    ticking: HashMap<u32, Shareable>,
     /// Calls that are on their way: whose they are, by the host's number.
-    calls: HashMap<u32, (u32, CallId)>,
+    calls: HashMap<u32, (u32, CallId, Shareable)>,
 }
+
+/// An exchange, for its stream and for whoever else tells it something.
+pub type Shareable = Rc<RefCell<Exchange>>;
 
 impl Vm {
     /// With a configuration.
@@ -32,29 +33,26 @@ impl Vm {
             worker: Worker::new(config, plugin, [entropy(), entropy(), entropy()], &mut Shared),
             metrics: Metrics::default(),
             effects: Vec::new(),
-            exchanges: HashMap::new(),
-            ticking: HashSet::new(),
+            ticking: HashMap::new(),
             calls: HashMap::new(),
         }
     }
 
     /// A request begins.
-    pub fn open(&mut self, id: u32) -> Rc<RefCell<Exchange>> {
-        let exchange = Rc::new(RefCell::new(Exchange::new(id, self.worker.config.clone())));
-        self.exchanges.insert(id, exchange.clone());
-        exchange
+    pub fn open(&self, id: u32) -> Shareable {
+        Rc::new(RefCell::new(Exchange::new(id, self.worker.config.clone())))
     }
 
     /// It is gone.
     pub fn forget(&mut self, id: u32) {
-        self.exchanges.remove(&id);
         self.ticking.remove(&id);
-        self.calls.retain(|_, (stream, _)| *stream != id);
+        self.calls.retain(|_, (stream, ..)| *stream != id);
     }
 
-    /// Something happened to the current stream.
-    pub fn tell(&mut self, id: u32, exchange: &mut Exchange, event: Event<'_>) -> Progress {
-        let Self { worker, metrics, effects, ticking, calls, .. } = self;
+    /// Something happened to the current stream. Where its exchange is being told something already, that is not for it.
+    pub fn tell(&mut self, id: u32, shared: &Shareable, event: Event<'_>) -> Progress {
+        let Ok(mut exchange) = shared.try_borrow_mut() else { return Progress::Unsaid };
+        let Self { worker, metrics, effects, ticking, calls } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut progress = Progress::Unsaid;
         let (mut next, mut failed) = (Some(event), Vec::new());
@@ -64,11 +62,11 @@ impl Vm {
             exchange.on(event, &mut world);
             let ran = effects::run(effects, metrics, &worker.series);
             match ran.ticks {
-                Some(true) => drop(ticking.insert(id)),
+                Some(true) => drop(ticking.insert(id, shared.clone())),
                 Some(false) => drop(ticking.remove(&id)),
                 None => {}
             }
-            calls.extend(ran.calls.into_iter().map(|(number, call)| (number, (id, call))));
+            calls.extend(ran.calls.into_iter().map(|(number, call)| (number, (id, call, shared.clone()))));
             failed.extend(ran.failed);
             if ran.progress != Progress::Unsaid {
                 progress = ran.progress;
@@ -80,15 +78,16 @@ impl Vm {
 
     /// A call by gRPC has ended.
     pub fn grpc_done(&mut self, number: u32, status: u32, size: usize) {
-        let Some((stream, id)) = self.calls.remove(&number) else { return };
+        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return };
         let _ = abi::set_effective_context(stream);
         let message = abi::buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().filter(|_| status == 0);
-        self.answered(stream, id, message.as_deref().map(CallAnswer::Grpc));
+        let answer = message.as_deref().map(CallAnswer::Grpc);
+        self.tell_unasked(stream, &exchange, Event::CallDone { id, answer });
     }
 
     /// A call by HTTP has ended; one that failed comes without headers.
     pub fn http_done(&mut self, number: u32, headers: usize, size: usize) {
-        let Some((stream, id)) = self.calls.remove(&number) else { return };
+        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return };
         let _ = abi::set_effective_context(stream);
         let headers: Headers = match headers {
             0 => Headers::new(),
@@ -96,18 +95,12 @@ impl Vm {
         };
         let body = abi::buffer(BufferType::HttpCallResponseBody, 0, size).unwrap_or_default();
         let answer = (!headers.is_empty()).then_some(CallAnswer::Http { headers: &headers, body: &body });
-        self.answered(stream, id, answer);
-    }
-
-    fn answered(&mut self, stream: u32, id: CallId, answer: Option<CallAnswer<'_>>) {
-        self.tell_unasked(stream, Event::CallDone { id, answer });
+        self.tell_unasked(stream, &exchange, Event::CallDone { id, answer });
     }
 
     /// Something happened that is no callback of the stream.
-    fn tell_unasked(&mut self, id: u32, event: Event<'_>) {
-        let Some(exchange) = self.exchanges.get(&id).cloned() else { return };
-        let Ok(mut exchange) = exchange.try_borrow_mut() else { return };
-        if self.tell(id, &mut exchange, event) == Progress::Released {
+    fn tell_unasked(&mut self, id: u32, exchange: &Shareable, event: Event<'_>) {
+        if self.tell(id, exchange, event) == Progress::Released {
             let _ = abi::continue_request();
         }
     }
@@ -118,10 +111,11 @@ impl Vm {
         let now = worker.time(abi::now(), &mut Shared);
         worker.tick(now, &mut Shared, effects);
         effects::run(effects, metrics, &worker.series);
-        let ticking: Vec<u32> = self.ticking.iter().copied().collect();
-        for id in &ticking {
+        let ticking: Vec<(u32, Shareable)> =
+            self.ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();
+        for (id, exchange) in &ticking {
             if abi::set_effective_context(*id).is_ok() {
-                self.tell_unasked(*id, Event::Tick);
+                self.tell_unasked(*id, exchange, Event::Tick);
             }
         }
         if !ticking.is_empty() {

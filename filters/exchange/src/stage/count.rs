@@ -21,11 +21,9 @@ use crate::world::World;
 #[derive(Default)]
 pub struct State {
     /// What the estimate was made of, where the model's tokenizer is only alike and what the server reports teaches it.
-    teaches: Option<Features>,
+    teaches: Option<Box<Features>>,
     /// How many answers were asked for.
     choices: u64,
-    /// How much output it may bring.
-    budget: OutputBudget,
     /// The ceiling that was written into the request.
     ceiling: Option<Tokens>,
 }
@@ -40,7 +38,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
 
 /// Counts the request for this model.
 pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
-    let Some(Read { request, prompt }) = flow.read.as_deref() else { return };
+    let Some(Read { request, prompt, budget }) = flow.read.as_deref_mut() else { return };
     let facts = &mut flow.facts;
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
@@ -57,13 +55,13 @@ pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
     let is_whole = extras.is_none() && !request.unseen;
     facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
-    state.teaches = features.filter(|_| is_whole && request.token_ids == 0);
+    state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
     let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
     let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
-    state.budget = OutputBudget::new(flow.dialect, request, model, facts.prompt_tokens, learnt);
+    *budget = OutputBudget::new(flow.dialect, request, model, facts.prompt_tokens, learnt);
     state.choices = request.choices;
-    facts.max_output = state.budget.most;
-    facts.expected_output = state.budget.expected;
+    facts.max_output = budget.most;
+    facts.expected_output = budget.expected;
 }
 
 /// What tools and images cost, where there are any.
@@ -82,13 +80,13 @@ fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>
 /// the answer again, where the client did not ask for it.
 pub fn write(state: &mut State, flow: &mut Flow) -> Option<Box<UsageFilter>> {
     let Flow { read: Some(read), body, .. } = flow else { return None };
-    let request = &read.request;
+    let Read { request, budget, .. } = read.as_ref();
     if !body.can_be_edited() {
         return None;
     }
-    let splices = state.budget.write(request);
+    let splices = budget.write(request);
     if !splices.is_empty() {
-        state.ceiling = state.budget.ceiling;
+        state.ceiling = budget.ceiling;
     }
     body.edit(splices);
     if !request.stream || request.include_usage || !flow.dialect.usage_on_request() {

@@ -28,7 +28,7 @@ pub struct State {
     /// How the caller stands under the limit that binds.
     status: Option<RateLimitStatus>,
     /// What is left of the session's credit.
-    allowance: Option<Allowance>,
+    allowance: Option<Box<Allowance>>,
     /// What a service was asked for.
     asked: Option<(CallId, Box<LeaseRequest>)>,
     /// How often one was asked.
@@ -45,7 +45,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     let mut books = world.worker.books(world.now, world.store);
     match limits::charge(&flow.config, by, &mut books) {
         Ok(Admitted { charges, status, allowance, retries }) => {
-            (state.charges, state.status, state.allowance) = (charges, status, allowance);
+            (state.charges, state.status, state.allowance) = (charges, status, allowance.map(Box::new));
             if retries > 0 {
                 let series = world.worker.series.id(Metric::SharedContention, &[]);
                 world.out.push(Effect::Count(series, retries));
