@@ -5,6 +5,15 @@ use penstock_units::Tokens;
 
 use crate::config::Model;
 
+/// A prompt, as far as its output is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompted {
+    /// What it costs.
+    pub tokens: Tokens,
+    /// Whether that is a guess.
+    pub is_estimate: bool,
+}
+
 /// The output of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputBudget {
@@ -19,14 +28,24 @@ pub struct OutputBudget {
 }
 
 impl OutputBudget {
-    /// Of a request for this model with such a prompt. `learnt`: what earlier requests mostly stayed below.
-    pub fn new(dialect: Dialect, request: &Request, model: &Model, prompt: Tokens, learnt: Option<Tokens>) -> Self {
+    /// Of a request for this model with such a prompt. `learnt`: what earlier requests mostly stayed below; `can_write`: whether a ceiling
+    /// reaches the server, as one that does not bounds nothing.
+    pub fn new(
+        dialect: Dialect,
+        request: &Request,
+        model: &Model,
+        prompt: Prompted,
+        learnt: Option<Tokens>,
+        can_write: bool,
+    ) -> Self {
         if !dialect.generates() {
             return Self { most: Some(Tokens::ZERO), ..Self::default() };
         }
-        let room = model.context.map(|context| context.saturating_sub(prompt).max(Tokens(1)));
-        let ceiling = model.output_max.into_iter().chain(room).min();
         let asked = request.max_output.map(Tokens);
+        let room = model.context.map(|context| context.saturating_sub(prompt.tokens).max(Tokens(1)));
+        // An estimate may be off, and what a client asks for is not cut short by a guess: its server knows how much room there is.
+        let room = room.filter(|_| asked.is_none() || !prompt.is_estimate);
+        let ceiling = model.output_max.into_iter().chain(room).min().filter(|_| can_write);
         let most = ceiling.into_iter().chain(asked).min();
         let likely = learnt.unwrap_or(model.output_expect).max(Tokens(request.min_output));
         let likely = most.map_or(likely, |most| likely.min(most));

@@ -154,6 +154,9 @@ impl Exchange {
 
     /// The request does not go on to the next stage.
     fn stop(&mut self, stop: Stop, world: &mut World<'_>) {
+        if !matches!(stop, Stop::Call(_)) {
+            self.flow.read = None;
+        }
         self.state = match stop {
             Stop::Pass => {
                 world.out.push(Effect::Resume);
@@ -164,7 +167,6 @@ impl Exchange {
                 State::Calling
             }
             Stop::Refuse(refusal) => {
-                self.flow.read = None;
                 let facts = &mut self.flow.facts;
                 facts.refused = Some(refusal.outcome);
                 facts.limit.clone_from(&refusal.limit);
@@ -298,8 +300,8 @@ impl Exchange {
         self.stop(stop, world);
     }
 
-    /// A service has answered, or not: the stage that asked goes on. Others may have come in meanwhile, so what was read here has to find
-    /// room once more, with its fallbacks.
+    /// A service has answered, or not: the stage that asked goes on. As others may have come in meanwhile, a request that was read here has
+    /// to find room once more before that, with its fallbacks.
     fn call_done(&mut self, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
         if !matches!(self.state, State::Calling) || !limit::awaits(&self.limit, id) {
             return;

@@ -1,4 +1,4 @@
-//! The keys of the shared data, all of them: who reads a reloaded module's ARCHITECTURE.md finds this table there.
+//! The keys of the shared data, all of them. ARCHITECTURE.md has them as a table, with what bounds each; a test compares the two.
 //!
 //! Shared data outlives a module that is reloaded, and nothing in it can be deleted. So a value whose layout changes gets another key: what
 //! an older module wrote is never read as something else.
@@ -59,7 +59,7 @@ pub fn load(slot: u32) -> String {
 }
 
 /// Tenants that a model refused a moment ago.
-pub fn wants(model: &str) -> String {
+pub fn backlogged(model: &str) -> String {
     format!("penstock/wants/{model}")
 }
 

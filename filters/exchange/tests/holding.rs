@@ -199,3 +199,24 @@ fn a_ceiling_is_set_as_the_server_takes_it() {
         r#"{"model":"chat","max_tokens":100}"#
     );
 }
+
+/// A ceiling that does not reach the server bounds nothing there, and so it does not bound what is reserved.
+#[test]
+fn a_ceiling_that_is_not_written_reserves_no_less() {
+    let body = CHAT.replace("]}", r#"],"max_tokens":4096}"#);
+    let config = r#"{"models":[{"name":"chat","output":{"max":100,"context":40}}]}"#;
+    let mut alone = Proxy::with(config, Plugin::TenantBucket);
+    let flight = alone.chat(&[], &body);
+    assert_eq!(flight.facts().max_output.unwrap().0, 4096);
+    assert!(!flight.seen.iter().any(|effect| matches!(effect, Effect::Splice(_))));
+}
+
+/// How much room a prompt leaves is a guess where its tokens are.
+#[test]
+fn an_estimate_does_not_cut_short_what_a_client_asks_for() {
+    let body = CHAT.replace("]}", r#"],"max_tokens":4096}"#);
+    let config = r#"{"models":[{"name":"chat","tokenizer":{"like":"o200k_base"},"output":{"context":40}}]}"#;
+    let flight = Proxy::new(config).chat(&[], &body);
+    assert_eq!(flight.facts().max_output.unwrap().0, 4096);
+    assert!(!flight.seen.iter().any(|effect| matches!(effect, Effect::Splice(_))));
+}

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use penstock_exchange::{Config, Plugin};
+use penstock_exchange::{Config, Event, Plugin};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
 use crate::abi;
+use crate::effects::Progress;
 use crate::log::init;
 use crate::stream::Stream;
 use crate::vm::Vm;
@@ -31,9 +32,15 @@ struct Root {
 
 impl Root {
     /// Does something with the worker, unless that is under way.
-    fn with(&self, act: impl FnOnce(&mut Vm)) {
-        if let Some(Ok(mut vm)) = self.vm.as_ref().map(|vm| vm.try_borrow_mut()) {
-            act(&mut vm);
+    fn with<T>(&self, act: impl FnOnce(&mut Vm) -> T) -> Option<T> {
+        let mut vm = self.vm.as_ref()?.try_borrow_mut().ok()?;
+        Some(act(&mut vm))
+    }
+
+    /// Acts on a stream, and lets it go where that is said.
+    fn with_stream(&self, act: impl FnOnce(&mut Vm) -> Progress) {
+        if self.with(act) == Some(Progress::Released) {
+            let _ = abi::continue_request();
         }
     }
 }
@@ -41,12 +48,12 @@ impl Root {
 impl Context for Root {
     // Calls that were made in a tick are answered here.
     fn on_grpc_call_response(&mut self, number: u32, status: u32, size: usize) {
-        self.with(|vm| vm.grpc_done(number, status, size));
+        self.with_stream(|vm| vm.grpc_done(number, status, size));
         let _ = abi::set_effective_context(self.id);
     }
 
     fn on_http_call_response(&mut self, number: u32, headers: usize, size: usize, _: usize) {
-        self.with(|vm| vm.http_done(number, headers, size));
+        self.with_stream(|vm| vm.http_done(number, headers, size));
         let _ = abi::set_effective_context(self.id);
     }
 }
@@ -83,7 +90,15 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.with(|vm| vm.tick(self.id));
+        let ticking = self.with(Vm::tick).unwrap_or_default();
+        for (id, exchange) in &ticking {
+            if abi::set_effective_context(*id).is_ok() {
+                self.with_stream(|vm| vm.tell(*id, exchange, Event::Tick));
+            }
+        }
+        if !ticking.is_empty() {
+            let _ = abi::set_effective_context(self.id);
+        }
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {

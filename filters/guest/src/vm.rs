@@ -76,18 +76,18 @@ impl Vm {
         progress
     }
 
-    /// A call by gRPC has ended.
-    pub fn grpc_done(&mut self, number: u32, status: u32, size: usize) {
-        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return };
+    /// A call by gRPC has ended. The caller lets the request go, where that is said.
+    pub fn grpc_done(&mut self, number: u32, status: u32, size: usize) -> Progress {
+        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return Progress::Unsaid };
         let _ = abi::set_effective_context(stream);
         let message = abi::buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().filter(|_| status == 0);
         let answer = message.as_deref().map(CallAnswer::Grpc);
-        self.tell_unasked(stream, &exchange, Event::CallDone { id, answer });
+        self.tell(stream, &exchange, Event::CallDone { id, answer })
     }
 
-    /// A call by HTTP has ended; one that failed comes without headers.
-    pub fn http_done(&mut self, number: u32, headers: usize, size: usize) {
-        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return };
+    /// As above, by HTTP; one that failed comes without headers.
+    pub fn http_done(&mut self, number: u32, headers: usize, size: usize) -> Progress {
+        let Some((stream, id, exchange)) = self.calls.remove(&number) else { return Progress::Unsaid };
         let _ = abi::set_effective_context(stream);
         let headers: Headers = match headers {
             0 => Headers::new(),
@@ -95,31 +95,15 @@ impl Vm {
         };
         let body = abi::buffer(BufferType::HttpCallResponseBody, 0, size).unwrap_or_default();
         let answer = (!headers.is_empty()).then_some(CallAnswer::Http { headers: &headers, body: &body });
-        self.tell_unasked(stream, &exchange, Event::CallDone { id, answer });
+        self.tell(stream, &exchange, Event::CallDone { id, answer })
     }
 
-    /// Something happened that is no callback of the stream.
-    fn tell_unasked(&mut self, id: u32, exchange: &Shareable, event: Event<'_>) {
-        if self.tell(id, exchange, event) == Progress::Released {
-            let _ = abi::continue_request();
-        }
-    }
-
-    /// The heartbeat of the root context `root`, and a tick for every exchange that wants one.
-    pub fn tick(&mut self, root: u32) {
-        let Self { worker, metrics, effects, .. } = self;
+    /// The heartbeat; the exchanges that want a tick, which is told to them afterwards.
+    pub fn tick(&mut self) -> Vec<(u32, Shareable)> {
+        let Self { worker, metrics, effects, ticking, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         worker.tick(now, &mut Shared, effects);
         effects::run(effects, metrics, &worker.series);
-        let ticking: Vec<(u32, Shareable)> =
-            self.ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();
-        for (id, exchange) in &ticking {
-            if abi::set_effective_context(*id).is_ok() {
-                self.tell_unasked(*id, exchange, Event::Tick);
-            }
-        }
-        if !ticking.is_empty() {
-            let _ = abi::set_effective_context(root);
-        }
+        ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect()
     }
 }

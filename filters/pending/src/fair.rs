@@ -32,8 +32,8 @@ pub struct Holding {
     pub weight: u32,
     /// Its pending tokens.
     pub tokens: Tokens,
-    /// It was refused a moment ago, so it wants more than it holds.
-    pub wants: bool,
+    /// It was refused a moment ago: it wants more than it holds.
+    pub is_backlogged: bool,
 }
 
 /// Whether a request of so many `tokens` comes in, where its tenant holds `own` and the other tenants `others`.
@@ -54,7 +54,7 @@ pub fn admits(ceiling: Tokens, tokens: Tokens, own: Holding, others: &[Holding],
         Priority::Normal => {
             let filled = wide(own.tokens).saturating_add(wide(tokens));
             let band = ceiling.saturating_sub(pool).max(1);
-            let end = if own.wants { ceiling.saturating_sub(band / 2) } else { ceiling };
+            let end = if own.is_backlogged { ceiling.saturating_sub(band / 2) } else { ceiling };
             let room = end.saturating_sub(after).min(band);
             // filled <= share * room / band
             let share = share(pool, own.weight, others);
@@ -66,9 +66,9 @@ pub fn admits(ceiling: Tokens, tokens: Tokens, own: Holding, others: &[Holding],
 /// What a tenant of this weight may hold of the pool. Those that hold less than their share, and want no more, leave the rest of it to the
 /// others.
 fn share(pool: u128, weight: u32, others: &[Holding]) -> u128 {
-    let greedy = others.iter().filter(|other| other.wants).map(|other| u128::from(other.weight));
+    let greedy = others.iter().filter(|other| other.is_backlogged).map(|other| u128::from(other.weight));
     let greedy: u128 = greedy.sum();
-    let mut others: Vec<Holding> = others.iter().filter(|other| !other.wants).copied().collect();
+    let mut others: Vec<Holding> = others.iter().filter(|other| !other.is_backlogged).copied().collect();
     let cross = |a: &Holding, b: &Holding| wide(a.tokens).saturating_mul(u128::from(b.weight));
     others.sort_unstable_by(|a, b| cross(a, b).cmp(&cross(b, a)));
     let own = u128::from(weight.max(1));
@@ -97,7 +97,7 @@ mod tests {
     use std::collections::VecDeque;
 
     fn holding(weight: u32, tokens: u64) -> Holding {
-        Holding { weight, tokens: Tokens(tokens), wants: false }
+        Holding { weight, tokens: Tokens(tokens), is_backlogged: false }
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(share(700, 4, &[holding(2, 50), holding(1, 1000)]), 520);
         assert_eq!(share(700, 1, &[holding(4, 100), holding(2, 100)]), 500);
         assert_eq!(share(700, 1, &[]), 700);
-        assert_eq!(share(700, 4, &[Holding { wants: true, ..holding(2, 50) }, holding(1, 1000)]), 400);
+        assert_eq!(share(700, 4, &[Holding { is_backlogged: true, ..holding(2, 50) }, holding(1, 1000)]), 400);
         assert_eq!(share(0, 1, &[holding(1, 0)]), 0);
     }
 
@@ -137,11 +137,12 @@ mod tests {
     impl Server {
         fn admit(&mut self, tenant: usize, weights: &[u32], tokens: u64, now: u64) -> bool {
             let of = |i: usize| {
-                let wants = self.refused[i].is_some_and(|at| now - at < 30);
-                Holding { weight: weights[i], tokens: Tokens(self.held[i]), wants }
+                let is_backlogged = self.refused[i].is_some_and(|at| now - at < 30);
+                Holding { weight: weights[i], tokens: Tokens(self.held[i]), is_backlogged }
             };
             let others = (0..weights.len()).filter(|i| *i != tenant).map(of);
-            let others: Vec<Holding> = others.filter(|other| other.wants || other.tokens > Tokens::ZERO).collect();
+            let others: Vec<Holding> =
+                others.filter(|other| other.is_backlogged || other.tokens > Tokens::ZERO).collect();
             let comes = admits(Tokens(100_000), Tokens(tokens), of(tenant), &others, Priority::Normal);
             if comes {
                 self.queue.push_back((tenant, tokens));

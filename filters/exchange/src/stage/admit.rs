@@ -22,9 +22,9 @@ use crate::refusal::Refusal;
 use crate::world::World;
 
 /// How long a refused tenant is taken to want more.
-const WANTS: Nanos = Nanos(3_000_000_000);
+const BACKLOGGED: Nanos = Nanos(3_000_000_000);
 /// How many refused tenants are remembered for a model.
-const WANTING_MAX: usize = 64;
+const BACKLOGGED_MAX: usize = 64;
 /// Bytes of one of them: the tenant's hash, its weight, when.
 const ENTRY: usize = 20;
 
@@ -69,19 +69,23 @@ fn has_room(model: &Model, facts: &Facts, world: &mut World<'_>) -> bool {
     let mut held = held(model, world);
     let secret = world.worker.secret;
     let own_hash = hash(&secret, &facts.tenant);
-    let mut wanting = wanting(world.store, &model.name, world.now);
+    let mut backlogged = backlogged(world.store, &model.name, world.now);
     let config = &world.worker.config;
     let own = Holding {
         weight: weight(config, &facts.tenant),
         tokens: held.remove(&facts.tenant).unwrap_or_default(),
-        wants: wanting.remove(&own_hash).is_some(),
+        is_backlogged: backlogged.remove(&own_hash).is_some(),
     };
     let mut others: Vec<Holding> = Vec::with_capacity(held.len());
     for (tenant, tokens) in held {
-        let wants = wanting.remove(&hash(&secret, &tenant)).is_some();
-        others.push(Holding { weight: weight(config, &tenant), tokens, wants });
+        let is_backlogged = backlogged.remove(&hash(&secret, &tenant)).is_some();
+        others.push(Holding { weight: weight(config, &tenant), tokens, is_backlogged });
     }
-    others.extend(wanting.values().map(|weight| Holding { weight: *weight, tokens: Tokens::ZERO, wants: true }));
+    others.extend(backlogged.values().map(|weight| Holding {
+        weight: *weight,
+        tokens: Tokens::ZERO,
+        is_backlogged: true,
+    }));
     let tokens = facts.prompt_tokens.saturating_add(facts.expected_output);
     let priority = config.tenant(&facts.tenant).map_or(Priority::Normal, |tenant| tenant.priority);
     let comes = fair::admits(ceiling, tokens, own, &others, priority);
@@ -119,19 +123,19 @@ fn hash(secret: &Secret, tenant: &str) -> u64 {
 }
 
 /// The weights of tenants that were refused a moment ago.
-fn wanting(store: &mut dyn Store, model: &str, now: Nanos) -> HashMap<u64, u32> {
-    let page = store.get(&keys::wants(model)).unwrap_or_default();
-    let recent = entries(&page).filter(|(.., at)| now.abs_diff(*at) < WANTS);
+fn backlogged(store: &mut dyn Store, model: &str, now: Nanos) -> HashMap<u64, u32> {
+    let page = store.get(&keys::backlogged(model)).unwrap_or_default();
+    let recent = entries(&page).filter(|(.., at)| now.abs_diff(*at) < BACKLOGGED);
     recent.map(|(tenant, weight, _)| (tenant, weight)).collect()
 }
 
 fn remember(store: &mut dyn Store, model: &str, tenant: u64, weight: u32, now: Nanos) {
     // Where that is contended others are refused as well, and remembered.
-    let _ = store.update(&keys::wants(model), &mut |old| {
-        let mut page = Vec::with_capacity(WANTING_MAX.saturating_mul(ENTRY));
+    let _ = store.update(&keys::backlogged(model), &mut |old| {
+        let mut page = Vec::with_capacity(BACKLOGGED_MAX.saturating_mul(ENTRY));
         let others = entries(old.unwrap_or_default())
-            .filter(|(known, _, at)| *known != tenant && now.abs_diff(*at) < WANTS)
-            .take(WANTING_MAX.saturating_sub(1));
+            .filter(|(known, _, at)| *known != tenant && now.abs_diff(*at) < BACKLOGGED)
+            .take(BACKLOGGED_MAX.saturating_sub(1));
         for (tenant, weight, at) in core::iter::once((tenant, weight, now)).chain(others) {
             page.extend_from_slice(&tenant.to_le_bytes());
             page.extend_from_slice(&weight.to_le_bytes());

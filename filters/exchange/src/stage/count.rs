@@ -6,7 +6,7 @@ use penstock_tokens::ratio::{Features, Ratio};
 use penstock_units::Tokens;
 
 use super::order::Stage;
-use crate::budget::OutputBudget;
+use crate::budget::{OutputBudget, Prompted};
 use crate::config::Model;
 use crate::expectation::Expectation;
 use crate::facts::{Facts, Outcome, Used};
@@ -58,7 +58,9 @@ pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
     state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
     let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
     let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
-    *budget = OutputBudget::new(flow.dialect, request, model, facts.prompt_tokens, learnt);
+    let can_write = world.worker.plugin.owns(Stage::Count) && flow.body.can_be_edited();
+    let prompt = Prompted { tokens: facts.prompt_tokens, is_estimate: facts.estimated };
+    *budget = OutputBudget::new(flow.dialect, request, model, prompt, learnt, can_write);
     state.choices = request.choices;
     facts.max_output = budget.most;
     facts.expected_output = budget.expected;

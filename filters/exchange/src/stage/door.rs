@@ -1,5 +1,5 @@
-//! The door: by which path somebody comes, who it is, and for which model. What is certain to be refused is refused here, before anything
-//! is counted.
+//! The door: by which path somebody comes, and who it is, at the headers; for which model, at the end of the body, whose texts have been
+//! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
 use penstock_dialects::Dialect;
 

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 pub enum Stop {
     /// It is refused.
     Refuse(Box<Refusal>),
-    /// A service is to be asked first. Nothing is charged or changed until it has answered.
+    /// A service is to be asked first. Nothing is charged until it has answered.
     Call(Box<Call>),
     /// It is none of ours: passes untouched.
     Pass,
