@@ -163,7 +163,7 @@ impl Exchange {
                 State::Foreign
             }
             Stop::Call(call) => {
-                world.out.push(Effect::Call(*call));
+                world.out.push(Effect::Call(call));
                 State::Calling
             }
             Stop::Refuse(refusal) => {

@@ -82,7 +82,7 @@ pub enum Effect {
         body: Vec<u8>,
     },
     /// Call another service.
-    Call(Call),
+    Call(Box<Call>),
     /// From now on, or no longer, [`Event::Tick`] is wanted.
     Ticks(bool),
     /// Leave the facts for later plugins and the access log.

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use penstock_exchange::{Call, CallAnswer, CallId, Effect, Event, Headers, Plugin};
+use penstock_exchange::{CallAnswer, CallId, Effect, Event, Headers, Plugin};
 use sim::{Flight, Proxy, SECOND};
 
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
@@ -13,7 +13,7 @@ const YES: CallAnswer<'static> = CallAnswer::Grpc(b"\x08\x01");
 
 fn calls(effects: &[Effect]) -> Vec<CallId> {
     let id = |effect: &Effect| match effect {
-        Effect::Call(Call { id, .. }) => Some(*id),
+        Effect::Call(call) => Some(call.id),
         _ => None,
     };
     effects.iter().filter_map(id).collect()

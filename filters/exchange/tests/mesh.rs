@@ -54,12 +54,13 @@ impl Service {
 
 /// The last call that was made for a request, and what it sends.
 fn call(flight: &Flight) -> Option<(CallId, Vec<u8>)> {
-    flight.seen.iter().rev().find_map(|effect| match effect {
-        Effect::Call(Call { id, hold, cluster, timeout, message: CallMessage::Grpc { message, .. } }) => {
-            assert_eq!((cluster.as_str(), *timeout, *hold), ("rls", Millis(100), true));
-            Some((*id, message.clone()))
-        }
-        _ => None,
+    flight.seen.iter().rev().find_map(|effect| {
+        let Effect::Call(call) = effect else { return None };
+        let Call { id, hold, cluster, timeout, message: CallMessage::Grpc { message, .. } } = &**call else {
+            panic!("{call:?}")
+        };
+        assert_eq!((cluster.as_str(), *timeout, *hold), ("rls", Millis(100), true));
+        Some((*id, message.clone()))
     })
 }
 

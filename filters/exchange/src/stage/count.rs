@@ -36,10 +36,15 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
     }
 }
 
-/// Counts the request for this model.
+/// Counts the request for this model: its prompt, and the output that may come of it.
 pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
-    let Some(Read { request, prompt, budget }) = flow.read.as_deref_mut() else { return };
-    let facts = &mut flow.facts;
+    flow.facts.model.clone_from(&model.name);
+    count_prompt(state, flow, model, world);
+    budget_output(state, flow, model, world);
+}
+
+fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+    let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return };
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
     let framing = flow.dialect.framing();
@@ -50,17 +55,21 @@ pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
             prompt.tokens(model.encoding).saturating_add(around)
         }
     };
-    facts.model.clone_from(&model.name);
-    facts.prompt_tokens = texts.saturating_add(Tokens(request.token_ids)).saturating_add(extras.unwrap_or_default());
     let is_whole = extras.is_none() && !request.unseen;
-    facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
+    flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extras.unwrap_or_default()].into_iter().sum();
+    flow.facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
     state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
+}
+
+fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+    let Flow { dialect, facts, body, read: Some(read), .. } = flow else { return };
+    let Read { request, budget, .. } = read.as_mut();
     let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
     let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
-    let can_write = world.worker.plugin.owns(Stage::Count) && flow.body.can_be_edited();
     let prompt = Prompted { tokens: facts.prompt_tokens, is_estimate: facts.estimated };
-    *budget = OutputBudget::new(flow.dialect, request, model, prompt, learnt, can_write);
+    let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
+    *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
     state.choices = request.choices;
     facts.max_output = budget.most;
     facts.expected_output = budget.expected;
