@@ -28,7 +28,7 @@ pub struct Admitted {
     /// How the caller stands under the limit that binds, the one of which the smallest share is left; `None` where none of tokens applies.
     pub status: Option<RateLimitStatus>,
     /// What is left of the session's credit, where there is one.
-    pub allowance: Option<Allowance>,
+    pub allowance: Option<Box<Allowance>>,
     /// How many updates others won.
     pub retries: u64,
 }
@@ -42,8 +42,8 @@ impl Admitted {
             (Some(known), Some(new)) => Some(known.tighter(new)),
             (known, new) => known.or(new),
         };
-        self.allowance = match (self.allowance, allowance) {
-            (Some(known), Some(new)) => Some(session::tighter(known, new)),
+        self.allowance = match (self.allowance.take(), allowance) {
+            (Some(known), Some(new)) => Some(Box::new(session::tighter(*known, *new))),
             (known, new) => known.or(new),
         };
     }

@@ -98,7 +98,7 @@ pub struct Taken<C> {
     /// How the caller stands now, under a limit of tokens.
     pub status: Option<RateLimitStatus>,
     /// What is left of a session's credit.
-    pub allowance: Option<Allowance>,
+    pub allowance: Option<Box<Allowance>>,
     /// How many updates others won.
     pub retries: u32,
 }

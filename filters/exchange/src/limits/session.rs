@@ -40,7 +40,7 @@ pub fn take(
     let (account, reserved) = drawn.map_err(|exhausted| Refused::Session { limit: limit.name.clone(), exhausted })?;
     let retries = changed?;
     let left = account.remaining(allowance, now);
-    Ok(Taken { charge: Charge { fingerprint, reserved }, status: None, allowance: Some(left), retries })
+    Ok(Taken { charge: Charge { fingerprint, reserved }, status: None, allowance: Some(Box::new(left)), retries })
 }
 
 /// Corrects a call to what it used; one that used nothing is given back. `false` where that is contended.

@@ -45,7 +45,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     let mut books = world.worker.books(world.now, world.store);
     match limits::charge(&flow.config, by, &mut books) {
         Ok(Admitted { charges, status, allowance, retries }) => {
-            (state.charges, state.status, state.allowance) = (charges, status, allowance.map(Box::new));
+            (state.charges, state.status, state.allowance) = (charges, status, allowance);
             if retries > 0 {
                 let series = world.worker.series.id(Metric::SharedContention, &[]);
                 world.out.push(Effect::Count(series, retries));
