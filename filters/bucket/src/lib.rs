@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod bucket;
 pub mod credit;
 pub mod lease;
 pub mod page;

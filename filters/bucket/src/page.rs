@@ -7,20 +7,12 @@
 use penstock_units::{Fingerprint, Nanos};
 
 use crate::FullAt;
+use crate::bucket::{Bucket, Mark};
 
 /// How many buckets a page holds.
 pub const ENTRIES_MAX: usize = 64;
-/// Bytes of one entry: fingerprint (8), state (12), since when it has not been full (8).
-const ENTRY: usize = 28;
-
-/// A bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
-    /// Its state.
-    pub at: FullAt,
-    /// Since when it has not been full. What was reserved before that, time has given back: a refund would give it twice.
-    pub since: Nanos,
-}
+/// Bytes of one entry: fingerprint (8), state (12), when it was last full (8), two moments since (16 each).
+const ENTRY: usize = 60;
 
 /// A page is full of buckets that are all in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +21,7 @@ pub struct PageFull;
 /// The bucket `fingerprint` in the page; one that is full until `now` where it is not there.
 pub fn get(page: &[u8], fingerprint: Fingerprint, now: Nanos) -> Bucket {
     let known = entries(page).find(|(known, _)| *known == fingerprint).map(|(_, bucket)| bucket);
-    known.filter(|bucket| !bucket.at.is_past(now)).unwrap_or(Bucket { at: FullAt::default(), since: now })
+    known.filter(|bucket| !bucket.at.is_past(now)).unwrap_or(Bucket::full(now))
 }
 
 /// The page with the bucket set, without those that are full at `now`.
@@ -40,10 +32,14 @@ pub fn set(page: &[u8], fingerprint: Fingerprint, bucket: Bucket, now: Nanos) ->
     let mut out = Vec::with_capacity(page.len().saturating_add(ENTRY));
     let kept = entries(page).filter(|(known, bucket)| *known != fingerprint && !bucket.at.is_past(now));
     let own = (!bucket.at.is_past(now)).then_some((fingerprint, bucket));
-    for (fingerprint, Bucket { at, since }) in own.into_iter().chain(kept) {
+    for (fingerprint, Bucket { at, since, marks }) in own.into_iter().chain(kept) {
         out.extend_from_slice(&fingerprint.0.to_le_bytes());
         out.extend_from_slice(&at.to_bytes());
         out.extend_from_slice(&since.0.to_le_bytes());
+        for Mark { at, depth } in marks {
+            out.extend_from_slice(&at.0.to_le_bytes());
+            out.extend_from_slice(&depth.0.to_le_bytes());
+        }
     }
     if out.len() > ENTRIES_MAX.saturating_mul(ENTRY) { Err(PageFull) } else { Ok(out) }
 }
@@ -52,9 +48,12 @@ pub fn set(page: &[u8], fingerprint: Fingerprint, bucket: Bucket, now: Nanos) ->
 fn entries(page: &[u8]) -> impl Iterator<Item = (Fingerprint, Bucket)> {
     page.chunks_exact(ENTRY).filter_map(|entry| {
         let (fingerprint, rest) = entry.split_first_chunk()?;
-        let (at, since) = rest.split_first_chunk()?;
-        let since = Nanos(u64::from_le_bytes(since.try_into().ok()?));
-        Some((Fingerprint(u64::from_le_bytes(*fingerprint)), Bucket { at: FullAt::from_bytes(*at), since }))
+        let (at, rest) = rest.split_first_chunk()?;
+        let mut numbers = rest.as_chunks().0.iter().map(|bytes| Nanos(u64::from_le_bytes(*bytes)));
+        let since = numbers.next()?;
+        let mut mark = || Some(Mark { at: numbers.next()?, depth: numbers.next()? });
+        let bucket = Bucket { at: FullAt::from_bytes(*at), since, marks: [mark()?, mark()?] };
+        Some((Fingerprint(u64::from_le_bytes(*fingerprint)), bucket))
     })
 }
 
@@ -78,20 +77,31 @@ mod tests {
         let pause = Nanos(Nanos::SECOND.0 / 32);
         for fingerprint in (0..10_000).map(Fingerprint) {
             let bucket = get(&page, fingerprint, now);
-            let at = rate.admit(bucket.at, now, TOKEN).unwrap();
-            page = set(&page, fingerprint, Bucket { at, ..bucket }, now).unwrap();
+            page = set(&page, fingerprint, bucket.admit(rate, now, TOKEN).unwrap(), now).unwrap();
             now = now.saturating_add(pause);
             assert!(page.len() <= ENTRIES_MAX * ENTRY);
         }
         assert_eq!(rate.remaining(get(&page, Fingerprint(9_999), now).at, now), 9);
         assert_eq!(get(&page, Fingerprint(9_999), now).since, now.saturating_sub(pause));
-        assert_eq!(get(&page, Fingerprint(0), now), Bucket { at: FullAt::default(), since: now });
+        assert_eq!(get(&page, Fingerprint(0), now), Bucket::full(now));
+    }
+
+    #[test]
+    fn a_bucket_is_read_as_it_was_written() {
+        let mut bucket = Bucket::full(Nanos(7));
+        for second in 0..4 {
+            bucket = bucket
+                .admit(rate(), Nanos(7).saturating_add(Nanos::SECOND.saturating_mul(second)), Tokens(2).to_milli())
+                .unwrap();
+        }
+        assert!(bucket.marks.iter().all(|mark| mark.depth > Nanos::ZERO), "{bucket:?}");
+        let page = set(&[], Fingerprint(9), bucket, Nanos(8)).unwrap();
+        assert_eq!(get(&page, Fingerprint(9), Nanos(8)), bucket);
     }
 
     #[test]
     fn a_page_in_full_use_says_so_and_keeps_its_buckets() {
-        let at = rate().charge(FullAt::default(), Nanos::ZERO, TOKEN);
-        let one = Bucket { at, since: Nanos::ZERO };
+        let one = Bucket::full(Nanos::ZERO).admit(rate(), Nanos::ZERO, TOKEN).unwrap();
         let mut page = Vec::new();
         for fingerprint in (0..ENTRIES_MAX as u64).map(Fingerprint) {
             page = set(&page, fingerprint, one, Nanos::ZERO).unwrap();

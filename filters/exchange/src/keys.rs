@@ -22,7 +22,7 @@ pub const MESH_DOWN: &str = "penstock/mesh-down";
 /// Buckets that are not full.
 pub fn bucket(of: Fingerprint) -> String {
     let page = of.page(PAGES);
-    format!("penstock/bucket/{page}")
+    format!("penstock/rate/{page}")
 }
 
 /// Permits of concurrency limits, by owner and heartbeat.

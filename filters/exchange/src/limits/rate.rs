@@ -1,6 +1,7 @@
 //! Tokens over time, of this proxy: one bucket for each of those that a limit counts apart.
 
-use penstock_bucket::page::{self, Bucket};
+use penstock_bucket::bucket::Bucket;
+use penstock_bucket::page;
 use penstock_bucket::{FullAt, Rate};
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 
@@ -18,8 +19,8 @@ pub struct Charge {
     rate: Rate,
     weights: Weights,
     reserved: MilliTokens,
-    /// Since when the bucket had not been full.
-    since: Nanos,
+    /// When it was.
+    at: Nanos,
 }
 
 /// Reserves what the request may cost.
@@ -36,39 +37,30 @@ pub fn take(
     let now = books.holder.now;
     let fingerprint = by.fingerprint(limit, rate.period());
     let reserved = by.reservation(rate.burst(), weights);
-    let (mut after, mut since) = (FullAt::default(), now);
-    let mut refused = None;
-    let changed = change(fingerprint, books, &mut |bucket| match rate.admit(bucket.at, now, reserved) {
-        Ok(next) => {
-            (after, since) = (next, bucket.since);
-            refused = None;
-            Some(next)
-        }
-        Err(refusal) => {
-            refused = Some((bucket.at, refusal));
-            None
-        }
+    let mut outcome = None;
+    let mut before = FullAt::default();
+    let changed = change(fingerprint, books, &mut |bucket| {
+        before = bucket.full_at();
+        let admitted = bucket.admit(rate, now, reserved);
+        outcome = Some(admitted);
+        admitted.ok()
     });
-    if let Some((at, refusal)) = refused {
-        let status = status(limit, rate, at, now);
-        return Err(Refused::Rate { status, cost: reserved.to_tokens_ceil(), refusal });
-    }
+    // Where others kept winning, the state that was looked at last says nothing.
+    let after = outcome.ok_or(Refused::Contended)?.map_err(|refusal| {
+        let status = status(limit, rate, before, now);
+        Refused::Rate { status, cost: reserved.to_tokens_ceil(), refusal }
+    })?;
     let retries = changed?;
-    let charge = Charge { fingerprint, rate, weights, reserved, since };
-    Ok(Taken { charge, status: Some(status(limit, rate, after, now)), allowance: None, retries })
+    let charge = Charge { fingerprint, rate, weights, reserved, at: now };
+    Ok(Taken { charge, status: Some(status(limit, rate, after.full_at(), now)), allowance: None, retries })
 }
 
 /// Corrects a charge to what was used. `false` where that is contended.
 pub fn settle(charge: &Charge, used: Option<Used>, books: &mut Books<'_>) -> bool {
-    let Charge { fingerprint, rate, weights, reserved, since } = *charge;
+    let Charge { fingerprint, rate, weights, reserved, at } = *charge;
     let cost = cost(weights, used);
     let now = books.holder.now;
-    let settled = change(fingerprint, books, &mut |bucket| {
-        // It has been full since: time has given back what was not used.
-        let cost = if bucket.since == since { cost } else { cost.max(reserved) };
-        Some(rate.settle(bucket.at, now, reserved, cost))
-    });
-    settled.is_ok()
+    change(fingerprint, books, &mut |bucket| Some(bucket.settle(rate, at, now, reserved, cost))).is_ok()
 }
 
 fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus {
@@ -84,14 +76,13 @@ fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus 
 fn change(
     fingerprint: Fingerprint,
     books: &mut Books<'_>,
-    to: &mut dyn FnMut(Bucket) -> Option<FullAt>,
+    to: &mut dyn FnMut(Bucket) -> Option<Bucket>,
 ) -> Result<u32, Contended> {
     let now = books.holder.now;
     let mut full = false;
     let retries = books.store.update(&keys::bucket(fingerprint), &mut |old| {
         let old = old.unwrap_or_default();
-        let bucket = page::get(old, fingerprint, now);
-        let page = page::set(old, fingerprint, Bucket { at: to(bucket)?, ..bucket }, now);
+        let page = page::set(old, fingerprint, to(page::get(old, fingerprint, now))?, now);
         full = page.is_err();
         page.ok()
     })?;
