@@ -300,3 +300,28 @@ fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
         assert!(sum.abs_diff(fair) * 10 <= fair, "{name} has {sum} pending, fair is {fair}; {refused} were refused");
     }
 }
+
+/// Sixty-four names made up on the way, each wanting more than there is, take nothing from a tenant below its share.
+#[test]
+fn who_could_not_come_in_anyway_takes_no_share() {
+    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"greedy":{},"honest":{}},
+        "models":[{"name":"chat","output":{"expect":90},"pending":{"ceiling":1000,"whenFull":"shed"}}],
+        "limits":[{"name":"each","per":["tenant"],"tokens":100000,"every":"1h"}]}"#;
+    for (attack, body) in [
+        ("larger than the ceiling", CHAT.replace("]}", r#"],"max_tokens":1000000}"#)),
+        ("larger than the limit", CHAT.replace("]}", r#"],"max_tokens":90,"n":2000}"#)),
+        ("many names", CHAT.to_owned()),
+    ] {
+        let mut proxy = Proxy::new(CONFIG);
+        let (_flights, _) = fill(&mut proxy, "greedy", CHAT);
+        for i in 0..64 {
+            let mut shed = proxy.chat(&[("x-api-key", &format!("made-up-{i}"))], &body);
+            assert!(attack == "many names" || !shed.went());
+            if !shed.went() {
+                proxy.close(&mut shed);
+            }
+        }
+        let small = CHAT.replace("]}", r#"],"max_tokens":10}"#);
+        assert!(proxy.chat(&[("x-api-key", "honest")], &small).went(), "{attack}");
+    }
+}

@@ -9,10 +9,9 @@ use penstock_pending::fair::{self, Holding, Priority};
 use penstock_pending::slot::{SLOTS, Slot};
 use penstock_units::{Nanos, Tokens};
 
-use super::count;
 use super::stop::Stop;
+use super::{count, limit};
 use crate::config::{Config, Model};
-use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::hash::Secret;
 use crate::keys;
@@ -43,7 +42,7 @@ pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
     // The configuration has no circle of fallbacks.
-    while !has_room(model, &flow.facts, world) {
+    while !has_room(model, flow, world) {
         let next = model.fallback.as_ref().and_then(|name| config.model(name));
         model = next.ok_or_else(|| Refusal::saturated(&model.name))?;
         flow.facts.model.clone_from(&model.name);
@@ -63,12 +62,13 @@ pub fn response_headers(state: &State, world: &mut World<'_>) {
     }
 }
 
-/// Whether the request comes in. A refusal is remembered, so that others leave the tenant its share.
-fn has_room(model: &Model, facts: &Facts, world: &mut World<'_>) -> bool {
+/// Whether the request comes in. That one is refused which would otherwise go on is remembered, so that others leave the tenant its share.
+fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
     let Some(ceiling) = model.ceiling else { return true };
+    let facts = &flow.facts;
     let mut held = held(model, world);
     let secret = world.worker.secret;
-    let own_hash = hash(&secret, &facts.tenant);
+    let own_hash = hash(&secret, &world.worker.config, &facts.tenant);
     let mut backlogged = backlogged(world.store, &model.name, world.now);
     let config = &world.worker.config;
     let own = Holding {
@@ -78,7 +78,7 @@ fn has_room(model: &Model, facts: &Facts, world: &mut World<'_>) -> bool {
     };
     let mut others: Vec<Holding> = Vec::with_capacity(held.len());
     for (tenant, tokens) in held {
-        let is_backlogged = backlogged.remove(&hash(&secret, &tenant)).is_some();
+        let is_backlogged = backlogged.remove(&hash(&secret, config, &tenant)).is_some();
         others.push(Holding { weight: weight(config, &tenant), tokens, is_backlogged });
     }
     others.extend(backlogged.values().map(|weight| Holding {
@@ -89,7 +89,8 @@ fn has_room(model: &Model, facts: &Facts, world: &mut World<'_>) -> bool {
     let tokens = facts.prompt_tokens.saturating_add(facts.expected_output);
     let priority = config.tenant(&facts.tenant).map_or(Priority::Normal, |tenant| tenant.priority);
     let comes = fair::admits(ceiling, tokens, own, &others, priority);
-    if !comes {
+    // What could not come in anyway waits for nothing.
+    if !comes && tokens <= ceiling && limit::would_admit(flow, world) {
         remember(world.store, &model.name, own_hash, own.weight, world.now);
     }
     comes
@@ -118,8 +119,10 @@ fn weight(config: &Config, tenant: &str) -> u32 {
     config.tenant(tenant).map_or(1, |tenant| tenant.weight)
 }
 
-fn hash(secret: &Secret, tenant: &str) -> u64 {
-    secret.hash([tenant.as_bytes()])
+/// What tells tenants apart here. Those without a name are one: a name costs nothing to make up.
+fn hash(secret: &Secret, config: &Config, tenant: &str) -> u64 {
+    let named = config.tenant(tenant).map_or("", |tenant| tenant.name.as_str());
+    secret.hash([named.as_bytes()])
 }
 
 /// The weights of tenants that were refused a moment ago.

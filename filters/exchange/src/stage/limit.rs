@@ -61,6 +61,19 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     }
 }
 
+/// Whether the limits would admit the request as they stand; what is charged to find out is given back. Where they are another plugin's, it
+/// is taken that they would.
+pub fn would_admit(flow: &Flow, world: &mut World<'_>) -> bool {
+    if !world.worker.plugin.owns(Stage::Limit) {
+        return true;
+    }
+    let secret = world.worker.secret;
+    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
+    let mut books = world.worker.books(world.now, world.store);
+    let admitted = limits::charge(&flow.config, by, &mut books);
+    admitted.is_ok_and(|admitted| limits::settle(&admitted.charges, None, 0, &mut books) == 0)
+}
+
 fn refuse(state: &mut State, refused: Refused) -> Refusal {
     match refused {
         Refused::Rate { status, cost, refusal } => {
