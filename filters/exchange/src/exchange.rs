@@ -15,7 +15,6 @@ use crate::prompt::Prompt;
 use crate::refusal::Refusal;
 use crate::response::Response;
 use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
-use crate::waiting::Verdict;
 use crate::world::World;
 
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
@@ -212,7 +211,7 @@ impl Exchange {
             let tenant = flow.facts.tenant.clone().into_bytes();
             world.out.push(Effect::RequestHeader("x-penstock-tenant", tenant));
         }
-        if world.worker.waiting.verdict() != Verdict::No {
+        if world.worker.waiting.holds(world.now) {
             if world.worker.patience().is_some() {
                 world.out.push(Effect::Ticks(true));
             }
@@ -255,7 +254,7 @@ impl Exchange {
 
     /// The body begins to come: tells whether headers may wait, and whether an earlier plugin has read it by now.
     fn body_begins(&mut self, end: bool, world: &mut World<'_>) {
-        let World { worker, store, out, now, .. } = world;
+        let World { worker, store, out, now, properties, .. } = world;
         match self.flow.body.head {
             Head::Held { .. } => {
                 worker.waiting.body_while_held(*store);
@@ -264,7 +263,11 @@ impl Exchange {
                 }
             }
             Head::Passed => {}
-            Head::Released(at) => worker.waiting.body_after_release(now.saturating_sub(at), end, *store, out),
+            Head::Released(at) => {
+                let connection = properties.get(&["connection", "id"]).and_then(|id| id.try_into().ok());
+                let connection = connection.map_or(0, u64::from_le_bytes);
+                worker.waiting.body_after_release(connection, now.saturating_sub(at), end, *now, *store, out);
+            }
         }
         if self.flow.is_known || self.flow.body.holds_headers() {
             return;

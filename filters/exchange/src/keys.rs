@@ -13,7 +13,7 @@ pub const SECRET: &str = "penstock/secret";
 /// By how much time is ahead of a system clock that was set back.
 pub const CLOCK: &str = "penstock/clock";
 /// Whether headers may wait for the body.
-pub const WAIT: &str = "penstock/wait";
+pub const WAIT: &str = "penstock/headers-wait";
 /// Every series whose gauge this process ever set.
 pub const SERIES: &str = "penstock/series";
 /// Until when the rate limit service is left alone.

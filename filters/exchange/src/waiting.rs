@@ -1,9 +1,10 @@
 //! Whether a request's headers may wait for its body: configured, or found out.
 //!
-//! A proxy that lets them wait calls back with the body while the headers are held; one such callback is a proof. A proxy
-//! that does not keeps the body to itself until the headers are let go, and then hands it over at once and in one piece.
-//! A slow upload looks like that only by chance, so it takes [`EVIDENCE`] such observations to conclude that headers
-//! cannot wait. The verdict is shared by the workers.
+//! A proxy that lets them wait calls back with the body while the headers are held; one such callback is a proof, and final. A proxy that
+//! does not keeps the body to itself until the headers are let go, and then hands it over at once and in one piece. A slow upload looks like
+//! that by chance, or because its client wants it to: so it takes such observations on [`EVIDENCE`] connections to conclude that headers
+//! cannot wait, and after [`RETRY`] one more request is tried. The verdict is shared by the workers: a byte that is 1 where headers may wait,
+//! and the connections that spoke against it, 8 bytes each.
 
 use penstock_units::{Millis, Nanos};
 
@@ -11,16 +12,18 @@ use crate::config::WaitForBody;
 use crate::keys;
 use crate::port::{Effect, Level, Store};
 
-/// How many times the body must have come right after the headers were let go.
-const EVIDENCE: u8 = 3;
+/// On how many connections a body must have come right after the headers were let go.
+const EVIDENCE: usize = 3;
 /// What "right after" means.
 const AT_ONCE: Nanos = Nanos(50_000_000);
 /// How long headers are held without a body where that was found to help.
 const PATIENCE: Millis = Millis(10_000);
+/// When it is tried again whether headers may wait after all.
+const RETRY: Nanos = Nanos(60_000_000_000);
 
 /// What is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+enum Verdict {
     /// Headers may wait.
     Yes,
     /// They may not.
@@ -33,12 +36,14 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Waiting {
     verdict: Verdict,
-    /// It is to be found out, and may change.
+    /// It is to be found out.
     auto: bool,
+    /// When it is to be tried again.
+    retry: Nanos,
 }
 
 impl Waiting {
-    /// From the configuration, or from what other workers saw.
+    /// From the configuration.
     pub fn new(configured: WaitForBody, store: &mut dyn Store) -> Self {
         let verdict = match configured {
             WaitForBody::Yes => Verdict::Yes,
@@ -47,14 +52,18 @@ impl Waiting {
         };
         // What was found out before may have been about another listener's settings.
         if configured == WaitForBody::Auto {
-            let _ = store.update(keys::WAIT, &mut |_| Some(vec![0, 0]));
+            let _ = store.update(keys::WAIT, &mut |_| Some(vec![0]));
         }
-        Self { verdict, auto: configured == WaitForBody::Auto }
+        Self { verdict, auto: configured == WaitForBody::Auto, retry: Nanos::ZERO }
     }
 
-    /// What is known.
-    pub fn verdict(&self) -> Verdict {
-        self.verdict
+    /// Whether a request's headers are to be held now.
+    pub fn holds(&mut self, now: Nanos) -> bool {
+        let is_trial = self.auto && self.verdict == Verdict::No && now >= self.retry;
+        if is_trial {
+            self.retry = now.saturating_add(RETRY);
+        }
+        is_trial || self.verdict != Verdict::No
     }
 
     /// For how many ticks headers are held without a body before they are let go: briefly as long as it is not known whether that
@@ -68,39 +77,49 @@ impl Waiting {
         }
     }
 
-    /// Asks what other workers saw. Cheap once there is a verdict.
-    pub fn refresh(&mut self, store: &mut dyn Store) {
-        if self.auto && self.verdict != Verdict::No {
-            self.verdict = match store.get(keys::WAIT).as_deref() {
-                Some([1, _]) => Verdict::Yes,
-                Some([_, against]) if *against >= EVIDENCE => Verdict::No,
-                _ => self.verdict,
-            };
+    /// Asks what other workers saw.
+    pub fn refresh(&mut self, now: Nanos, store: &mut dyn Store) {
+        if !self.auto || self.verdict == Verdict::Yes {
+            return;
+        }
+        let known = store.get(keys::WAIT).unwrap_or_default();
+        if known.first() == Some(&1) {
+            self.verdict = Verdict::Yes;
+        } else if self.verdict == Verdict::Unknown && known.len() > EVIDENCE.saturating_mul(8) {
+            self.verdict = Verdict::No;
+            self.retry = now.saturating_add(RETRY);
         }
     }
 
     /// A body came while its headers were held.
     pub fn body_while_held(&mut self, store: &mut dyn Store) {
-        if self.verdict == Verdict::Unknown {
-            let _ = store.update(keys::WAIT, &mut |_| Some(vec![1, 0]));
+        if self.auto && self.verdict != Verdict::Yes {
+            let _ = store.update(keys::WAIT, &mut |_| Some(vec![1]));
             self.verdict = Verdict::Yes;
         }
     }
 
-    /// A body began to come this long after its headers were let go; `whole`: in one piece.
-    pub fn body_after_release(&mut self, after: Nanos, whole: bool, store: &mut dyn Store, out: &mut Vec<Effect>) {
-        if !self.auto || self.verdict == Verdict::No || !whole || after > AT_ONCE {
+    /// A body began to come on this connection right after its headers were let go, or `after` that; `whole`: in one piece.
+    pub fn body_after_release(
+        &mut self,
+        connection: u64,
+        after: Nanos,
+        whole: bool,
+        now: Nanos,
+        store: &mut dyn Store,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.auto || self.verdict != Verdict::Unknown || !whole || after > AT_ONCE {
             return;
         }
-        let _ = store.update(keys::WAIT, &mut |old| match old {
-            // Other streams' bodies come while their headers are held; so many that do not outweigh them.
-            Some([may, against]) => {
-                let against = against.saturating_add(1);
-                Some(vec![u8::from(*may == 1 && against < EVIDENCE), against])
-            }
-            _ => Some(vec![0, 1]),
+        let connection = connection.to_le_bytes();
+        let _ = store.update(keys::WAIT, &mut |old| {
+            let old = old.unwrap_or(&[0]);
+            let (may, against) = old.split_first()?;
+            let is_new = *may == 0 && !against.chunks_exact(8).any(|known| known == connection);
+            is_new.then(|| [old, connection.as_slice()].concat())
         });
-        self.refresh(store);
+        self.refresh(now, store);
         if self.verdict == Verdict::No {
             let text = "this proxy does not let headers wait for the body: the version is drawn without the body's \
                         model, x-penstock-model is not set, and refusals are sent after the headers went on. Set \

@@ -134,7 +134,7 @@ impl Worker {
 
     /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     pub fn tick(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
-        self.waiting.refresh(store);
+        self.waiting.refresh(now, store);
         self.clock.refresh(store);
         concurrency::beat(&mut self.books(now, store));
         if !self.plugin.owns(Stage::Pending) {

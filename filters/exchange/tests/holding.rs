@@ -220,3 +220,38 @@ fn an_estimate_does_not_cut_short_what_a_client_asks_for() {
     assert_eq!(flight.facts().max_output.unwrap().0, 4096);
     assert!(!flight.seen.iter().any(|effect| matches!(effect, Effect::Splice(_))));
 }
+
+/// A request whose body begins, in one piece, right after its headers were let go.
+fn late_body(proxy: &mut Proxy, connection: u64) -> bool {
+    let mut flight = proxy.open();
+    flight.props.0.insert("connection.id".into(), connection.to_le_bytes().to_vec());
+    let head: Headers = vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
+    let held = proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false }).contains(&Effect::Pause);
+    if held {
+        while !proxy.tell(&mut flight, Event::Tick).contains(&Effect::Resume) {}
+    }
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: CHAT.as_bytes(), end: true });
+    held
+}
+
+#[test]
+fn one_client_does_not_switch_waiting_off() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
+    // However often it does so.
+    for _ in 0..20 {
+        assert!(late_body(&mut proxy, 7));
+    }
+    // What several connections show is believed, and tried again after a minute.
+    assert!(late_body(&mut proxy, 8) && late_body(&mut proxy, 9));
+    assert!(!late_body(&mut proxy, 10) && !late_body(&mut proxy, 11));
+    proxy.now += 61 * SECOND;
+    assert!(late_body(&mut proxy, 12) && !late_body(&mut proxy, 13));
+    // A body that comes while its headers are held proves the opposite, for good.
+    proxy.now += 61 * SECOND;
+    let (mut flight, out) = begin(&mut proxy);
+    assert!(out.contains(&Effect::Pause));
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: CHAT.as_bytes(), end: true });
+    for connection in 20..40 {
+        assert!(late_body(&mut proxy, connection));
+    }
+}
