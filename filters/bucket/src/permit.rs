@@ -8,8 +8,8 @@ use penstock_units::{Fingerprint, Nanos};
 
 use crate::page::PageFull;
 
-/// How many pairs of key and owner a page holds.
-pub const ENTRIES_MAX: usize = 64;
+/// How many pairs of key and owner a page holds: one key of 128 workers and of as many that a new configuration brings, and some others.
+pub const ENTRIES_MAX: usize = 320;
 /// Bytes of one entry: fingerprint, owner, beat (8 each), count (4).
 const ENTRY: usize = 28;
 
@@ -81,6 +81,8 @@ mod tests {
 
     const KEY: Fingerprint = Fingerprint(7);
     const OTHER: Fingerprint = Fingerprint(8);
+    /// In none of the full pages below.
+    const OUTSIDE: Fingerprint = Fingerprint(1 << 40);
 
     fn holder(owner: u64, now: u64) -> Holder {
         Holder { owner, now: Nanos(now), silence_max: Nanos(10) }
@@ -103,12 +105,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_128_workers_has_room_while_as_many_of_a_new_configuration_begin() {
+        let mut page = Vec::new();
+        for owner in 1..=256 {
+            page = set(&page, KEY, holder(owner, 0), 2).unwrap();
+        }
+        assert_eq!(in_use(&page, KEY, holder(1, 0)), 512);
+    }
+
+    #[test]
     fn a_full_page_says_so() {
         let mut page = Vec::new();
         for fingerprint in (0..ENTRIES_MAX as u64).map(Fingerprint) {
             page = set(&page, fingerprint, holder(1, 0), 1).unwrap();
         }
-        assert_eq!(set(&page, Fingerprint(99), holder(1, 0), 1), Err(PageFull));
-        assert!(set(&page, Fingerprint(99), holder(1, 10), 1).is_ok());
+        assert_eq!(set(&page, OUTSIDE, holder(1, 0), 1), Err(PageFull));
+        assert!(set(&page, OUTSIDE, holder(1, 10), 1).is_ok());
     }
 }
