@@ -7,6 +7,8 @@
 
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 
+use crate::page::PageFull;
+
 /// How many leases a page holds.
 pub const ENTRIES_MAX: usize = 64;
 /// Bytes of one entry: fingerprint and the fields of [`Lease`] in their order, 8 each.
@@ -165,13 +167,17 @@ pub fn get(page: &[u8], fingerprint: Fingerprint) -> Lease {
     entries(page).find(|(known, _)| *known == fingerprint).map(|(_, lease)| lease).unwrap_or_default()
 }
 
-/// The page with the lease set. Leases that hold nothing make room first, then the one whose window ends next.
-pub fn set(page: &[u8], fingerprint: Fingerprint, lease: Lease, now: Nanos) -> Vec<u8> {
+/// The page with the lease set, without those of others that say nothing any more. What was granted or is owed is not forgotten for
+/// strangers; notes that somebody asks, or was refused, are.
+///
+/// # Errors
+/// [`PageFull`] where all others hold something.
+pub fn set(page: &[u8], fingerprint: Fingerprint, lease: Lease, now: Nanos) -> Result<Vec<u8>, PageFull> {
     let kept = |(known, lease): &(Fingerprint, Lease)| *known != fingerprint && !lease.is_void(now);
     let mut all: Vec<(Fingerprint, Lease)> = entries(page).filter(kept).collect();
-    while all.len() >= ENTRIES_MAX {
-        let next = all.iter().enumerate().min_by_key(|(_, (_, lease))| lease.expires).map(|(i, _)| i);
-        all.swap_remove(next.unwrap_or(0));
+    if all.len() >= ENTRIES_MAX {
+        let note = all.iter().position(|(_, lease)| lease.at(now).balance == 0).ok_or(PageFull)?;
+        all.swap_remove(note);
     }
     all.push((fingerprint, lease));
     let mut out = Vec::with_capacity(all.len().saturating_mul(ENTRY));
@@ -182,7 +188,7 @@ pub fn set(page: &[u8], fingerprint: Fingerprint, lease: Lease, now: Nanos) -> V
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
-    out
+    Ok(out)
 }
 
 fn entries(page: &[u8]) -> impl Iterator<Item = (Fingerprint, Lease)> {
@@ -354,7 +360,7 @@ mod tests {
                     beyond += count(spends.saturating_sub(cost));
                 }
                 prop_assert!(used <= given + beyond);
-                prop_assert_eq!(get(&set(&[], KEY, lease, now), KEY).remaining(), lease.remaining());
+                prop_assert_eq!(get(&set(&[], KEY, lease, now).unwrap(), KEY).remaining(), lease.remaining());
             }
         }
 
@@ -380,13 +386,28 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_bounded() {
-        let mut page = Vec::new();
-        for n in 0..1000 {
-            let lease = granted(Lease::default(), Nanos(n), Tokens(10), seconds(1));
-            page = set(&page, Fingerprint(n), lease, Nanos(n));
-            assert!(page.len() <= ENTRIES_MAX * ENTRY);
+    fn a_page_is_bounded_and_nobody_is_forgotten_for_strangers() {
+        const KEY: Fingerprint = Fingerprint(7);
+        let fresh = |n: u64| granted(Lease::default(), Nanos(n), Tokens(10), seconds(1));
+        let mut page = set(
+            &[],
+            KEY,
+            fresh(0).settle(Nanos(0), fresh(0).window(), MilliTokens(0), Tokens(30).to_milli()),
+            Nanos(0),
+        )
+        .unwrap();
+        let owed = get(&page, KEY);
+        for n in 1..ENTRIES_MAX as u64 {
+            page = set(&page, Fingerprint(1000 + n), fresh(n), Nanos(n)).unwrap();
         }
-        assert_eq!(get(&page, Fingerprint(999)).remaining(), Tokens(10));
+        assert_eq!(page.len(), ENTRIES_MAX * ENTRY);
+        assert_eq!(set(&page, Fingerprint(1), fresh(99), Nanos(99)), Err(PageFull));
+        assert!(set(&page, Fingerprint(1001), fresh(99), Nanos(99)).is_ok());
+        // When their windows are over, grants say nothing any more; debt does.
+        let later = Nanos(3 * SECOND);
+        let page = set(&page, Fingerprint(1), fresh(later.0), later).unwrap();
+        assert_eq!(page.len(), 2 * ENTRY);
+        assert_eq!(get(&page, KEY).balance, owed.balance);
+        assert!(owed.balance < 0);
     }
 }

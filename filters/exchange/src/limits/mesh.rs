@@ -95,18 +95,23 @@ fn spend(
         return Err(refused(Lease::default(), Refusal::Never { burst: rate.burst() }));
     }
     let largest = Tokens(rate.burst().0.div_ceil(LEASES)).min(HITS_MAX);
-    let mut taken = None;
+    let (mut taken, mut full) = (None, false);
     let retries = books.store.update(&keys::lease(fingerprint), &mut |old| {
         let old = old.unwrap_or_default();
         let outcome = lease::get(old, fingerprint).take(now, reserved, largest, service.timeout.to_nanos());
         taken = Some(outcome);
         match outcome {
-            FromLease::Spent(lease) | FromLease::Ask { lease, .. } => Some(lease::set(old, fingerprint, lease, now)),
+            FromLease::Spent(lease) | FromLease::Ask { lease, .. } => {
+                let page = lease::set(old, fingerprint, lease, now);
+                full = page.is_err();
+                page.ok()
+            }
             FromLease::Refused { .. } => None,
         }
     })?;
     match taken {
         None => Err(Refused::Contended),
+        Some(_) if full => Err(Refused::Contended),
         Some(FromLease::Spent(lease)) => {
             let charge = Charge { fingerprint, window: lease.window(), weights, reserved };
             Ok(Taken { charge, status: Some(status(limit, rate, lease, now)), allowance: None, retries })
@@ -136,12 +141,15 @@ pub fn settle(charge: &Charge, used: Option<Used>, books: &mut Books<'_>) -> boo
     let Charge { fingerprint, window, weights, reserved } = *charge;
     let cost = cost(weights, used);
     let now = books.holder.now;
+    let mut full = false;
     let settled = books.store.update(&keys::lease(fingerprint), &mut |old| {
         let old = old.unwrap_or_default();
         let lease = lease::get(old, fingerprint).settle(now, window, reserved, cost);
-        Some(lease::set(old, fingerprint, lease, now))
+        let page = lease::set(old, fingerprint, lease, now);
+        full = page.is_err();
+        page.ok()
     });
-    settled.is_ok()
+    settled.is_ok() && !full
 }
 
 /// Takes an answer to the books. Where there was none, nothing can be asked for a while.
@@ -166,7 +174,7 @@ pub fn answered(request: LeaseRequest, message: Option<&[u8]>, now: Nanos, store
         } else {
             lease.refused(now, short, response.reset.unwrap_or_default(), left)
         };
-        Some(lease::set(old, fingerprint, lease, now))
+        lease::set(old, fingerprint, lease, now).ok()
     });
     Next::Retry
 }
