@@ -356,14 +356,16 @@ impl Exchange {
         let was_forwarded = decided && flow.facts.refused.is_none();
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));
         flow.facts.quality = response.quality();
-        let used = if was_forwarded { response.used(outcome, &flow.facts) } else { None };
+        let took = response.duration(world.now);
+        let by_time = || count::generated_in(&flow.facts.model, took, world.store);
+        let used = if was_forwarded { response.used(outcome, &flow.facts, by_time) } else { None };
         flow.facts.outcome = Some(outcome);
         flow.facts.used = used;
         flow.facts.ttft_ms = response.ttft();
         let tool_calls = flow.facts.quality.as_ref().map_or(0, |quality| quality.tool_calls);
         pending::settle(flow, response, used, world);
         limit::settle(limit, used, tool_calls, world);
-        count::settle(count, flow, outcome, used, world);
+        count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));
     }
 }

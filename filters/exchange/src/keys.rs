@@ -53,6 +53,11 @@ pub fn ratio(model: &str) -> String {
     format!("penstock/ratio/{model}")
 }
 
+/// How fast a model generates.
+pub fn pace(model: &str) -> String {
+    format!("penstock/pace/{model}")
+}
+
 /// What one worker's tenants hold of models with a ceiling.
 pub fn load(slot: u32) -> String {
     format!("penstock/load/{slot}")

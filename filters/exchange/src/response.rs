@@ -10,6 +10,9 @@ use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
 use crate::world::World;
 
+/// What the proxy answers when it gave up on a server.
+const GATEWAY_TIMEOUT: u16 = 504;
+
 /// What is known of one answer.
 #[derive(Default)]
 pub struct Response {
@@ -90,8 +93,14 @@ impl Response {
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that failed before its first token
-    /// used nothing; one that the client left has been read by then.
-    pub fn used(&mut self, outcome: Outcome, facts: &Facts) -> Option<Used> {
+    /// used nothing; one that the client left has been read by then. `by_time`: what may have been generated in the time that passed, for
+    /// answers that show nothing of themselves before they are complete.
+    pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
+        let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
+        if gave_up && !facts.stream && self.first_token.is_none() {
+            let reserved = facts.max_output.unwrap_or(facts.expected_output);
+            return Some(counted(facts, by_time().min(reserved)));
+        }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
             let is_unread = self.unreadable && outcome == Outcome::Ok;
             let completion = if is_unread { facts.expected_output } else { Tokens::ZERO };

@@ -3,7 +3,7 @@
 use penstock_dialects::{ImagePrice, Request, UsageFilter};
 use penstock_tokens::framing;
 use penstock_tokens::ratio::{Features, Ratio};
-use penstock_units::Tokens;
+use penstock_units::{Millis, Tokens};
 
 use super::order::Stage;
 use crate::budget::{OutputBudget, Prompted};
@@ -13,6 +13,7 @@ use crate::facts::{Facts, Outcome, Used};
 use crate::flow::{Flow, Read};
 use crate::keys;
 use crate::metrics::Metric;
+use crate::pace::Pace;
 use crate::port::{Effect, Store};
 use crate::tools;
 use crate::world::World;
@@ -122,10 +123,10 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 }
 
 /// The end: what was used teaches the next estimates, and is added to the totals.
-pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
+pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, took: Millis, world: &mut World<'_>) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
-        learn_output(state.choices, flow, outcome, used, world.store);
+        learn_output(state.choices, flow, outcome, used, took, world.store);
     }
     if world.worker.plugin.owns(Stage::Count) {
         totals(flow, outcome, used, world);
@@ -143,7 +144,7 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 }
 
 /// How much was generated tells how much to expect.
-fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, store: &mut dyn Store) {
+fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, store: &mut dyn Store) {
     if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() {
         return;
     }
@@ -154,6 +155,15 @@ fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, store: 
         expectation.learn(each);
         Some(expectation.encode())
     });
+    let _ = store.update(&keys::pace(&flow.facts.model), &mut |old| {
+        Pace::learn(old.and_then(Pace::decode), each, took).map(Pace::encode)
+    });
+}
+
+/// What a model may have generated in this time.
+pub fn generated_in(model: &str, took: Millis, store: &mut dyn Store) -> Tokens {
+    let known = store.get(&keys::pace(model)).as_deref().and_then(Pace::decode);
+    Pace::tokens(known, took)
 }
 
 fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
