@@ -4,7 +4,7 @@ use penstock_bucket::credit::Allowance;
 
 use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken};
 use super::{concurrency, mesh, rate, session};
-use crate::config::{Config, Kind, Limit};
+use crate::config::{Config, Kind, Limit, Mode};
 use crate::facts::Used;
 
 /// What was taken under one limit.
@@ -29,6 +29,8 @@ pub struct Admitted {
     pub status: Option<RateLimitStatus>,
     /// What is left of the session's credit, where there is one.
     pub allowance: Option<Box<Allowance>>,
+    /// Why limits that only observe would have refused; nothing was charged under them.
+    pub observed: Vec<Refused>,
     /// How many updates others won.
     pub retries: u64,
 }
@@ -59,6 +61,10 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
         match take(limit, by, books) {
             Ok(Some(taken)) => admitted.add(taken),
             Ok(None) => {}
+            // What is not decided yet has to be, to be observed.
+            Err(refused) if limit.mode == Mode::Observe && !matches!(refused, Refused::Ask(_)) => {
+                admitted.observed.push(refused);
+            }
             Err(refused) => {
                 settle(&admitted.charges, None, 0, books);
                 return Err(refused);
