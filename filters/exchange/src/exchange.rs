@@ -86,7 +86,12 @@ impl Exchange {
 
     /// Whether request and response pass untouched.
     pub fn is_foreign(&self) -> bool {
-        matches!(self.state, State::New | State::Foreign | State::Closed)
+        match self.state {
+            State::New | State::Closed => true,
+            // Who asked is told what would have refused it.
+            State::Foreign => self.flow.facts.would.is_none(),
+            _ => false,
+        }
     }
 
     /// Something happened.
@@ -328,14 +333,17 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let Self { flow, count, admit, limit, response, .. } = self;
+        let Self { state, flow, count, admit, limit, response, .. } = self;
+        if let Some(would) = &flow.facts.would {
+            world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
+        }
+        if matches!(state, State::Foreign) {
+            return;
+        }
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
         route::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
-        if let Some(would) = &flow.facts.would {
-            world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
-        }
         response.head(headers, end, flow, world.out);
     }
 
@@ -355,7 +363,7 @@ impl Exchange {
 
     /// It is over: settles everything, backwards through the stages, and says what it came to.
     fn closed(&mut self, world: &mut World<'_>) {
-        let is_foreign = self.is_foreign();
+        let is_foreign = matches!(self.state, State::New | State::Foreign | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
         pending::done(self.id, world);

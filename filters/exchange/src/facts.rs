@@ -147,6 +147,9 @@ pub struct Facts {
     pub expected_output: Tokens,
     /// Whether the answer is streamed.
     pub stream: bool,
+    /// It passes unread, as what is not the API of a model does.
+    #[serde(skip_serializing_if = "is_false")]
+    pub passed: bool,
     /// The limit that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,

@@ -20,6 +20,8 @@ pub enum Reason {
     Identity,
     /// The tenant or the model is suspended.
     Suspended,
+    /// The path is not open.
+    Path,
     /// The model is not served here, or not to this tenant.
     Model,
     /// The body cannot be read.
@@ -40,6 +42,7 @@ impl Reason {
         match self {
             Self::Identity => "identity",
             Self::Suspended => "suspended",
+            Self::Path => "path",
             Self::Model => "model",
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
@@ -107,6 +110,12 @@ impl Refusal {
     pub fn anonymous() -> Self {
         let message = "no identity was found in the request; send the credentials that this gateway asks for";
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
+    /// A path that is no API's, and that nobody opened.
+    pub fn closed_path() -> Self {
+        let message = "this path is not open here: what is not an API's own path, to the letter, has to be named under paths.allow";
+        Self::new(Reason::Path, Outcome::ClientError, ErrorKind::NotFound, message)
     }
 
     /// A body that cannot be read.
@@ -227,6 +236,7 @@ mod tests {
         vec![
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::closed_path(), 404, "not_found", "not_found_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),

@@ -5,6 +5,7 @@ use penstock_units::{Millis, Nanos};
 use super::checked::{Config, Policy, WaitForBody};
 use super::limits::limits;
 use super::models::models;
+use super::paths::{paths, prefixes};
 use super::problems::{ConfigErrors, Problem, Problems};
 use super::raw;
 use super::tenants::tenants;
@@ -47,12 +48,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let tenants = tenants(problems, raw.tenants);
     let models = models(problems, raw.models);
     let limits = limits(problems, raw.limits, raw.mesh, &models);
-    for (i, prefix) in raw.path_prefixes.iter().enumerate() {
-        if !prefix.starts_with('/') || prefix.ends_with('/') {
-            let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
-            problems.problem(format!("pathPrefixes[{i}]"), what);
-        }
-    }
+    prefixes(problems, &raw.path_prefixes);
+    let paths = paths(problems, raw.paths, &raw.path_prefixes, !models.is_empty());
     Config {
         tenant_from: problems.sources("tenant.from", raw.tenant.from, false),
         deny_anonymous: raw.tenant.anonymous == Some(raw::Anonymous::Deny),
@@ -64,6 +61,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         unknown_model: policy(raw.unknown_model, Policy::Pass),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
+        paths,
         wait_for_body: match raw.wait_for_body {
             raw::WaitForBody::Auto => WaitForBody::Auto,
             raw::WaitForBody::Yes => WaitForBody::Yes,

@@ -9,6 +9,8 @@ use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
+use super::paths::Paths;
+
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
 /// How many versions a model may have.
@@ -75,6 +77,8 @@ pub struct Config {
     pub contended: Policy,
     /// Paths in front of which the APIs' own paths may stand.
     pub path_prefixes: Vec<String>,
+    /// What passes besides.
+    pub paths: Paths,
     /// Whether the headers may wait for the body.
     pub wait_for_body: WaitForBody,
     /// How many bytes of a request's texts are counted exactly; what follows is extrapolated.

@@ -7,6 +7,7 @@ mod check;
 pub mod checked;
 mod limits;
 mod models;
+mod paths;
 mod problems;
 pub mod raw;
 mod tenants;
@@ -16,6 +17,7 @@ pub use checked::{
     Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Policy, Price, RateLimitService, Source, Spend,
     TENANTS_MAX, Tenant, VERSIONS_MAX, Version, WaitForBody, Weights,
 };
+pub use paths::{PathPattern, Paths};
 pub use problems::{ConfigErrors, Problem};
 
 /// The JSON Schema of the document: what keys there are, and of what type. What is said in `check` it does not say.

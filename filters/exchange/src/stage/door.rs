@@ -1,9 +1,15 @@
 //! The door: by which path somebody comes, and who it is, at the headers; for which model, at the end of the body, whose texts have been
 //! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
+mod head;
+mod path;
+
 use penstock_dialects::Dialect;
 
-use super::stop::Stop;
+use self::head::Head;
+use self::path::Way;
+use super::order::Plugin;
+use super::stop::{self, Stop};
 use crate::config::Policy;
 use crate::facts::Facts;
 use crate::flow::Flow;
@@ -12,26 +18,53 @@ use crate::port::{Effect, Headers};
 use crate::refusal::Refusal;
 use crate::world::World;
 
-/// At the headers: the path, what an earlier plugin knows, and who asks.
+/// At the headers: the path, what an earlier plugin knows, and who asks. In a row of plugins the first decides about the path.
 ///
 /// # Errors
-/// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a caller who may not ask.
+/// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a path that is not open, and for a caller who may not ask.
 pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
     let known = Facts::published(world.properties);
     // One that decides at the body has only left its mark by now.
     flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
-    if known.is_none() {
-        for (name, _) in headers.iter().filter(|(name, _)| name.starts_with("x-penstock-")) {
-            world.out.push(Effect::DropRequestHeader(name.clone()));
-        }
-    }
-    let path = header(headers, ":path").unwrap_or_default();
-    let method = header(headers, ":method").unwrap_or_default();
-    flow.dialect = Dialect::of(method, path, &flow.config.path_prefixes).ok_or(Stop::Pass)?;
+    let is_first = known.is_none();
     flow.facts = known.unwrap_or_default();
+    if flow.facts.passed {
+        return Err(Stop::Pass);
+    }
+    let head = Head::of(headers);
+    if is_first {
+        world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
+    }
+    let way = path::way(&flow.config, &head);
+    flow.dialect = match way {
+        Way::Api(dialect) | Way::Closed(Some(dialect)) => dialect,
+        _ if head.is_anthropic => Dialect::Messages,
+        _ => Dialect::Chat,
+    };
+    if way == Way::Public {
+        return Err(pass(flow, world));
+    }
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
-    if flow.is_known { Ok(()) } else { identify(flow, headers) }
+    if !flow.is_known {
+        identify(flow, headers)?;
+    }
+    if let (Way::Closed(_), true) = (way, is_first) {
+        stop::refuse(flow.config.paths.mode, Refusal::closed_path(), flow, world)?;
+    }
+    match way {
+        Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
+        Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, world)),
+    }
+}
+
+/// Lets a request pass unread, and says so to the plugins behind this one; what would have refused it is left for the access log.
+fn pass(flow: &mut Flow, world: &mut World<'_>) -> Stop {
+    flow.facts.passed = true;
+    if world.worker.plugin != Plugin::Penstock || flow.facts.would.is_some() {
+        world.out.push(Effect::Publish(flow.facts.encode()));
+    }
+    Stop::Pass
 }
 
 /// Who asks, and whether they may ask at all.
