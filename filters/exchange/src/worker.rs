@@ -43,6 +43,8 @@ pub struct Worker {
     load_slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
     carry: HashMap<SeriesId, u64>,
+    /// The operator has been told that a host is served by a virtual host of another name.
+    pub(crate) told_of_host: bool,
 }
 
 impl Worker {
@@ -76,6 +78,7 @@ impl Worker {
             load_slot: None,
             permits: Permits::new(),
             carry: HashMap::new(),
+            told_of_host: false,
         };
         if plugin.owns(Stage::Pending) {
             worker.register(store);

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use penstock_exchange::{Event, Headers, Metric, Plugin};
+use penstock_exchange::{Effect, Event, Headers, Metric, Plugin};
 use sim::{Flight, Proxy};
 
 const MODELS: &str = r#""models":[{"name":"chat"}]"#;
@@ -165,4 +165,35 @@ fn the_first_plugin_in_a_row_decides() {
     let head = vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/invocations".to_vec())];
     second.tell(&mut next, Event::RequestHead { headers: &head, end: false });
     assert_eq!((fate(&next), next.seen.len()), (0, 0));
+}
+
+#[test]
+fn on_a_shared_gateway_the_virtual_host_decides_and_not_the_host_header() {
+    let config = format!(r#"{{{MODELS},"hosts":["LLM.example.com"]}}"#);
+    for (chosen, asked, ours) in [
+        (Some("llm.example.com:80"), "llm.example.com", true),
+        (Some("llm.example.com:80"), "anything", true),
+        (Some("shop.example.com:80"), "shop.example.com", false),
+        // The operator is told that this virtual host has another name.
+        (Some("models"), "llm.example.com", true),
+        (Some("models"), "else", false),
+        (None, "llm.example.com", true),
+        (None, "LLM.Example.Com.:8080", true),
+        (None, "shop.example.com", false),
+        (None, "a@llm.example.com", true),
+        (None, "[::1]:80", false),
+    ] {
+        let mut proxy = Proxy::new(&config);
+        let mut flight = proxy.open();
+        if let Some(chosen) = chosen {
+            flight.props.0.insert("xds.virtual_host_name".into(), chosen.into());
+        }
+        let head = [(":method", "POST"), (":path", "/invocations"), (":authority", asked), ("x-penstock-version", "x")];
+        let head = head.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+        proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false });
+        assert_eq!(fate(&flight), if ours { 404 } else { 0 }, "{chosen:?} {asked}");
+        assert!(ours || flight.seen.is_empty(), "it passes untouched");
+        let told = flight.seen.iter().any(|effect| matches!(effect, Effect::Log(..)));
+        assert_eq!(told, ours && chosen == Some("models"));
+    }
 }

@@ -34,6 +34,22 @@ pub fn configuration(set: &Set) -> Problems {
     Config::parse(document.as_bytes()).err().map(|errors| errors.to_string()).into_iter().collect()
 }
 
+/// Penstock is for the hosts that the routes are for, and none of them is a wildcard: that would be reached by any host.
+pub fn hosts(set: &Set) -> Problems {
+    let ours = &set.one("WasmPlugin")["spec"]["pluginConfig"]["hosts"];
+    let routed = &set.one("VirtualService")["spec"]["hosts"];
+    let mut problems = Problems::new();
+    if ours != routed {
+        problems.push(format!("hosts are {ours}, those of the VirtualService {routed}"));
+    }
+    for server in list(&set.one("Gateway")["spec"]["servers"]) {
+        if list(&server["hosts"]).iter().any(|host| host.as_str().is_none_or(|host| host.contains('*'))) {
+            problems.push(format!("the Gateway's hosts are {}, a wildcard", server["hosts"]));
+        }
+    }
+    problems
+}
+
 /// All three load the same module, as the same plugin, for the same gateways, with the same answer to a trap.
 pub fn module_copies(set: &Set) -> Problems {
     let plugin = &set.one("WasmPlugin")["spec"];

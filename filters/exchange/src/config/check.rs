@@ -3,6 +3,7 @@
 use penstock_units::{Millis, Nanos};
 
 use super::checked::{Config, Policy, WaitForBody};
+use super::hosts::hosts;
 use super::limits::limits;
 use super::models::models;
 use super::paths::{paths, prefixes};
@@ -61,6 +62,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         unknown_model: policy(raw.unknown_model, Policy::Pass),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
+        hosts: hosts(problems, raw.hosts),
         paths,
         wait_for_body: match raw.wait_for_body {
             raw::WaitForBody::Auto => WaitForBody::Auto,

@@ -77,6 +77,8 @@ pub struct Config {
     pub contended: Policy,
     /// Paths in front of which the APIs' own paths may stand.
     pub path_prefixes: Vec<String>,
+    /// Which hosts it is for, in lower case; all where none is named.
+    pub hosts: Vec<String>,
     /// What passes besides.
     pub paths: Paths,
     /// Whether the headers may wait for the body.

@@ -5,6 +5,7 @@
 
 mod check;
 pub mod checked;
+mod hosts;
 mod limits;
 mod models;
 mod paths;

@@ -35,6 +35,10 @@ pub struct Document {
     /// with one.
     /// Default: none. Example: `["/openai"]`.
     pub path_prefixes: Vec<String>,
+    /// On a gateway that others share: the hosts that Penstock is for. Each is a domain, or the name of one of the proxy's virtual hosts,
+    /// without wildcards. What goes to others passes untouched.
+    /// Default: none, it is for all. Example: `["llm.example.com"]`.
+    pub hosts: Vec<String>,
     /// Which requests pass besides those to the APIs' own paths.
     /// Default: none, everything else is refused (404) where `models` is set. Example: `{"allow": ["/v1/audio/*"], "public": ["/health"]}`.
     pub paths: Option<Paths>,
@@ -62,8 +66,8 @@ pub struct Paths {
     /// They are neither counted nor limited. An API's own path is opened to other methods and upgrades only where it is named itself.
     /// Default: none. Example: `["/v1/audio/*", "/v1/realtime"]`.
     pub allow: Vec<String>,
-    /// What happens to all other requests that are not `GET`, `HEAD` or `OPTIONS`, or ask for an upgrade. Whatever is written otherwise than
-    /// an API's own path and might still be read as that is refused in any case.
+    /// What happens to all other requests that are not `GET`, `HEAD` or `OPTIONS`, or ask for an upgrade. What is written otherwise than an
+    /// API's own path and might still be read as that is refused in any case.
     /// Default: `refuse` (404). Example: `pass`.
     pub other: Option<Policy>,
     /// Whether that is enforced or only observed.

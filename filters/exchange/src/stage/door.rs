@@ -2,6 +2,7 @@
 //! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
 mod head;
+mod host;
 mod path;
 
 use penstock_dialects::Dialect;
@@ -32,6 +33,9 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> 
         return Err(Stop::Pass);
     }
     let head = Head::of(headers);
+    if is_first && !host::is_ours(&head, world) {
+        return Err(Stop::Pass);
+    }
     if is_first {
         world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
     }

@@ -9,6 +9,8 @@ pub struct Head<'a> {
     pub method: &'a [u8],
     /// The path, with its query.
     pub path: &'a [u8],
+    /// The host, as the client names it.
+    pub authority: &'a [u8],
     /// The client speaks Anthropic's API.
     pub is_anthropic: bool,
     /// The connection is to become something else than an exchange of HTTP: a websocket, a tunnel.
@@ -28,6 +30,7 @@ impl<'a> Head<'a> {
             match name.as_str() {
                 ":method" => head.method = value,
                 ":path" => head.path = value,
+                ":authority" => head.authority = value,
                 ":protocol" | "upgrade" => head.is_upgrade = true,
                 "connection" => head.is_upgrade |= names_upgrade(value),
                 "anthropic-version" => head.is_anthropic = true,
