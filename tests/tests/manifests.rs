@@ -75,10 +75,11 @@ fn the_manifests_agree() {
 /// A check and its name.
 type Check = (&'static str, fn(&Set) -> Problems);
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     ("configuration", checks::configuration),
     ("configuration_copies", checks::configuration_copies),
     ("hosts", checks::hosts),
+    ("mesh", checks::mesh),
     ("module_copies", checks::module_copies),
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),

@@ -12,7 +12,7 @@ use super::set::{Set, list, names};
 
 pub type Problems = Vec<String>;
 
-/// Every copy of the configuration is the same document.
+/// Every copy of the configuration is the same document, but for `waitForBody`, which goes with the flag that the EnvoyFilter sets.
 pub fn configuration_copies(set: &Set) -> Problems {
     let reference = &set.one("WasmPlugin")["spec"]["pluginConfig"];
     let mut problems = Problems::new();
@@ -20,8 +20,10 @@ pub fn configuration_copies(set: &Set) -> Problems {
         problems.push("pluginConfig of the TrafficExtension differs from that of the WasmPlugin".into());
     }
     let json = added_config(set)["configuration"]["value"].as_str().unwrap_or("");
+    let mut expected = reference.clone();
+    expected["waitForBody"] = Value::Bool(true);
     match serde_json::from_str::<Value>(json) {
-        Ok(copy) if &copy == reference => {}
+        Ok(copy) if copy == expected => {}
         Ok(_) => problems.push("the JSON in the EnvoyFilter differs from pluginConfig of the WasmPlugin".into()),
         Err(error) => problems.push(format!("the EnvoyFilter's configuration is not JSON: {error}")),
     }
@@ -46,6 +48,20 @@ pub fn hosts(set: &Set) -> Problems {
         if list(&server["hosts"]).iter().any(|host| host.as_str().is_none_or(|host| host.contains('*'))) {
             problems.push(format!("the Gateway's hosts are {}, a wildcard", server["hosts"]));
         }
+    }
+    problems
+}
+
+/// The mesh makes paths normal that servers read differently, and lets no client wait for a 100 that comes with the request's end.
+pub fn mesh(set: &Set) -> Problems {
+    let values = set.file("mesh/values-istiod.yaml");
+    let mut problems = Problems::new();
+    let normalization = &values["meshConfig"]["pathNormalization"]["normalization"];
+    if normalization != "DECODE_AND_MERGE_SLASHES" {
+        problems.push(format!("paths are made normal as {normalization}"));
+    }
+    if values["env"]["ENABLE_100_CONTINUE_HEADERS"] != "false" {
+        problems.push("gateways keep `Expect: 100-continue` to themselves, with waitForBody: true".into());
     }
     problems
 }
