@@ -14,6 +14,7 @@ use crate::labels;
 use crate::metrics::Metric;
 use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
 use crate::prompt::Prompt;
+use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
 use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
@@ -189,8 +190,12 @@ impl Exchange {
     }
 
     fn request_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
+        let known = Facts::published(world.properties);
+        if self.second_pass(known.as_ref(), world) {
+            return;
+        }
         self.response.started = world.now;
-        match door::at_headers(&mut self.flow, headers, world) {
+        match door::at_headers(&mut self.flow, headers, known, world) {
             Ok(()) => {}
             // Nothing was held, so that there is nothing to let go.
             Err(Stop::Pass) => return self.state = State::Foreign,
@@ -361,8 +366,20 @@ impl Exchange {
         }
     }
 
-    /// It is over: settles everything, backwards through the stages, and says what it came to.
+    /// The stream is over, and mostly the request with it.
     fn closed(&mut self, world: &mut World<'_>) {
+        if matches!(self.state, State::New) {
+            // A filter in front of this one may have refused a second pass.
+            let known = Facts::published(world.properties);
+            self.second_pass(known.as_ref(), world);
+        } else if matches!(self.state, State::Decided) && redirect::follows(world.properties) {
+            return self.end_of_first_pass(world);
+        }
+        self.settle(world);
+    }
+
+    /// It is over: settles everything, backwards through the stages, and says what it came to.
+    pub fn settle(&mut self, world: &mut World<'_>) {
         let is_foreign = matches!(self.state, State::New | State::Foreign | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
@@ -386,5 +403,27 @@ impl Exchange {
         limit::settle(limit, used, tool_calls, world);
         count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));
+    }
+
+    /// The proxy follows a redirect: this stream is over, and the request is not. What is known of it waits for the stream that comes next.
+    fn end_of_first_pass(&mut self, world: &mut World<'_>) {
+        // The plugins of a row share the number; each keeps its own.
+        let known = Facts::published(world.properties).and_then(|facts| facts.redirected);
+        let number = *self.flow.facts.redirected.get_or_insert_with(|| known.unwrap_or_else(world.entropy));
+        world.out.push(Effect::Publish(self.flow.facts.encode()));
+        let mut first = Self::new(self.id, self.flow.config.clone());
+        first.state = State::Closed;
+        core::mem::swap(self, &mut first);
+        redirect::keep(number, first, world);
+    }
+
+    /// Goes on with what the first pass of this request left. Whether it is a second one.
+    fn second_pass(&mut self, known: Option<&Facts>, world: &mut World<'_>) -> bool {
+        let first = known.and_then(|facts| world.worker.redirected.remove(&facts.redirected?));
+        let is_second = first.is_some();
+        if let Some((_, first)) = first {
+            *self = *first;
+        }
+        is_second
     }
 }

@@ -10,6 +10,7 @@ use penstock_units::Nanos;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::Exchange;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
@@ -43,6 +44,8 @@ pub struct Worker {
     load_slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
     carry: HashMap<SeriesId, u64>,
+    /// Exchanges between two passes of their request, by number.
+    pub(crate) redirected: HashMap<u64, (Nanos, Box<Exchange>)>,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
 }
@@ -78,6 +81,7 @@ impl Worker {
             load_slot: None,
             permits: Permits::new(),
             carry: HashMap::new(),
+            redirected: HashMap::new(),
             told_of_host: false,
         };
         if plugin.owns(Stage::Pending) {

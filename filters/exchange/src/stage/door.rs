@@ -19,19 +19,18 @@ use crate::port::{Effect, Headers};
 use crate::refusal::Refusal;
 use crate::world::World;
 
-/// At the headers: the path, what an earlier plugin knows, and who asks. In a row of plugins the first decides about the path.
+/// At the headers: the path, what an earlier plugin knows, and who asks. In a row of plugins the first decides about the path. `known` is
+/// also what is left of a request that passed unread and comes once more, as the proxy follows a redirect with it: where it leads now has to
+/// be open too.
 ///
 /// # Errors
 /// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a path that is not open, and for a caller who may not ask.
-pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
-    let known = Facts::published(world.properties);
+pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, world: &mut World<'_>) -> Result<(), Stop> {
     // One that decides at the body has only left its mark by now.
     flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
-    let is_first = known.is_none();
+    let passed = known.as_ref().is_some_and(|facts| facts.passed);
+    let is_first = passed || known.is_none();
     flow.facts = known.unwrap_or_default();
-    if flow.facts.passed {
-        return Err(Stop::Pass);
-    }
     let head = Head::of(headers);
     if is_first && !host::is_ours(&head, world) {
         return Err(Stop::Pass);
@@ -40,13 +39,19 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> 
         world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
     }
     let way = path::way(&flow.config, &head);
+    match way {
+        Way::Open | Way::Public if passed => return Err(Stop::Pass),
+        Way::Closed(_) if passed && flow.facts.would.is_some() => return Err(Stop::Pass),
+        _ if passed => flow.facts = Facts::default(),
+        _ => {}
+    }
     flow.dialect = match way {
         Way::Api(dialect) | Way::Closed(Some(dialect)) => dialect,
         _ if head.is_anthropic => Dialect::Messages,
         _ => Dialect::Chat,
     };
     if way == Way::Public {
-        return Err(pass(flow, world));
+        return Err(pass(flow, &head, world));
     }
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
@@ -58,14 +63,15 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> 
     }
     match way {
         Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
-        Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, world)),
+        Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, &head, world)),
     }
 }
 
-/// Lets a request pass unread, and says so to the plugins behind this one; what would have refused it is left for the access log.
-fn pass(flow: &mut Flow, world: &mut World<'_>) -> Stop {
+/// Lets a request pass unread, and says so to the plugins behind this one, and to its own second pass; what would have refused it is left for
+/// the access log.
+fn pass(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Stop {
     flow.facts.passed = true;
-    if world.worker.plugin != Plugin::Penstock || flow.facts.would.is_some() {
+    if world.worker.plugin != Plugin::Penstock || !head.is_safe() || flow.facts.would.is_some() {
         world.out.push(Effect::Publish(flow.facts.encode()));
     }
     Stop::Pass
