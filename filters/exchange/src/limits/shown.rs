@@ -157,7 +157,7 @@ fn claim(now: Nanos, tick: Nanos, store: &mut dyn Store) -> bool {
     let mut is_due = false;
     let claimed = store.update(keys::SHOWN_AT, &mut |old| {
         let at = old.and_then(|old| old.try_into().ok()).map_or(Nanos::ZERO, |at| Nanos(u64::from_le_bytes(at)));
-        is_due = now.abs_diff(at) >= Nanos(tick.0 / 4 * 3);
+        is_due = now.abs_diff(at) >= Nanos((tick.0 / 4).saturating_mul(3));
         is_due.then(|| now.0.to_le_bytes().to_vec())
     });
     is_due && claimed.is_ok()
