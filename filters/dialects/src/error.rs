@@ -17,6 +17,8 @@ pub enum ErrorKind {
     InvalidRequest,
     /// 413: can never fit.
     TooLarge,
+    /// 404: no such model, or none for this caller.
+    NotFound,
 }
 
 impl ErrorKind {
@@ -29,6 +31,7 @@ impl ErrorKind {
             Self::Permission => 403,
             Self::InvalidRequest => 400,
             Self::TooLarge => 413,
+            Self::NotFound => 404,
         }
     }
 }
@@ -42,6 +45,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::Permission => ("invalid_request_error", "permission_denied"),
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
+        ErrorKind::NotFound => ("invalid_request_error", "model_not_found"),
     };
     let param = param.map_or_else(|| b"null".to_vec(), quoted);
     [
@@ -67,6 +71,7 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Permission => "permission_error",
         ErrorKind::InvalidRequest => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
+        ErrorKind::NotFound => "not_found_error",
     };
     let message = &quoted(message)[..];
     [b"{\"type\":\"error\",\"error\":{\"type\":", &quoted(kind)[..], b",\"message\":", message, b"}}"].concat()

@@ -112,7 +112,7 @@ impl Exchange {
         let plugin = world.worker.plugin;
         for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && plugin.runs(*stage)) {
             match stage {
-                Stage::Door => door::at_body(flow)?,
+                Stage::Door => door::at_body(flow, world)?,
                 Stage::Count => count::run(count, flow, world),
                 Stage::Admit => admit::run(admit, count, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,

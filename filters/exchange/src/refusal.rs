@@ -120,10 +120,12 @@ impl Refusal {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
-    /// A model that is not configured.
+    /// A model that is not configured, or not for this caller: one cannot be told from the other.
     pub fn unknown_model(name: &str) -> Self {
-        let message = format!("the model {name:?} is not served here");
-        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+        let message = format!(
+            "the model {name:?} is not served here; the gateway serves what models[].name and models[].aliases say"
+        );
+        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::NotFound, message).about("model")
     }
 
     /// A model that is not served, whoever asks.
@@ -229,7 +231,7 @@ mod tests {
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
-            (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

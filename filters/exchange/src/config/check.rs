@@ -2,9 +2,10 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, Policy, WaitForBody};
+use super::checked::{Config, Policy, UnknownModel, WaitForBody};
 use super::limits::limits;
-use super::models::models;
+use super::models::{implicit, models};
+use super::names::{Names, unknown};
 use super::problems::{ConfigErrors, Problem, Problems};
 use super::raw;
 use super::tenants::tenants;
@@ -45,8 +46,13 @@ fn read(bytes: &[u8]) -> Result<raw::Document, ConfigErrors> {
 
 fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let tenants = tenants(problems, raw.tenants);
-    let models = models(problems, raw.models);
+    let (mut models, aliases) = models(problems, raw.models);
     let limits = limits(problems, raw.limits, raw.mesh, &models);
+    let unknown_model = unknown(problems, raw.unknown_model, &models);
+    if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
+        models.extend(implicit());
+    }
+    let names = Names::new(problems, &models, &aliases);
     for (i, prefix) in raw.path_prefixes.iter().enumerate() {
         if !prefix.starts_with('/') || prefix.ends_with('/') {
             let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
@@ -59,9 +65,10 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         jwt_payload: raw.tenant.jwt_payload.unwrap_or_else(|| "jwt_payload".to_owned()),
         tenants,
         models,
+        names,
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
-        unknown_model: policy(raw.unknown_model, Policy::Pass),
+        unknown_model,
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
         wait_for_body: match raw.wait_for_body {

@@ -9,6 +9,8 @@ use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
+use super::names::Names;
+
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
 /// How many versions a model may have.
@@ -42,6 +44,17 @@ pub enum Policy {
     Refuse,
 }
 
+/// What to do with a request for a model that is not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownModel {
+    /// Refuse it.
+    Refuse,
+    /// Serve it as any other model, which is counted and limited.
+    Pass,
+    /// The same, and say that it would be refused.
+    Observe,
+}
+
 /// Whether what is decided is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -63,14 +76,16 @@ pub struct Config {
     pub jwt_payload: String,
     /// Sorted by name.
     pub tenants: Vec<Tenant>,
-    /// In the order of the document.
+    /// In the order of the document. Where models pass that are not configured, the last one stands for them.
     pub models: Vec<Model>,
+    /// What clients may call them.
+    pub names: Names,
     /// In the order of the document.
     pub limits: Vec<Limit>,
     /// What happens to bodies that cannot be read.
     pub unreadable: Policy,
     /// What happens to models that are not configured.
-    pub unknown_model: Policy,
+    pub unknown_model: UnknownModel,
     /// What happens when shared state is contended.
     pub contended: Policy,
     /// Paths in front of which the APIs' own paths may stand.
@@ -144,6 +159,8 @@ pub struct Tenant {
 pub struct Model {
     /// The name; `*` matches every other.
     pub name: String,
+    /// It stands for the models that are not configured, and the document does not have it.
+    pub is_implicit: bool,
     /// The encoding to count with.
     pub encoding: Encoding,
     /// The encoding is only like the model's own: what is counted is an estimate.
@@ -285,7 +302,12 @@ impl Weights {
 }
 
 impl Config {
-    /// The model that clients call `name`.
+    /// The model that a client asks for by this name: its own, an alias, or what the wildcard matches.
+    pub fn asked(&self, name: &str) -> Option<&Model> {
+        self.names.find(name).and_then(|at| self.models.get(at))
+    }
+
+    /// The model that is configured under `name`.
     pub fn model(&self, name: &str) -> Option<&Model> {
         let find = |name: &str| self.models.iter().find(|model| model.name == name);
         find(name).or_else(|| find("*"))

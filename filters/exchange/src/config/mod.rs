@@ -7,6 +7,7 @@ mod check;
 pub mod checked;
 mod limits;
 mod models;
+pub mod names;
 mod problems;
 pub mod raw;
 mod tenants;
@@ -14,7 +15,7 @@ mod units;
 
 pub use checked::{
     Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Policy, Price, RateLimitService, Source, Spend,
-    TENANTS_MAX, Tenant, VERSIONS_MAX, Version, WaitForBody, Weights,
+    TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights,
 };
 pub use problems::{ConfigErrors, Problem};
 

@@ -24,9 +24,10 @@ pub struct Document {
     /// What happens to a body that cannot be read, on a path that generates tokens. One that passes is neither counted nor limited.
     /// Default: `refuse` (400). Example: `pass`.
     pub unreadable: Option<Policy>,
-    /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
-    /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
-    pub unknown_model: Option<Policy>,
+    /// What happens to a request for a model that is neither in `models[].name` nor in `models[].aliases`. One that passes is counted,
+    /// limited and labelled as the model `other`, by an estimate; what `versions[].model` names never passes.
+    /// Default: `refuse` (404); without `models` it is `pass`. Example: `observe`.
+    pub unknown_model: Option<UnknownModel>,
     /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
     /// share a page of it. A request that passes is not limited.
     /// Default: `refuse` (503). Example: `pass`.
@@ -95,6 +96,19 @@ pub enum Policy {
     Pass,
     /// The request is refused.
     Refuse,
+}
+
+/// `unknownModel`: `refuse`, `pass` or `observe`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum UnknownModel {
+    /// The request is refused (404).
+    Refuse,
+    /// The request is served as the model `other`.
+    Pass,
+    /// The same, and it is counted, told in `x-penstock-would` and left in the access log that it would be refused.
+    Observe,
 }
 
 /// `mode`: whether what is decided is done.
@@ -238,6 +252,11 @@ pub struct Model {
     /// What clients put in `model`; `*` is every model that has no entry of its own.
     /// Required. Example: `chat`.
     pub name: String,
+    /// What clients may call the model besides, at most 64 entries: a name, or a prefix that ends in `*`. Names and exact aliases come
+    /// first, then the longest prefix. Limits, labels and logs use the model's own name; the request keeps the client's.
+    /// Default: none. Example: `["gpt-4o", "claude-*"]`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// How to count the model's tokens.
     /// Default: `o200k_base`, or the first encoding that is built into the module. Example: `{"like": "o200k_base"}`.
     pub tokenizer: Option<Tokenizer>,

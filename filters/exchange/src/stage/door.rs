@@ -3,8 +3,8 @@
 
 use penstock_dialects::Dialect;
 
-use super::stop::Stop;
-use crate::config::Policy;
+use super::stop::{self, Stop};
+use crate::config::{Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -54,15 +54,18 @@ fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`Stop`], as the configuration says.
-pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
+pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
-    let Some(model) = config.model(name) else {
-        return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
-    };
+    let unknown = || Refusal::unknown_model(name);
+    let model = config.asked(name).ok_or_else(unknown)?;
+    let observed = (model.is_implicit && config.unknown_model == UnknownModel::Observe).then(unknown);
     flow.facts.model.clone_from(&model.name);
+    if let Some(refusal) = observed {
+        stop::refuse(Mode::Observe, refusal, flow, world)?;
+    }
     if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
 }
 

@@ -17,7 +17,8 @@ pub fn run(flow: &mut Flow, world: &mut World<'_>) {
 /// Draws it before the body is there, where headers cannot wait: only possible where there is no choice of models.
 pub fn run_ahead(flow: &mut Flow, world: &mut World<'_>) {
     let config = flow.config.clone();
-    if let ([model], true) = (config.models.as_slice(), world.worker.plugin.owns(Stage::Route)) {
+    let mut models = config.models.iter().filter(|model| !model.is_implicit);
+    if let (Some(model), None, true) = (models.next(), models.next(), world.worker.plugin.owns(Stage::Route)) {
         draw(flow, model, world);
     }
 }
