@@ -97,3 +97,58 @@ fn without_models_everything_is_counted() {
     assert_eq!(flight.counted(Metric::Requests)[0].0[0], "other");
     assert_eq!(proxy.chat(&[], &chat("else")).reply().unwrap().0, 429);
 }
+
+#[test]
+fn a_model_that_is_not_theirs_is_as_good_as_none() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant"}],"anonymous":"allow"},
+        "classes":{"gold":{"models":["chat","big"]},"none":{"models":[]}},
+        "tenants":{"own":{"class":"gold","models":["chat"]},"gold":{"class":"gold"},"all":{"class":"gold","models":["*"]},
+            "free":{},"none":{"class":"none"}},
+        "models":[{"name":"chat","aliases":["gpt"]},{"name":"big","aliases":["huge-*"]},{"name":"small"},
+            {"name":"old","suspended":true},{"name":"*"}]}"#;
+    let mut proxy = Proxy::new(config);
+    for (tenant, yes, no) in [
+        ("own", &["chat", "gpt"][..], &["big", "huge-1", "small", "old", "else"][..]),
+        ("gold", &["chat", "big", "gpt", "huge-2"], &["small", "old", "else"]),
+        ("all", &["chat", "big", "small", "else"], &[]),
+        ("free", &["chat", "big", "small", "else"], &[]),
+        ("none", &[], &["chat", "big", "else"]),
+        ("stranger", &["chat", "small", "else"], &[]),
+    ] {
+        for model in yes {
+            assert!(proxy.chat(&[("x-tenant", tenant)], &chat(model)).went(), "{tenant} {model}");
+        }
+        for model in no {
+            let refused = proxy.chat(&[("x-tenant", tenant)], &chat(model)).reply().unwrap();
+            let mut strict = Proxy::new(r#"{"models":[{"name":"it"}]}"#);
+            assert_eq!(refused, strict.chat(&[], &chat(model)).reply().unwrap(), "{tenant} {model}: as an unknown one");
+        }
+    }
+    let errors = |from: &str, to: &str| {
+        penstock_exchange::Config::parse(config.replacen(from, to, 1).as_bytes()).unwrap_err().to_string()
+    };
+    let said = errors(r#""models":["chat"]"#, r#""models":["chat","gpt"]"#);
+    assert!(said.contains(r#"tenants.own.models[1]: "gpt" is not a configured model"#), "{said}");
+    let said = errors(r#""models":["chat","big"]"#, r#""models":["chat","bog"]"#);
+    assert!(said.contains(r#"classes.gold.models[1]: "bog" is not a configured model"#), "{said}");
+}
+
+#[test]
+fn a_full_model_falls_back_only_to_one_that_is_theirs() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant"}],"anonymous":"allow"},
+        "tenants":{"one":{"models":["a"]},"skips":{"models":["a","c"]},"both":{}},
+        "models":[{"name":"a","pending":{"ceiling":20,"whenFull":"fallback"},"fallback":"b"},
+            {"name":"b","pending":{"ceiling":20,"whenFull":"fallback"},"fallback":"c"},{"name":"c"}]}"#;
+    for (tenant, models) in
+        [("one", [Some("a"), None]), ("skips", [Some("a"), Some("c")]), ("both", [Some("a"), Some("b")])]
+    {
+        let mut proxy = Proxy::new(config);
+        for model in models {
+            let flight = proxy.chat(&[("x-tenant", tenant)], &chat("a"));
+            assert_eq!(flight.went().then(|| flight.facts().model).as_deref(), model, "{tenant}");
+            if model.is_none() {
+                assert_eq!(flight.reply().unwrap().0, 503);
+            }
+        }
+    }
+}

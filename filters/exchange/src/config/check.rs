@@ -45,8 +45,8 @@ fn read(bytes: &[u8]) -> Result<raw::Document, ConfigErrors> {
 }
 
 fn document(problems: &mut Problems, raw: raw::Document) -> Config {
-    let tenants = tenants(problems, raw.tenants);
     let (mut models, aliases) = models(problems, raw.models);
+    let tenants = tenants(problems, raw.tenants, raw.classes, &models);
     let limits = limits(problems, raw.limits, raw.mesh, &models);
     let unknown_model = unknown(problems, raw.unknown_model, &models);
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {

@@ -152,6 +152,15 @@ pub struct Tenant {
     pub priority: Priority,
     /// Refused, whatever it asks (403).
     pub suspended: bool,
+    /// The names of the models that it may use, sorted; `None`: every one.
+    pub models: Option<Rc<[String]>>,
+}
+
+impl Tenant {
+    /// Whether it may use the model of this name.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.binary_search_by(|known| known.as_str().cmp(model)).is_ok())
+    }
 }
 
 /// A model, as clients name it.

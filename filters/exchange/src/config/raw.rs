@@ -15,6 +15,9 @@ pub struct Document {
     /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
     /// Default: none. Example: `{"acme": {"class": "gold"}}`.
     pub tenants: BTreeMap<String, Tenant>,
+    /// Classes of tenants by name, where there is something to say of them. A class that no tenant is in does no harm.
+    /// Default: none. Example: `{"gold": {"models": ["chat"]}}`.
+    pub classes: BTreeMap<String, Class>,
     /// The models that are served, at most 128.
     /// Default: none. Example: `[{"name": "chat"}]`.
     pub models: Vec<Model>,
@@ -220,6 +223,9 @@ pub struct Tenant {
     /// A class of tenants, for `match` in limits and for what is learnt about the length of answers.
     /// Default: none. Example: `gold`.
     pub class: Option<String>,
+    /// The models that the tenant may use, of `models[].name`; `*` is every one. Another is refused like one that is not configured (404).
+    /// Default: that of the tenant's class, else every one. Example: `["chat"]`.
+    pub models: Option<Vec<String>>,
     /// The tenant's share where a model is nearly full, relative to the other tenants: 1 or more.
     /// Default: `1`. Example: `4`.
     pub weight: Option<u32>,
@@ -229,6 +235,16 @@ pub struct Tenant {
     /// Whether every request of the tenant is refused (403).
     /// Default: `false`. Example: `true`.
     pub suspended: bool,
+}
+
+/// A value of `classes`.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Class {
+    /// The models that tenants of the class may use, of `models[].name`; `*` is every one. A tenant's own list replaces it.
+    /// Default: none, every one. Example: `["chat"]`.
+    pub models: Option<Vec<String>>,
 }
 
 /// `tenants.*.priority`

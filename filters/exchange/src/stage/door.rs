@@ -60,7 +60,8 @@ pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
     let unknown = || Refusal::unknown_model(name);
-    let model = config.asked(name).ok_or_else(unknown)?;
+    // A model that is not theirs is as good as none: what there is besides is nobody's business.
+    let model = config.asked(name).filter(|model| flow.may_use(model)).ok_or_else(unknown)?;
     let observed = (model.is_implicit && config.unknown_model == UnknownModel::Observe).then(unknown);
     flow.facts.model.clone_from(&model.name);
     if let Some(refusal) = observed {
