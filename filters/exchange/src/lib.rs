@@ -41,6 +41,7 @@ mod pace;
 pub mod port;
 mod prompt;
 mod refusal;
+mod refused;
 mod response;
 mod stage;
 mod tools;
