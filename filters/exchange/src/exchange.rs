@@ -316,7 +316,7 @@ impl Exchange {
             return self.decide(Stage::Limit, world);
         }
         if !counts {
-            let might_go = door::at_body(flow).and_then(|()| limit::might_admit(limit, flow, world));
+            let might_go = door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
             if let Err(stop) = might_go {
                 return self.stop(stop, world);
             }

@@ -109,6 +109,12 @@ impl Refusal {
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
     }
 
+    /// A caller with a key that no tenant has.
+    pub fn unknown_key() -> Self {
+        let message = "this API key is not known here; the gateway knows those of tenants.*.apiKeys";
+        Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
     /// A body that cannot be read.
     pub fn unreadable(error: &Unreadable) -> Self {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
@@ -229,6 +235,7 @@ mod tests {
         vec![
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),

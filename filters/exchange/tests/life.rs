@@ -13,7 +13,7 @@ const USAGE: &str = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"promp
 
 fn limited(tokens: u64, burst: u64) -> String {
     format!(
-        r#"{{"tenant":{{"from":[{{"header":"x-api-key"}}]}},"tenants":{{"acme":{{"class":"gold"}}}},
+        r#"{{"tenant":{{"from":[{{"header":"x-api-key","trusted":true}}],"anonymous":"allow"}},"tenants":{{"acme":{{"class":"gold"}}}},
         "models":[{{"name":"chat","output":{{"expect":50}},"price":{{"input":1,"output":2}}}}],
         "limits":[{{"name":"tpm","per":["tenant"],"tokens":{tokens},"every":"1m","burst":{burst}}}]}}"#
     )
@@ -102,7 +102,7 @@ fn the_output_to_expect_is_learnt() {
 
 #[test]
 fn tenants_and_models_can_be_suspended() {
-    let config = r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"acme":{"suspended":true}},
+    let config = r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},"tenants":{"acme":{"suspended":true}},
         "models":[{"name":"chat"},{"name":"old","suspended":true}]}"#;
     let mut proxy = Proxy::new(config);
     assert_eq!(proxy.chat(&[("x-api-key", "acme")], CHAT).reply().unwrap().0, 403);
@@ -320,8 +320,9 @@ fn identity_is_hashed_named_or_demanded() {
     assert!(hashed.starts_with("h-") && !hashed.contains("secret"));
     assert_eq!(proxy.chat(&[("x-api-key", "sk-secret")], CHAT).facts().tenant, hashed);
     assert_eq!(proxy.chat(&[], CHAT).facts().tenant, "anonymous");
-    let mut strict =
-        Proxy::new(r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#);
+    let mut strict = Proxy::new(
+        r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#,
+    );
     assert_eq!(strict.chat(&[], CHAT).reply().unwrap().0, 401);
 }
 

@@ -100,7 +100,7 @@ fn without_models_everything_is_counted() {
 
 #[test]
 fn a_model_that_is_not_theirs_is_as_good_as_none() {
-    let config = r#"{"tenant":{"from":[{"header":"x-tenant"}],"anonymous":"allow"},
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}],"anonymous":"allow"},
         "classes":{"gold":{"models":["chat","big"]},"none":{"models":[]}},
         "tenants":{"own":{"class":"gold","models":["chat"]},"gold":{"class":"gold"},"all":{"class":"gold","models":["*"]},
             "free":{},"none":{"class":"none"}},
@@ -135,7 +135,7 @@ fn a_model_that_is_not_theirs_is_as_good_as_none() {
 
 #[test]
 fn a_full_model_falls_back_only_to_one_that_is_theirs() {
-    let config = r#"{"tenant":{"from":[{"header":"x-tenant"}],"anonymous":"allow"},
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}],"anonymous":"allow"},
         "tenants":{"one":{"models":["a"]},"skips":{"models":["a","c"]},"both":{}},
         "models":[{"name":"a","pending":{"ceiling":20,"whenFull":"fallback"},"fallback":"b"},
             {"name":"b","pending":{"ceiling":20,"whenFull":"fallback"},"fallback":"c"},{"name":"c"}]}"#;

@@ -20,7 +20,42 @@ pub const TENANTS_MAX: usize = 10_000;
 /// How many limits there may be.
 pub const LIMITS_MAX: usize = 64;
 
-/// Where a caller's identity, or any key, comes from.
+/// Where a caller's identity may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A key of some tenant, in this header.
+    Key(String),
+    /// A value.
+    Value {
+        /// Where it stands.
+        source: Source,
+        /// Whether somebody has checked that it is the caller's, so that it may be a tenant's name.
+        is_verified: bool,
+        /// The source as text: the same value from another one is somebody else.
+        space: String,
+    },
+}
+
+impl Origin {
+    /// Whether what it yields is known to be the caller's.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::Key(_) => true,
+            Self::Value { is_verified, .. } => *is_verified,
+        }
+    }
+}
+
+/// Whom a limit is for, among tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Whoever has no name.
+    Unnamed,
+    /// The tenant of this name.
+    Named(String),
+}
+
+/// Where any key comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A claim of the verified JWT.
@@ -68,12 +103,16 @@ pub enum Mode {
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The sources of the tenant, first one that yields wins.
-    pub tenant_from: Vec<Source>,
+    /// The sources of the tenant: the verified ones first, and the first one that yields wins.
+    pub tenant_from: Vec<Origin>,
+    /// Whether who may not ask is refused.
+    pub tenant_mode: Mode,
     /// Whether callers without identity are refused.
     pub deny_anonymous: bool,
-    /// The key of the metadata in which `jwt_authn` leaves the claims.
-    pub jwt_payload: String,
+    /// The keys of the metadata in which `jwt_authn` leaves the claims.
+    pub jwt_payloads: Vec<String>,
+    /// The hashes of the tenants' keys, sorted, with the places of the tenants.
+    pub api_keys: Vec<([u8; 32], usize)>,
     /// Sorted by name.
     pub tenants: Vec<Tenant>,
     /// In the order of the document. Where models pass that are not configured, the last one stands for them.
@@ -242,6 +281,8 @@ pub struct Limit {
     pub class: Option<String>,
     /// Applies to this model only.
     pub model: Option<String>,
+    /// Applies to these tenants only.
+    pub tenant: Option<Whose>,
     /// Whether it refuses.
     pub mode: Mode,
     /// Of what.
@@ -320,6 +361,12 @@ impl Config {
     pub fn model(&self, name: &str) -> Option<&Model> {
         let find = |name: &str| self.models.iter().find(|model| model.name == name);
         find(name).or_else(|| find("*"))
+    }
+
+    /// The tenant that has the key of this hash.
+    pub fn tenant_of_key(&self, hash: &[u8; 32]) -> Option<&Tenant> {
+        let at = self.api_keys.binary_search_by(|(known, _)| known.cmp(hash)).ok()?;
+        self.tenants.get(self.api_keys.get(at)?.1)
     }
 
     /// The named tenant `name`.

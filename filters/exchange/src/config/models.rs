@@ -7,6 +7,7 @@ use penstock_units::Tokens;
 use super::checked::{MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
 use super::problems::{Problems, mode};
 use super::raw;
+use super::sources::sources;
 
 /// The output tokens that are expected of a model of which nothing is known.
 const OUTPUT_EXPECT: Tokens = Tokens(256);
@@ -95,7 +96,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         price: price(problems, &path, &raw.price),
         versions,
         split,
-        sticky: problems.sources(&format!("{path}.sticky"), raw.sticky, true),
+        sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
         suspended: raw.suspended,
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),

@@ -5,9 +5,75 @@ use std::rc::Rc;
 
 use penstock_pending::fair::Priority;
 
-use super::checked::{Model, TENANTS_MAX, Tenant};
+use super::checked::{Model, Origin, TENANTS_MAX, Tenant};
 use super::problems::Problems;
 use super::raw;
+
+/// How many keys a tenant may have.
+const KEYS_MAX: usize = 16;
+
+/// The hashes of the tenants' keys, sorted, and the places of the tenants in the order of their names.
+pub fn api_keys(problems: &mut Problems, raw: &BTreeMap<String, raw::Tenant>) -> Vec<([u8; 32], usize)> {
+    let mut keys: Vec<([u8; 32], usize)> = Vec::new();
+    for (at, (name, tenant)) in raw.iter().enumerate() {
+        problems.count(&format!("tenants.{name}.apiKeys"), tenant.api_keys.len(), KEYS_MAX);
+        for (i, text) in tenant.api_keys.iter().enumerate() {
+            match text.strip_prefix("sha256:").and_then(hash) {
+                Some(hash) => keys.push((hash, at)),
+                None => {
+                    // It may be the key itself, which is nothing for a log.
+                    let what =
+                        "not a hash; write sha256: and 64 lower-case hexadecimal digits, as sha256sum prints them";
+                    problems.problem(format!("tenants.{name}.apiKeys[{i}]"), what);
+                }
+            }
+        }
+    }
+    keys.sort_unstable();
+    for pair in keys.windows(2) {
+        if let [(a, one), (b, other)] = pair
+            && a == b
+        {
+            let name = |at: &usize| raw.keys().nth(*at).map(String::as_str).unwrap_or_default();
+            let what = format!("a key is also one of {:?}; give each tenant its own", name(one));
+            problems.problem(format!("tenants.{}.apiKeys", name(other)), what);
+        }
+    }
+    keys
+}
+
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(b.wrapping_sub(b'a').wrapping_add(10)),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok().filter(|_| rest.is_empty())
+}
+
+/// Whether every name can be somebody's: only verified sources lead to names, as anybody can write down another one's.
+pub fn reachable(problems: &mut Problems, tenants: &[Tenant], from: &[Origin], keys: &[([u8; 32], usize)]) {
+    let reads_keys = from.iter().any(|origin| matches!(origin, Origin::Key(_)));
+    if !keys.is_empty() && !reads_keys {
+        let what = "no source of tenant.from reads keys; add {apiKey: {header: authorization}}";
+        return problems.problem("tenants.*.apiKeys", what);
+    }
+    if keys.is_empty() && reads_keys {
+        return problems.problem("tenant.from", "no tenant has a key; write apiKeys under tenants");
+    }
+    if from.iter().any(|origin| matches!(origin, Origin::Value { is_verified: true, .. })) {
+        return;
+    }
+    let unreachable = tenants.iter().enumerate().filter(|(at, _)| keys.iter().all(|(_, of)| of != at));
+    for (_, tenant) in unreachable {
+        let what = "no source of tenant.from can tell who this is for certain; give the tenant apiKeys and read them with \
+                    {apiKey: {header: authorization}}, or use jwt or a certificate's field, or write trusted: true beside a header \
+                    that a filter in front sets and takes away from clients";
+        problems.problem(format!("tenants.{}", tenant.name), what);
+    }
+}
 
 /// What the models of a class are: `None` is every one.
 type Classes = BTreeMap<String, Option<Rc<[String]>>>;
@@ -51,7 +117,7 @@ fn usable(
 
 fn tenant(problems: &mut Problems, name: String, raw: raw::Tenant, classes: &Classes, models: &[Model]) -> Tenant {
     problems.name(format!("tenants.{name:?}"), &name);
-    if matches!(name.as_str(), "other" | "anonymous") {
+    if matches!(name.as_str(), "other" | "anonymous" | "unnamed") || crate::identity::is_hash(&name) {
         problems.problem(format!("tenants.{name}"), "the name is reserved for callers without one; use another");
     }
     let weight = raw.weight.unwrap_or(1);

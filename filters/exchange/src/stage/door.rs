@@ -31,21 +31,24 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> 
     flow.facts = known.unwrap_or_default();
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
-    if flow.is_known { Ok(()) } else { identify(flow, headers) }
+    if flow.is_known { Ok(()) } else { identify(flow, headers, world) }
 }
 
 /// Who asks, and whether they may ask at all.
-fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
+fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let tenant = config.tenant(&flow.caller.tenant);
     flow.facts.tenant.clone_from(&flow.caller.tenant);
     flow.facts.class = tenant.and_then(|tenant| tenant.class.clone());
     flow.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
     if tenant.is_some_and(|tenant| tenant.suspended) {
-        return Err(Refusal::suspended_tenant().into());
+        return stop::refuse(config.tenant_mode, Refusal::suspended_tenant(), flow, world);
+    }
+    if flow.caller.has_unknown_key {
+        return stop::refuse(config.tenant_mode, Refusal::unknown_key(), flow, world);
     }
     if config.deny_anonymous && flow.facts.tenant == ANONYMOUS {
-        return Err(Refusal::anonymous().into());
+        return stop::refuse(config.tenant_mode, Refusal::anonymous(), flow, world);
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn run_ahead(flow: &mut Flow, world: &mut World<'_>) {
 
 fn draw(flow: &mut Flow, model: &Model, world: &mut World<'_>) {
     let Some(split) = &model.split else { return };
-    let key = model.sticky.iter().find_map(|source| flow.caller.value(source, &model.name));
+    let key = model.sticky.iter().find_map(|source| flow.caller.shared_value(source, &model.name));
     let point = key.map_or_else(|| ((world.entropy)() >> 32) as u32, |key| penstock_canary::point(&model.name, key));
     let Some(version) = model.versions.get(split.draw(point)) else { return };
     flow.facts.version = Some(version.name.clone());
