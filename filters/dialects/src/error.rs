@@ -19,6 +19,8 @@ pub enum ErrorKind {
     InvalidRequest,
     /// 413: can never fit.
     TooLarge,
+    /// 404: no such model, or none for this caller.
+    NotFound,
 }
 
 impl ErrorKind {
@@ -32,6 +34,7 @@ impl ErrorKind {
             Self::NotFound => 404,
             Self::InvalidRequest => 400,
             Self::TooLarge => 413,
+            Self::NotFound => 404,
         }
     }
 }
@@ -46,6 +49,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::NotFound => ("invalid_request_error", "not_found"),
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
+        ErrorKind::NotFound => ("invalid_request_error", "model_not_found"),
     };
     let param = param.map_or_else(|| b"null".to_vec(), quoted);
     [
@@ -72,6 +76,7 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::NotFound => "not_found_error",
         ErrorKind::InvalidRequest => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
+        ErrorKind::NotFound => "not_found_error",
     };
     let message = &quoted(message)[..];
     [b"{\"type\":\"error\",\"error\":{\"type\":", &quoted(kind)[..], b",\"message\":", message, b"}}"].concat()

@@ -112,6 +112,12 @@ impl Refusal {
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
     }
 
+    /// A caller with a key that no tenant has.
+    pub fn unknown_key() -> Self {
+        let message = "this API key is not known here; the gateway knows those of tenants.*.apiKeys";
+        Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
     /// A path that is no API's, and that nobody opened.
     pub fn closed_path() -> Self {
         let message = "this path is not open here: what is not an API's own path, to the letter, has to be named under paths.allow";
@@ -129,10 +135,12 @@ impl Refusal {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
-    /// A model that is not configured.
+    /// A model that is not configured, or not for this caller: one cannot be told from the other.
     pub fn unknown_model(name: &str) -> Self {
-        let message = format!("the model {name:?} is not served here");
-        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+        let message = format!(
+            "the model {name:?} is not served here; the gateway serves what models[].name and models[].aliases say"
+        );
+        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::NotFound, message).about("model")
     }
 
     /// A model that is not served, whoever asks.
@@ -237,9 +245,10 @@ mod tests {
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::closed_path(), 404, "not_found", "not_found_error", &[]),
+            (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
-            (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

@@ -273,7 +273,7 @@ fn who_was_refused_is_read_before_it_is_counted() {
     // Nobody was refused yet.
     let second = proxy.chat(&[], &large("chat"));
     assert_eq!((second.reply().unwrap().0, second.facts().prompt_tokens), (429, counted.prompt_tokens));
-    for (model, status) in [("gone", 503), ("made-up", 400)] {
+    for (model, status) in [("gone", 503), ("made-up", 404)] {
         let flight = proxy.chat(&[], &large(model));
         assert_eq!((flight.reply().unwrap().0, flight.facts().prompt_tokens.0), (status, 0), "{model}");
         assert_eq!(flight.facts().prompt_hash, "");

@@ -2,14 +2,16 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, Policy, WaitForBody};
+use super::checked::{Config, Policy, UnknownModel, WaitForBody};
 use super::hosts::hosts;
 use super::limits::limits;
-use super::models::models;
+use super::models::{implicit, models};
+use super::names::{Names, unknown};
 use super::paths::{paths, prefixes};
-use super::problems::{ConfigErrors, Problem, Problems};
+use super::problems::{ConfigErrors, Problem, Problems, mode};
 use super::raw;
-use super::tenants::tenants;
+use super::sources::origins;
+use super::tenants::{api_keys, reachable, tenants};
 
 /// The period of heartbeats.
 const TICK: Millis = Millis(500);
@@ -46,20 +48,35 @@ fn read(bytes: &[u8]) -> Result<raw::Document, ConfigErrors> {
 }
 
 fn document(problems: &mut Problems, raw: raw::Document) -> Config {
-    let tenants = tenants(problems, raw.tenants);
-    let models = models(problems, raw.models);
-    let limits = limits(problems, raw.limits, raw.mesh, &models);
     prefixes(problems, &raw.path_prefixes);
-    let paths = paths(problems, raw.paths, &raw.path_prefixes, !models.is_empty());
+    let paths = paths(problems, raw.paths, &raw.path_prefixes, !raw.models.is_empty());
+    let (mut models, aliases) = models(problems, raw.models);
+    let keys = api_keys(problems, &raw.tenants);
+    let tenants = tenants(problems, raw.tenants, raw.classes, &models);
+    let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
+    let tenant_from = origins(problems, raw.tenant.from);
+    let deny_anonymous = deny_anonymous(problems, raw.tenant.anonymous, !tenant_from.is_empty());
+    let unknown_model = unknown(problems, raw.unknown_model, &models);
+    if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
+        models.extend(implicit());
+    }
+    let names = Names::new(problems, &models, &aliases);
+    reachable(problems, &tenants, &tenant_from, &keys);
     Config {
-        tenant_from: problems.sources("tenant.from", raw.tenant.from, false),
-        deny_anonymous: raw.tenant.anonymous == Some(raw::Anonymous::Deny),
-        jwt_payload: raw.tenant.jwt_payload.unwrap_or_else(|| "jwt_payload".to_owned()),
+        tenant_from,
+        tenant_mode: mode(raw.tenant.mode),
+        deny_anonymous,
+        jwt_payloads: match raw.tenant.jwt_payload {
+            Some(key) => vec![key],
+            None => ["jwt_payload", "payload"].map(str::to_owned).to_vec(),
+        },
+        api_keys: keys,
         tenants,
         models,
+        names,
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
-        unknown_model: policy(raw.unknown_model, Policy::Pass),
+        unknown_model,
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
         hosts: hosts(problems, raw.hosts),
@@ -73,6 +90,16 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
     }
+}
+
+/// Whether callers without identity are refused, which the operator is told where nobody said it.
+fn deny_anonymous(problems: &mut Problems, raw: Option<raw::Anonymous>, has_sources: bool) -> bool {
+    if raw.is_none() && has_sources {
+        let text = "tenant.anonymous is not set: callers without an identity are refused (401); they were served before. \
+                    Write tenant.anonymous: deny or allow";
+        problems.notices.push(text.to_owned());
+    }
+    raw.map_or(has_sources, |raw| raw == raw::Anonymous::Deny)
 }
 
 fn policy(raw: Option<raw::Policy>, default: Policy) -> Policy {

@@ -48,7 +48,7 @@ pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world
         if model.ceiling_mode == Mode::Observe {
             return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
         }
-        let next = model.fallback.as_ref().and_then(|name| config.model(name));
+        let next = fallbacks(&config, model).find(|model| flow.may_use(model));
         model = next.ok_or_else(|| Refusal::saturated(&model.name))?;
         flow.facts.model.clone_from(&model.name);
         state.fallback = Some(model.name.clone());
@@ -58,6 +58,12 @@ pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world
         count::for_model(counted, flow, model, world);
     }
     Ok(())
+}
+
+/// The models that may take this one's place, in their order.
+fn fallbacks<'c>(config: &'c Config, model: &'c Model) -> impl Iterator<Item = &'c Model> {
+    let next = |model: &&'c Model| model.fallback.as_ref().and_then(|name| config.model(name));
+    core::iter::successors(next(&model), next)
 }
 
 /// What the client is told.

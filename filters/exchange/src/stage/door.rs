@@ -11,7 +11,7 @@ use self::head::Head;
 use self::path::Way;
 use super::order::Plugin;
 use super::stop::{self, Stop};
-use crate::config::Policy;
+use crate::config::{Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -56,7 +56,7 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
     if !flow.is_known {
-        identify(flow, headers)?;
+        identify(flow, headers, world)?;
     }
     if let (Way::Closed(_), true) = (way, is_first) {
         stop::refuse(flow.config.paths.mode, Refusal::closed_path(), flow, world)?;
@@ -78,17 +78,20 @@ fn pass(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Stop {
 }
 
 /// Who asks, and whether they may ask at all.
-fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
+fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let tenant = config.tenant(&flow.caller.tenant);
     flow.facts.tenant.clone_from(&flow.caller.tenant);
     flow.facts.class = tenant.and_then(|tenant| tenant.class.clone());
     flow.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
     if tenant.is_some_and(|tenant| tenant.suspended) {
-        return Err(Refusal::suspended_tenant().into());
+        return stop::refuse(config.tenant_mode, Refusal::suspended_tenant(), flow, world);
+    }
+    if flow.caller.has_unknown_key {
+        return stop::refuse(config.tenant_mode, Refusal::unknown_key(), flow, world);
     }
     if config.deny_anonymous && flow.facts.tenant == ANONYMOUS {
-        return Err(Refusal::anonymous().into());
+        return stop::refuse(config.tenant_mode, Refusal::anonymous(), flow, world);
     }
     Ok(())
 }
@@ -97,15 +100,19 @@ fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`Stop`], as the configuration says.
-pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
+pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
-    let Some(model) = config.model(name) else {
-        return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
-    };
+    let unknown = || Refusal::unknown_model(name);
+    // A model that is not theirs is as good as none: what there is besides is nobody's business.
+    let model = config.asked(name).filter(|model| flow.may_use(model)).ok_or_else(unknown)?;
+    let observed = (model.is_implicit && config.unknown_model == UnknownModel::Observe).then(unknown);
     flow.facts.model.clone_from(&model.name);
+    if let Some(refusal) = observed {
+        stop::refuse(Mode::Observe, refusal, flow, world)?;
+    }
     if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
 }
 
