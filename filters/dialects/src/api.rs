@@ -10,6 +10,8 @@ pub const MODEL_BYTES_MAX: usize = 256;
 pub struct Api {
     /// The paths at which it is served; where the model's name is in the path, what stands in front of the name.
     pub paths: &'static [&'static str],
+    /// Where clients ask what a prompt costs.
+    pub count: Option<CountApi>,
     /// Where the model's name is.
     pub model: ModelAt,
     /// The keys that set the ceiling of a choice's output.
@@ -32,6 +34,14 @@ pub struct Api {
     pub has_choices: bool,
     /// The JSON body of an error.
     pub error: fn(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8>,
+}
+
+/// A path at which requests are counted and not answered.
+pub struct CountApi {
+    /// The path.
+    pub path: &'static str,
+    /// The JSON body of the answer: so many tokens.
+    pub answer: fn(tokens: u64) -> Vec<u8>,
 }
 
 /// Where a request names its model.
@@ -144,6 +154,7 @@ mod tests {
 
     const BODY: Api = Api {
         paths: &["/v1/made-up"],
+        count: None,
         model: ModelAt::Body,
         ceilings: &[],
         ceiling_key: None,

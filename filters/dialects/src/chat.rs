@@ -20,6 +20,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/chat/completions"],
+    count: None,
     model: ModelAt::Body,
     ceilings: &[
         Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },

@@ -16,6 +16,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/completions"],
+    count: None,
     model: ModelAt::Body,
     ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
     // Servers have a ceiling of their own here, which mostly is 16.

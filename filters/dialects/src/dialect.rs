@@ -96,6 +96,11 @@ impl Dialect {
     }
 }
 
+/// The JSON body of an answer that says how many tokens a prompt has, where the API has one.
+pub fn count_body(dialect: Dialect, tokens: u64) -> Option<Vec<u8>> {
+    dialect.api().count.as_ref().map(|count| (count.answer)(tokens))
+}
+
 /// The JSON body of an error, as clients of the dialect read it. `param` names the offending field, where there is one.
 pub fn error_body(dialect: Dialect, kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
     (dialect.api().error)(kind, message, param)

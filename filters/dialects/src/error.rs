@@ -13,13 +13,11 @@ pub enum ErrorKind {
     Authentication,
     /// 403: not allowed.
     Permission,
-    /// 404: nothing of that name.
-    NotFound,
     /// 400: not readable.
     InvalidRequest,
     /// 413: can never fit.
     TooLarge,
-    /// 404: no such model, or none for this caller.
+    /// 404: nothing of that name, or nothing for this caller; where `model` is what it is about, no such model.
     NotFound,
 }
 
@@ -31,7 +29,6 @@ impl ErrorKind {
             Self::Overloaded => 503,
             Self::Authentication => 401,
             Self::Permission => 403,
-            Self::NotFound => 404,
             Self::InvalidRequest => 400,
             Self::TooLarge => 413,
             Self::NotFound => 404,
@@ -46,10 +43,10 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::Overloaded => ("server_error", "overloaded"),
         ErrorKind::Authentication => ("invalid_request_error", "invalid_api_key"),
         ErrorKind::Permission => ("invalid_request_error", "permission_denied"),
-        ErrorKind::NotFound => ("invalid_request_error", "not_found"),
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
-        ErrorKind::NotFound => ("invalid_request_error", "model_not_found"),
+        ErrorKind::NotFound if param == Some("model") => ("invalid_request_error", "model_not_found"),
+        ErrorKind::NotFound => ("invalid_request_error", "not_found"),
     };
     let param = param.map_or_else(|| b"null".to_vec(), quoted);
     [
@@ -73,7 +70,6 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Overloaded => "overloaded_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        ErrorKind::NotFound => "not_found_error",
         ErrorKind::InvalidRequest => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::NotFound => "not_found_error",

@@ -40,7 +40,7 @@ fn is_ambiguous(c: char) -> bool {
 }
 
 /// The escapes undone; `None` where one is broken, or what comes out is not UTF-8.
-fn unescaped(path: &[u8]) -> Option<String> {
+pub fn unescaped(path: &[u8]) -> Option<String> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path.iter();
     while let Some(byte) = rest.next() {

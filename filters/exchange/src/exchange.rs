@@ -6,7 +6,7 @@ use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 
 use crate::body::Head;
 use crate::budget::OutputBudget;
-use crate::config::Config;
+use crate::config::{Config, Model};
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
 use crate::identity::header;
@@ -43,6 +43,8 @@ enum State {
     /// Let go.
     Decided,
     /// Answered here.
+    Answered,
+    /// Refused here.
     Refused,
     /// Over.
     Closed,
@@ -89,13 +91,13 @@ impl Exchange {
 
     /// Whether it was answered here.
     pub fn is_refused(&self) -> bool {
-        matches!(self.state, State::Refused)
+        matches!(self.state, State::Answered | State::Refused)
     }
 
     /// Whether request and response pass untouched.
     pub fn is_foreign(&self) -> bool {
         match self.state {
-            State::New | State::Closed => true,
+            State::New | State::Answered | State::Closed => true,
             // Who asked is told what would have refused it.
             State::Foreign => self.flow.facts.would.is_none(),
             _ => false,
@@ -123,7 +125,9 @@ impl Exchange {
     fn run(&mut self, from: Stage, world: &mut World<'_>) -> Result<(), Stop> {
         let Self { id, flow, count, admit, limit, .. } = self;
         let plugin = world.worker.plugin;
-        for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && plugin.runs(*stage)) {
+        let is_count = flow.is_count;
+        let runs = |stage: Stage| plugin.runs(stage) && (!is_count || matches!(stage, Stage::Door | Stage::Route));
+        for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && runs(*stage)) {
             match stage {
                 Stage::Door => door::at_body(flow, world)?,
                 Stage::Count => count::run(count, flow, world),
@@ -142,9 +146,29 @@ impl Exchange {
         // What an earlier plugin named need not be configured here.
         let is_ours = from == Stage::Door || self.flow.model(&self.flow.config).is_some();
         match if is_ours { self.run(from, world) } else { Err(Stop::Pass) } {
+            Ok(()) if self.flow.is_count => self.count(world),
             Ok(()) => self.forward(world),
             Err(stop) => self.stop(stop, world),
         }
+    }
+
+    /// What a request costs is all that is asked. Where that is not known here, the server is.
+    fn count(&mut self, world: &mut World<'_>) {
+        let Self { flow, count, limit, .. } = self;
+        let config = flow.config.clone();
+        if !flow.is_known
+            && let Err(stop) = limit::might_admit(limit, flow, world)
+        {
+            return self.stop(stop, world);
+        }
+        let is_known_here = |model: &&Model| !flow.is_known && !model.approximate && !model.is_implicit;
+        if let Some(model) = flow.model(&config).filter(is_known_here) {
+            count::for_model(count, flow, model, world);
+            let answer = door::answer::count(flow);
+            return self.stop(answer, world);
+        }
+        self.forward(world);
+        self.state = State::Foreign;
     }
 
     /// The request goes on, with what the stages write into it.
@@ -154,7 +178,7 @@ impl Exchange {
             if flow.body.holds_headers() {
                 world.out.push(Effect::RequestHeader("x-penstock-model", flow.facts.model.clone().into_bytes()));
             }
-            if world.worker.plugin.owns(Stage::Count) {
+            if world.worker.plugin.owns(Stage::Count) && !flow.is_count {
                 response.usage_filter = count::write(count, flow);
             }
         }
@@ -175,6 +199,10 @@ impl Exchange {
             Stop::Pass => {
                 world.out.push(Effect::Resume);
                 State::Foreign
+            }
+            Stop::Answer(answer) => {
+                world.out.push((*answer).into());
+                State::Answered
             }
             Stop::Call(call) => {
                 world.out.push(Effect::Call(call));
@@ -417,7 +445,7 @@ impl Exchange {
 
     /// It is over: settles everything, backwards through the stages, and says what it came to.
     pub fn settle(&mut self, world: &mut World<'_>) {
-        let is_foreign = matches!(self.state, State::New | State::Foreign | State::Closed);
+        let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
         pending::done(self.id, world);

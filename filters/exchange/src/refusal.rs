@@ -118,6 +118,12 @@ impl Refusal {
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
     }
 
+    /// A request that only asks for its count, where nobody answers that.
+    pub fn no_counting() -> Self {
+        let message = "requests are not counted on their own here: countEndpoints is set to refuse";
+        Self::new(Reason::Path, Outcome::ClientError, ErrorKind::NotFound, message)
+    }
+
     /// A path that is no API's, and that nobody opened.
     pub fn closed_path() -> Self {
         let message = "this path is not open here: what is not an API's own path, to the letter, has to be named under paths.allow";
@@ -244,6 +250,7 @@ mod tests {
         vec![
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::no_counting(), 404, "not_found", "not_found_error", &[]),
             (Refusal::closed_path(), 404, "not_found", "not_found_error", &[]),
             (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),

@@ -2,7 +2,7 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, Policy, UnknownModel, WaitForBody};
+use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
 use super::hosts::hosts;
 use super::limits::limits;
 use super::models::{implicit, models};
@@ -51,6 +51,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     prefixes(problems, &raw.path_prefixes);
     let paths = paths(problems, raw.paths, &raw.path_prefixes, !raw.models.is_empty());
     let (mut models, aliases) = models(problems, raw.models);
+    let is_list = !models.is_empty() && models.iter().all(|model| model.name != "*");
+    let lists_models = is_list && !matches!(raw.models_endpoint, Some(raw::ModelsEndpoint::Forward));
     let keys = api_keys(problems, &raw.tenants);
     let tenants = tenants(problems, raw.tenants, raw.classes, &models);
     let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
@@ -79,6 +81,12 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         unknown_model,
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
+        count_endpoints: match raw.count_endpoints {
+            Some(raw::CountEndpoints::Answer) | None => CountEndpoints::Answer,
+            Some(raw::CountEndpoints::Forward) => CountEndpoints::Forward,
+            Some(raw::CountEndpoints::Refuse) => CountEndpoints::Refuse,
+        },
+        lists_models,
         hosts: hosts(problems, raw.hosts),
         paths,
         wait_for_body: match raw.wait_for_body {

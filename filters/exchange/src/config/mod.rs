@@ -17,8 +17,9 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price, RateLimitService, Source,
-    Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
+    Config, CountEndpoints, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price,
+    RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights,
+    Whose,
 };
 pub use paths::{PathPattern, Paths};
 pub use problems::{ConfigErrors, Problem};

@@ -43,6 +43,13 @@ pub struct Document {
     /// without wildcards. What goes to others passes untouched.
     /// Default: none, it is for all. Example: `["llm.example.com"]`.
     pub hosts: Vec<String>,
+    /// Who answers requests that ask what a prompt costs, `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. They are
+    /// charged nothing, and refused to whom the limits give nothing more.
+    /// Default: `answer`. Example: `forward`.
+    pub count_endpoints: Option<CountEndpoints>,
+    /// Who answers `GET /v1/models` and `GET /v1/models/NAME`. Where a model is called `*`, the server does.
+    /// Default: `answer`. Example: `forward`.
+    pub models_endpoint: Option<ModelsEndpoint>,
     /// Which requests pass besides those to the APIs' own paths.
     /// Default: none, everything else is refused (404) where `models` is set. Example: `{"allow": ["/v1/audio/*"], "public": ["/health"]}`.
     pub paths: Option<Paths>,
@@ -59,6 +66,30 @@ pub struct Document {
     /// The rate limit service behind limits with `scope: mesh`, which need this section.
     /// Default: none. Example: `{"service": "ratelimit", "salt": "change me"}`.
     pub mesh: Option<Mesh>,
+}
+
+/// `countEndpoints`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum CountEndpoints {
+    /// They are answered here, for models whose encoding is built in; for others the server answers.
+    Answer,
+    /// The server answers.
+    Forward,
+    /// Nobody answers (404).
+    Refuse,
+}
+
+/// `modelsEndpoint`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ModelsEndpoint {
+    /// It is answered here: with the models that are configured and that the tenant may use.
+    Answer,
+    /// The server answers.
+    Forward,
 }
 
 /// `paths`

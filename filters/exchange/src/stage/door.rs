@@ -1,6 +1,7 @@
 //! The door: by which path somebody comes, and who it is, at the headers; for which model, at the end of the body, whose texts have been
 //! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
+pub mod answer;
 mod head;
 mod host;
 mod path;
@@ -11,7 +12,7 @@ use self::head::Head;
 use self::path::Way;
 use super::order::Plugin;
 use super::stop::{self, Stop};
-use crate::config::{Mode, Policy, UnknownModel};
+use crate::config::{CountEndpoints, Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -39,31 +40,45 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
         world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
     }
     let way = path::way(&flow.config, &head);
-    match way {
+    match &way {
         Way::Open | Way::Public if passed => return Err(Stop::Pass),
         Way::Closed(_) if passed && flow.facts.would.is_some() => return Err(Stop::Pass),
         _ if passed => flow.facts = Facts::default(),
         _ => {}
     }
     flow.dialect = match way {
-        Way::Api(dialect) | Way::Closed(Some(dialect)) => dialect,
+        Way::Api(dialect) | Way::Count(dialect) | Way::Closed(Some(dialect)) => dialect,
         _ if head.is_anthropic => Dialect::Messages,
         _ => Dialect::Chat,
     };
-    if way == Way::Public {
-        return Err(pass(flow, &head, world));
+    match way {
+        Way::Public => return Err(pass(flow, &head, world)),
+        Way::Models(name, true) => return Err(answer::models(flow, name.as_deref())),
+        _ => {}
     }
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
     if !flow.is_known {
         identify(flow, headers, world)?;
     }
-    if let (Way::Closed(_), true) = (way, is_first) {
+    if let (Way::Closed(_), true) = (&way, is_first) {
         stop::refuse(flow.config.paths.mode, Refusal::closed_path(), flow, world)?;
     }
     match way {
         Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
+        Way::Count(_) => count_only(flow, &head, world),
+        Way::Models(name, _) => Err(answer::models(flow, name.as_deref())),
         Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, &head, world)),
+    }
+}
+
+/// What only asks for its count goes on being read, where it is answered here.
+fn count_only(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Result<(), Stop> {
+    flow.is_count = true;
+    match flow.config.count_endpoints {
+        CountEndpoints::Answer => Ok(()),
+        CountEndpoints::Forward => Err(pass(flow, head, world)),
+        CountEndpoints::Refuse => Err(Refusal::no_counting().into()),
     }
 }
 

@@ -82,7 +82,7 @@ pub fn would_admit(flow: &Flow, world: &mut World<'_>) -> bool {
 /// # Errors
 /// [`Stop::Refuse`] where they do not.
 pub fn might_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Result<(), Stop> {
-    if !world.worker.plugin.owns(Stage::Limit) {
+    if !world.worker.plugin.owns(Stage::Limit) && !flow.is_count {
         return Ok(());
     }
     let secret = world.worker.secret;
