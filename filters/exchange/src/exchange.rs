@@ -121,7 +121,7 @@ impl Exchange {
             match stage {
                 Stage::Door => door::at_body(flow)?,
                 Stage::Count => count::run(count, flow, world),
-                Stage::Admit => admit::run(admit, count, flow, world)?,
+                Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
                 Stage::Route => route::run(flow, world),
                 Stage::Pending => pending::run(*id, flow, world),
@@ -351,7 +351,7 @@ impl Exchange {
     /// to find room once more before that, with its fallbacks.
     fn call_done(&mut self, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
         if !matches!(self.state, State::Calling) || !limit::awaits(&self.limit, id) {
-            return;
+            return limit::late(&mut self.limit, id, answer, world);
         }
         match limit::answered(&mut self.limit, &mut self.flow, answer, world) {
             Ok(()) if self.flow.is_known => self.decide(Stage::Limit, world),
