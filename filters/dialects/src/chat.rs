@@ -7,8 +7,8 @@ use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Choices, Content, Delta, Function, ImageUrl, MaxCompletionTokens, MaxTokens, Message, Messages, Name,
-    Reasoning, ReasoningContent, Refusal, Role, Text, ToolCalls,
+    Arguments, Choices, Content, Delta, Function, ImageUrl, MaxCompletionTokens, MaxTokens, Message, Messages,
+    NPredict, Name, Reasoning, ReasoningContent, Refusal, Role, Text, ToolCalls,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -24,6 +24,8 @@ pub const API: Api = Api {
     ceilings: &[
         Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },
         Ceiling { key: MaxCompletionTokens, mistyped: "max_completion_tokens must be a whole number" },
+        // llama.cpp's own, which it prefers to the others.
+        Ceiling { key: NPredict, mistyped: "n_predict must be a whole number" },
     ],
     ceiling_key: Some("max_tokens"),
     // OpenAI's reasoning models take `max_completion_tokens` only.

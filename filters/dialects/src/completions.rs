@@ -5,7 +5,7 @@
 use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
-use crate::json::path::Field::{Choices, MaxTokens, Prompt, Suffix, Text};
+use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, Suffix, Text};
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
@@ -17,7 +17,11 @@ use crate::sink::PromptSink;
 pub const API: Api = Api {
     paths: &["/v1/completions"],
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    ceilings: &[
+        Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },
+        // llama.cpp's own, which it prefers.
+        Ceiling { key: NPredict, mistyped: "n_predict must be a whole number" },
+    ],
     // Servers have a ceiling of their own here, which mostly is 16.
     ceiling_key: None,
     is_ceiling_key_configurable: false,

@@ -61,7 +61,7 @@ fn member() -> impl Strategy<Value = (String, String)> {
     ];
     prop_oneof![
         3 => (Just("model".to_owned()), string("[a-zA-Z0-9./é\"-]{1,20}")),
-        2 => (prop_oneof![Just("max_tokens"), Just("max_completion_tokens"), Just("max_output_tokens")].prop_map(str::to_owned), limits),
+        2 => (prop_oneof![Just("max_tokens"), Just("max_completion_tokens"), Just("n_predict"), Just("max_output_tokens")].prop_map(str::to_owned), limits),
         2 => (Just("stream_options".to_owned()), options),
         1 => (Just("stream".to_owned()), prop_oneof![Just("true".to_owned()), Just("null".to_owned())]),
         1 => (Just("tools".to_owned()), any_value().prop_map(|value| format!("[{value}]"))),
@@ -142,9 +142,10 @@ proptest! {
         let Some(request) = request else { return Ok(()) };
 
         let keys: Vec<&str> = match dialect {
-            Dialect::Chat => vec!["max_tokens", "max_completion_tokens"],
+            Dialect::Chat => vec!["max_tokens", "max_completion_tokens", "n_predict"],
             Dialect::Responses => vec!["max_output_tokens"],
             Dialect::Embeddings => vec![],
+            Dialect::Completions => vec!["max_tokens", "n_predict"],
             _ => vec!["max_tokens"],
         };
         let splices: Vec<Splice> =

@@ -57,7 +57,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     if request.stream && dialect.usage_on_request() {
         assert_eq!(after["stream_options"]["include_usage"], true);
     }
-    for edited in ["model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream_options"] {
+    for edited in ["model", "max_tokens", "max_completion_tokens", "n_predict", "max_output_tokens", "stream_options"] {
         before.remove(edited);
         after.remove(edited);
     }

@@ -57,6 +57,7 @@ fields! {
     MinTokens = b"min_tokens",
     Model = b"model",
     N = b"n",
+    NPredict = b"n_predict",
     Name = b"name",
     Object = b"object",
     Output = b"output",

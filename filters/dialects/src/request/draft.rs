@@ -16,7 +16,7 @@ use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::head::Head;
 use crate::request::image::Images;
-use crate::request::{REPEATS_MAX, Request, StreamOptions};
+use crate::request::{REPEATS_MAX, Request, StreamOptions, UNBOUNDED};
 
 /// What is known of a request so far.
 pub struct Draft {
@@ -53,7 +53,7 @@ impl Draft {
         let mut request = self.request;
         let spans = &request.max_output_spans;
         let last = |index: usize| spans.iter().rev().find(|(_, _, key)| *key == index).and_then(|(_, value, _)| *value);
-        request.max_output = (0..self.api.ceilings.len()).filter_map(last).min();
+        request.max_output = (0..self.api.ceilings.len()).filter_map(last).max().filter(|max| *max != UNBOUNDED);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(self.prompts.max(1));
         request.images = self.images.all;
         request
@@ -214,8 +214,7 @@ impl Draft {
         let value = match at.event {
             Event::Key(_) => return,
             Event::Null => Some(None),
-            // Some servers take a negative number for none.
-            Event::Number(word) if word.starts_with('-') => Some(None),
+            Event::Number(word) if word.starts_with('-') => Some(Some(UNBOUNDED)),
             Event::Number(word) => whole(word).map(Some),
             _ => None,
         };

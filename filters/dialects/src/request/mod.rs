@@ -17,6 +17,9 @@ mod tests;
 /// How often one field may be repeated in a body. Every occurrence has to be rewritten, so they are remembered.
 pub const REPEATS_MAX: usize = 16;
 
+/// The value of a ceiling that bounds nothing: some servers take a negative number for that.
+pub const UNBOUNDED: u64 = u64::MAX;
+
 /// A request. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
 /// the places of all of them are kept, so that an edit leaves no two readings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,11 +32,13 @@ pub struct Request {
     pub stream: bool,
     /// `stream_options.include_usage`
     pub include_usage: bool,
-    /// The ceiling of each choice's output, in tokens: the smallest, where several keys set one.
+    /// The ceiling of each choice's output, in tokens: the largest, where several keys set one, as which of them a server reads is not
+    /// known. `None` where none is set, or one that bounds nothing.
     pub max_output: Option<u64>,
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
-    /// Where ceilings have values, what these are (null is `None`), and which of the dialect's keys they have.
+    /// Where ceilings have values, what these are (null is `None`, one that bounds nothing [`UNBOUNDED`]), and which of the dialect's keys
+    /// they have.
     pub max_output_spans: Vec<(Range<usize>, Option<u64>, usize)>,
     /// Where `stream_options` stands.
     pub stream_options: Vec<StreamOptions>,
@@ -93,7 +98,7 @@ impl Request {
         self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
     }
 
-    /// Lowers the output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where it is low enough.
+    /// Lowers every output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where all are low enough.
     pub fn with_ceiling(&self, max: u64, absent: Option<(&str, u64)>) -> Vec<Splice> {
         let spans = &self.max_output_spans;
         // A null stays one if the other key has a number: a server that takes only one of them takes that.

@@ -99,8 +99,29 @@ fn the_ceiling_is_lowered_or_set() {
     );
     let beside = r#"{"max_completion_tokens":50,"max_tokens":null}"#;
     assert_eq!(ceiling(beside), beside);
-    assert_eq!(ceiling(r#"{"max_tokens":-1}"#), r#"{"max_tokens":90}"#);
+    assert_eq!(ceiling(r#"{"max_tokens":-1}"#), r#"{"max_tokens":100}"#);
+    assert_eq!(
+        ceiling(r#"{"max_tokens":1,"max_completion_tokens":-1,"n_predict":101}"#),
+        r#"{"max_tokens":1,"max_completion_tokens":100,"n_predict":100}"#
+    );
     assert_eq!(edited(r#"{"n":1}"#, |request| request.with_ceiling(100, None)), r#"{"n":1}"#);
+}
+
+#[test]
+fn of_several_ceilings_the_largest_is_what_may_be_generated() {
+    for (body, most) in [
+        (r#"{"max_tokens":1,"max_completion_tokens":4096}"#, Some(4096)),
+        (r#"{"max_completion_tokens":4096,"max_tokens":1}"#, Some(4096)),
+        (r#"{"max_completion_tokens":1,"max_tokens":4096}"#, Some(4096)),
+        (r#"{"max_tokens":1,"n_predict":4096}"#, Some(4096)),
+        (r#"{"max_tokens":7,"max_completion_tokens":null}"#, Some(7)),
+        (r#"{"max_tokens":null,"max_completion_tokens":null}"#, None),
+        // A server that reads the second one only generates without end.
+        (r#"{"max_tokens":1,"max_completion_tokens":-1}"#, None),
+        (r#"{"max_tokens":-1}"#, None),
+    ] {
+        assert_eq!(read(body).unwrap().0.max_output, most, "{body}");
+    }
 }
 
 #[test]
