@@ -3,7 +3,7 @@
 //! Sources: OpenAI API reference ("Create chat completion", "The chat completion chunk object"); OpenAI cookbook, "How to count
 //! tokens with tiktoken", for the framing; vLLM, "OpenAI-Compatible Server", extra parameters, for reasoning.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
@@ -21,12 +21,8 @@ use crate::sink::PromptSink;
 pub const API: Api = Api {
     paths: &["/v1/chat/completions"],
     model: ModelAt::Body,
-    ceilings: &[
-        Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },
-        Ceiling { key: MaxCompletionTokens, mistyped: "max_completion_tokens must be a whole number" },
-        // llama.cpp's own, which it prefers to the others.
-        Ceiling { key: NPredict, mistyped: "n_predict must be a whole number" },
-    ],
+    // `n_predict` is llama.cpp's own, which it prefers to the others.
+    ceilings: &[MaxTokens, MaxCompletionTokens, NPredict],
     ceiling_key: Some("max_tokens"),
     // OpenAI's reasoning models take `max_completion_tokens` only.
     is_ceiling_key_configurable: true,
@@ -42,10 +38,6 @@ pub const API: Api = Api {
 /// The texts and images of the messages.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
-        ([Key(Messages)], Event::Key(_)) => {
-            draft.forget_messages();
-            sink.restart();
-        }
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),
         ([Key(Messages), Item, Key(Name)], Event::TextEnd) => {
             draft.request.names = draft.request.names.saturating_add(1);

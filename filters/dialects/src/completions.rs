@@ -2,7 +2,7 @@
 //!
 //! Sources: OpenAI API reference ("Create completion"); vLLM, "OpenAI-Compatible Server", extra parameters.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, Suffix, Text};
@@ -17,11 +17,8 @@ use crate::sink::PromptSink;
 pub const API: Api = Api {
     paths: &["/v1/completions"],
     model: ModelAt::Body,
-    ceilings: &[
-        Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },
-        // llama.cpp's own, which it prefers.
-        Ceiling { key: NPredict, mistyped: "n_predict must be a whole number" },
-    ],
+    // `n_predict` is llama.cpp's own, which it prefers to the others.
+    ceilings: &[MaxTokens, NPredict],
     // Servers have a ceiling of their own here, which mostly is 16.
     ceiling_key: None,
     is_ceiling_key_configurable: false,
@@ -34,7 +31,7 @@ pub const API: Api = Api {
     error: error::openai,
 };
 
-/// One prompt or several, as texts or as tokens. Prompts of repeated keys are all counted.
+/// One prompt or several, as texts or as tokens.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Prompt)], Event::Array) => draft.prompts = 0,

@@ -45,7 +45,7 @@ pub use error::ErrorKind;
 pub use json::unreadable::{DEPTH_MAX, Fault, Unreadable};
 pub use request::image::{IMAGES_MAX, Image};
 pub use request::reader::RequestReader;
-pub use request::{REPEATS_MAX, Request, StreamOptions};
+pub use request::{Request, StreamOptions};
 pub use response::quality::{Finish, Quality};
 pub use response::reader::ResponseReader;
 pub use response::usage::{USAGE_MAX, Usage};

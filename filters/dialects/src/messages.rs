@@ -3,7 +3,7 @@
 //! Sources: Anthropic API reference ("Create a Message", "Streaming messages", "Errors"); Anthropic, "Vision", for the price of images.
 //! How messages are framed is not documented; it is taken to be as in OpenAI's chats.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
@@ -21,7 +21,7 @@ use crate::sink::PromptSink;
 pub const API: Api = Api {
     paths: &["/v1/messages"],
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    ceilings: &[MaxTokens],
     ceiling_key: Some("max_tokens"),
     is_ceiling_key_configurable: false,
     usage_on_request: false,
@@ -33,7 +33,7 @@ pub const API: Api = Api {
     error: error::anthropic,
 };
 
-/// The system prompt, and the blocks of the messages' content. Messages of repeated keys are all counted.
+/// The system prompt, and the blocks of the messages' content.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),

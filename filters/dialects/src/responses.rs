@@ -3,7 +3,7 @@
 //! Sources: OpenAI API reference ("Create a model response", "Streaming events"). How messages are framed is not documented; it is
 //! taken to be as in chats.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
@@ -21,7 +21,7 @@ use crate::sink::PromptSink;
 pub const API: Api = Api {
     paths: &["/v1/responses"],
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxOutputTokens, mistyped: "max_output_tokens must be a whole number" }],
+    ceilings: &[MaxOutputTokens],
     ceiling_key: Some("max_output_tokens"),
     is_ceiling_key_configurable: false,
     usage_on_request: false,
@@ -33,8 +33,7 @@ pub const API: Api = Api {
     error: error::openai,
 };
 
-/// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning. Inputs of repeated
-/// keys are all counted.
+/// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Input | Instructions)], Event::Text(part)) => sink.part(part),

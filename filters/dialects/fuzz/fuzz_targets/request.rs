@@ -17,10 +17,6 @@ impl PromptSink for Texts {
     fn end(&mut self) {
         self.0.push(std::mem::take(&mut self.1));
     }
-
-    fn restart(&mut self) {
-        *self = Self::default();
-    }
 }
 
 fn read(dialect: Dialect, body: &[u8], size: usize) -> Result<(Request, Texts), Unreadable> {

@@ -16,6 +16,12 @@ macro_rules! fields {
                 // Bytes are told apart by a decision tree, strings by one comparison after another.
                 match key.as_bytes() { $($text => Self::$variant,)* _ => Self::Other }
             }
+
+            /// The key.
+            pub fn name(self) -> &'static str {
+                let text: &[u8] = match self { $(Self::$variant => $text,)* Self::Other => b"" };
+                core::str::from_utf8(text).unwrap_or_default()
+            }
         }
     };
 }
@@ -91,6 +97,23 @@ fields! {
     Type = b"type",
     Url = b"url",
     Usage = b"usage",
+}
+
+impl Field {
+    /// The field that a reader takes this key for which does not tell capital letters from small ones, as Go's `encoding/json` does not.
+    /// To that the long s and the sign for kelvin are letters as well (Unicode's simple case folding).
+    pub fn but_for_case(key: &str) -> Self {
+        let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        if key.bytes().all(is_plain) {
+            return Self::of(key);
+        }
+        let folded = key.chars().map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        Self::of(&folded.collect::<String>())
+    }
 }
 
 /// One step down from the document's root.

@@ -8,26 +8,23 @@ use crate::splice::{Splice, quoted};
 pub mod draft;
 pub mod head;
 pub mod image;
+pub mod keys;
 pub mod prompt;
 pub mod reader;
 
 #[cfg(test)]
 mod tests;
 
-/// How often one field may be repeated in a body. Every occurrence has to be rewritten, so they are remembered.
-pub const REPEATS_MAX: usize = 16;
-
 /// The value of a ceiling that bounds nothing: some servers take a negative number for that.
 pub const UNBOUNDED: u64 = u64::MAX;
 
-/// A request. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
-/// the places of all of them are kept, so that an edit leaves no two readings.
+/// A request. No key at the top of its body is there twice, so that it has one reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// `model`, unescaped.
     pub model: Option<String>,
-    /// Where its values stand, quotes included.
-    pub model_spans: Vec<Range<usize>>,
+    /// Where its value stands, quotes included.
+    pub model_span: Option<Range<usize>>,
     /// `stream`
     pub stream: bool,
     /// `stream_options.include_usage`
@@ -37,13 +34,13 @@ pub struct Request {
     pub max_output: Option<u64>,
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
-    /// Where ceilings have values, what these are (null is `None`, one that bounds nothing [`UNBOUNDED`]), and which of the dialect's keys
-    /// they have.
-    pub max_output_spans: Vec<(Range<usize>, Option<u64>, usize)>,
+    /// Where ceilings have values, one for each of the dialect's keys at most, and what these are: null is `None`, one that bounds nothing
+    /// is [`UNBOUNDED`].
+    pub ceilings: Vec<(Range<usize>, Option<u64>)>,
     /// Where `stream_options` stands.
-    pub stream_options: Vec<StreamOptions>,
+    pub stream_options: Option<StreamOptions>,
     /// Where `include_usage` has a value.
-    pub include_usage_spans: Vec<Range<usize>>,
+    pub include_usage_span: Option<Range<usize>>,
     /// Where a member can be inserted: behind the body's opening brace.
     pub inside: usize,
     /// How many choices are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
@@ -66,7 +63,7 @@ pub struct Request {
     usage_on_request: bool,
 }
 
-/// One occurrence of `stream_options`.
+/// What `stream_options` are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamOptions {
     /// It is null, here.
@@ -77,8 +74,6 @@ pub enum StreamOptions {
         inside: usize,
         /// It has no members.
         empty: bool,
-        /// It says whether to include usage.
-        has_include_usage: bool,
     },
 }
 
@@ -90,26 +85,25 @@ impl Request {
 
     /// Whether it has stream options of any kind.
     pub fn has_stream_options(&self) -> bool {
-        self.stream_options.iter().any(|options| matches!(options, StreamOptions::Object { empty: false, .. }))
+        matches!(self.stream_options, Some(StreamOptions::Object { empty: false, .. }))
     }
 
-    /// Names another model, wherever the model is named.
+    /// Names another model, where the model is named.
     pub fn with_model(&self, model: &str) -> Vec<Splice> {
-        self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
+        self.model_span.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
     }
 
     /// Lowers every output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where all are low enough.
     pub fn with_ceiling(&self, max: u64, absent: Option<(&str, u64)>) -> Vec<Splice> {
-        let spans = &self.max_output_spans;
-        // A null stays one if the other key has a number: a server that takes only one of them takes that.
-        let is_set_beside = |key: usize| spans.iter().any(|(_, value, other)| value.is_some() && *other != key);
-        let replaced = spans.iter().filter_map(|(at, value, key)| match value {
+        // A null stays one if another key has a number: a server that takes only one of them takes that.
+        let is_set = self.ceilings.iter().any(|(_, value)| value.is_some());
+        let replaced = self.ceilings.iter().filter_map(|(at, value)| match value {
             Some(value) => (*value > max).then_some((at, max)),
-            None if is_set_beside(*key) => None,
+            None if is_set => None,
             None => absent.map(|(_, value)| (at, value)),
         });
         let replaced = replaced.map(|(at, value)| Splice { at: at.clone(), with: value.to_string().into_bytes() });
-        let absent = absent.filter(|_| spans.is_empty());
+        let absent = absent.filter(|_| self.ceilings.is_empty());
         let inserted = absent.map(|(key, value)| self.insert(self.inside, key, &value.to_string()));
         replaced.chain(inserted).collect()
     }
@@ -120,17 +114,19 @@ impl Request {
             return Vec::new();
         }
         const INCLUDED: &str = "{\"include_usage\":true}";
-        let changed = self.include_usage_spans.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
-        let added = self.stream_options.iter().filter_map(|options| match options {
-            StreamOptions::Null(at) => Some(Splice { at: at.clone(), with: INCLUDED.as_bytes().to_vec() }),
-            StreamOptions::Object { has_include_usage: true, .. } => None,
-            StreamOptions::Object { inside, empty: true, .. } => {
+        let changed = self.include_usage_span.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
+        let added = match &self.stream_options {
+            None => Some(self.insert(self.inside, "stream_options", INCLUDED)),
+            Some(StreamOptions::Null(at)) => Some(Splice { at: at.clone(), with: INCLUDED.as_bytes().to_vec() }),
+            Some(StreamOptions::Object { inside, empty: true }) => {
                 Some(Splice { at: *inside..*inside, with: b"\"include_usage\":true".to_vec() })
             }
-            StreamOptions::Object { inside, .. } => Some(self.insert(*inside, "include_usage", "true")),
-        });
-        let absent = self.stream_options.is_empty().then(|| self.insert(self.inside, "stream_options", INCLUDED));
-        changed.chain(added).chain(absent).collect()
+            Some(StreamOptions::Object { inside, .. }) if self.include_usage_span.is_none() => {
+                Some(self.insert(*inside, "include_usage", "true"))
+            }
+            Some(StreamOptions::Object { .. }) => None,
+        };
+        changed.chain(added).collect()
     }
 
     /// A member in front of others. There is one at least, the model.
