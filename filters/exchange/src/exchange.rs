@@ -10,6 +10,8 @@ use crate::config::Config;
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
 use crate::identity::header;
+use crate::labels;
+use crate::metrics::Metric;
 use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
 use crate::prompt::Prompt;
 use crate::refusal::Refusal;
@@ -166,10 +168,15 @@ impl Exchange {
                 State::Calling
             }
             Stop::Refuse(refusal) => {
-                let facts = &mut self.flow.facts;
+                let Flow { facts, .. } = &mut self.flow;
                 facts.refused = Some(refusal.outcome);
                 facts.limit.clone_from(&refusal.limit);
                 world.out.push(Effect::Publish(facts.encode()));
+                let limit = refusal.limit.as_deref().unwrap_or(labels::NO_LIMIT);
+                let labels =
+                    [labels::model(&self.flow.facts.model), self.flow.tenant_label(), refusal.reason.label(), limit];
+                let series = world.worker.series.id(Metric::Refused, &labels);
+                world.out.push(Effect::Count(series, 1));
                 world.out.push(refusal.reply(self.flow.dialect));
                 State::Refused
             }
@@ -326,6 +333,9 @@ impl Exchange {
         admit::response_headers(admit, world);
         route::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
+        if let Some(would) = &flow.facts.would {
+            world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
+        }
         response.head(headers, end, flow, world.out);
     }
 
@@ -339,6 +349,7 @@ impl Exchange {
             facts.version = facts.version.take().or(known.version);
             facts.limit = facts.limit.take().or(known.limit);
             facts.refused = facts.refused.or(known.refused);
+            facts.would = known.would.or(facts.would.take());
         }
     }
 

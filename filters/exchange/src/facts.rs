@@ -153,6 +153,9 @@ pub struct Facts {
     /// How it was refused; none where it was forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Outcome>,
+    /// What would have refused it if that were enforced, in the order of the stages: `limited; limit=tpm, shed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<String>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,

@@ -5,6 +5,9 @@ pub const OTHER: &str = "other";
 /// The version label of a model that is not split.
 pub const UNSPLIT: &str = "default";
 
+/// The limit of what no limit refused.
+pub const NO_LIMIT: &str = "none";
+
 /// The label of a model: the wildcard, and one that is not known, have none of their own.
 pub fn model(name: &str) -> &str {
     if name == "*" || name.is_empty() { OTHER } else { name }

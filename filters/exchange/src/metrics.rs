@@ -55,6 +55,10 @@ metrics! {
     PendingRequests = "penstock_pending_requests" Gauge ["model", "version"],
     /// Requests by how they ended.
     Requests = "penstock_requests_total" Counter ["model", "version", "tenant", "outcome"],
+    /// Requests that were refused here, and why.
+    Refused = "penstock_refused_total" Counter ["model", "tenant", "reason", "limit"],
+    /// Requests that went on, and would have been refused if that were enforced.
+    Observed = "penstock_observed_total" Counter ["reason", "limit"],
     /// Tokens used.
     Tokens = "penstock_tokens_total" Counter ["model", "version", "tenant", "kind"],
     /// What they cost, in millionths of a US dollar.
@@ -74,7 +78,7 @@ metrics! {
 }
 
 /// Every label name that any metric has: the tags that Envoy has to extract.
-pub const TAGS: &[&str] = &["model", "version", "tenant", "outcome", "kind", "phase"];
+pub const TAGS: &[&str] = &["model", "version", "tenant", "outcome", "kind", "phase", "reason", "limit"];
 
 /// Label values, in the order of [`Metric::labels`].
 pub type Labels = Vec<String>;

@@ -13,11 +13,50 @@ const SATURATED: Millis = Millis(2000);
 /// When to come back where nothing tells: a request may have ended, or a service answer, by then.
 const A_MOMENT: Millis = Millis(1000);
 
+/// Why a request is refused, as `penstock_refused_total{reason}` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Who asks cannot be told, or is not known.
+    Identity,
+    /// The tenant or the model is suspended.
+    Suspended,
+    /// The model is not served here, or not to this tenant.
+    Model,
+    /// The body cannot be read.
+    Unreadable,
+    /// It is larger than the limit ever is.
+    TooLarge,
+    /// A limit is reached.
+    Limited,
+    /// The model has no room.
+    Shed,
+    /// A limit cannot be checked.
+    Unavailable,
+}
+
+impl Reason {
+    /// As a label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Suspended => "suspended",
+            Self::Model => "model",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::Limited => "limited",
+            Self::Shed => "shed",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// A request that is answered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// How it counts.
     pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
     /// What kind of error it is: its status, and its names in the dialects.
     pub kind: ErrorKind,
     /// For whoever reads the error: which limit, how much, and when.
@@ -31,8 +70,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(outcome: Outcome, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { outcome, kind, message: message.into(), param: None, limit: None, headers: Vec::new() }
+    fn new(reason: Reason, outcome: Outcome, kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { outcome, reason, kind, message: message.into(), param: None, limit: None, headers: Vec::new() }
     }
 
     fn about(mut self, param: &'static str) -> Self {
@@ -61,47 +100,47 @@ impl Refusal {
 
     /// A tenant that may not ask for anything.
     pub fn suspended_tenant() -> Self {
-        Self::new(Outcome::Denied, ErrorKind::Permission, "this tenant is suspended")
+        Self::new(Reason::Suspended, Outcome::Denied, ErrorKind::Permission, "this tenant is suspended")
     }
 
     /// A caller without identity.
     pub fn anonymous() -> Self {
         let message = "no identity was found in the request; send the credentials that this gateway asks for";
-        Self::new(Outcome::Denied, ErrorKind::Authentication, message)
+        Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
     }
 
     /// A body that cannot be read.
     pub fn unreadable(error: &Unreadable) -> Self {
-        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
+        Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
     }
 
     /// A request that names no model.
     pub fn no_model() -> Self {
         let message = "model is missing; name the model in the request";
-        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+        Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
     /// A model that is not configured.
     pub fn unknown_model(name: &str) -> Self {
         let message = format!("the model {name:?} is not served here");
-        Self::new(Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
     /// A model that is not served, whoever asks.
     pub fn suspended_model() -> Self {
-        Self::new(Outcome::Shed, ErrorKind::Overloaded, "this model is suspended").about("model")
+        Self::new(Reason::Suspended, Outcome::Shed, ErrorKind::Overloaded, "this model is suspended").about("model")
     }
 
     /// A model without room.
     pub fn saturated(model: &str) -> Self {
         let message = format!("{model:?} is saturated; try again later");
-        Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(SATURATED)
+        Self::new(Reason::Shed, Outcome::Shed, ErrorKind::Overloaded, message).after(SATURATED)
     }
 
     /// Others kept changing what the limits share.
     pub fn contended(limit: Option<&str>) -> Self {
         let message = "the limits' state is contended; try again";
-        let out = Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT);
+        let out = Self::new(Reason::Unavailable, Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT);
         match limit {
             Some(limit) => out.by(limit),
             None => out,
@@ -111,14 +150,14 @@ impl Refusal {
     /// A limit whose service does not answer.
     pub fn unavailable(limit: &str) -> Self {
         let message = format!("limit {limit:?} cannot be checked at the moment; try again");
-        Self::new(Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT).by(limit)
+        Self::new(Reason::Unavailable, Outcome::Shed, ErrorKind::Overloaded, message).after(A_MOMENT).by(limit)
     }
 
     /// So many requests are under way already.
     pub fn too_many_at_once(limit: &str, max: u64) -> Self {
         let message =
             format!("limit {limit:?} of {max} requests at the same time is reached; try again when one has ended");
-        Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(A_MOMENT)
+        Self::new(Reason::Limited, Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(A_MOMENT)
     }
 
     /// A session's credit is used up. No time brings it back, and the SDKs would try again.
@@ -130,7 +169,7 @@ impl Refusal {
             Exhausted::WallClock => "its time is over".to_owned(),
         };
         let message = format!("the credit of this session under limit {limit:?} is used up: {what}");
-        let mut out = Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit);
+        let mut out = Self::new(Reason::Limited, Outcome::Limited, ErrorKind::RateLimit, message).by(limit);
         out.headers.push(("x-should-retry", "false".to_owned()));
         out
     }
@@ -140,7 +179,7 @@ impl Refusal {
         let message = format!(
             "the request needs {cost} tokens and limit {limit:?} never holds more than {burst}; send less or lower max_tokens"
         );
-        Self::new(Outcome::Limited, ErrorKind::TooLarge, message).by(limit)
+        Self::new(Reason::TooLarge, Outcome::Limited, ErrorKind::TooLarge, message).by(limit)
     }
 
     /// The limit has too little left.
@@ -150,7 +189,13 @@ impl Refusal {
         let message = format!(
             "limit {limit:?} of {burst} tokens is reached: {remaining} left, {cost} needed; try again in {wait} ms"
         );
-        Self::new(Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(wait)
+        Self::new(Reason::Limited, Outcome::Limited, ErrorKind::RateLimit, message).by(limit).after_exactly(wait)
+    }
+
+    /// What it would be if it were enforced, for a request that goes on: `limited; limit=tpm`.
+    pub fn would(&self) -> String {
+        let reason = self.reason.label();
+        self.limit.as_ref().map_or_else(|| reason.to_owned(), |limit| format!("{reason}; limit={limit}"))
     }
 
     /// The answer, in the caller's dialect.

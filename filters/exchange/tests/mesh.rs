@@ -212,3 +212,38 @@ proptest! {
         prop_assert!(used <= BUDGET + beyond);
     }
 }
+
+#[test]
+fn what_a_limit_of_this_proxy_refuses_asks_no_service() {
+    let mut proxy = Proxy::new(
+        r#"{"models":[{"name":"chat"}],"mesh":{"service":"rls","domain":"d"},
+        "limits":[{"name":"all","tokens":10000,"every":"1h","scope":"mesh"},{"name":"here","tokens":50,"every":"1h"}]}"#,
+    );
+    let flight = proxy.chat(&[], &body(90));
+    assert_eq!(flight.reply().unwrap().1["x-penstock-limit"], "here");
+    assert!(call(&flight).is_none());
+}
+
+/// A lease that is granted for a request which another limit refuses is kept from other proxies: so a caller without a budget of its own
+/// left must not be able to ask for one.
+#[test]
+fn who_has_nothing_left_does_not_take_from_what_all_share() {
+    let mut proxy = Proxy::new(
+        r#"{"tenant":{"from":[{"header":"x-api-key"}]},"models":[{"name":"chat"}],"mesh":{"service":"rls","domain":"d"},
+        "limits":[{"name":"shared","tokens":100000,"every":"1h","scope":"mesh"},
+            {"name":"own","per":["tenant"],"tokens":10000,"every":"1h","scope":"mesh"}]}"#,
+    );
+    let (mut shared, mut own) = (Service::new(100_000), Service::new(0));
+    for _ in 0..50 {
+        let mut flight = proxy.chat(&[("x-api-key", "a")], &body(5000));
+        while flight.exchange.is_holding() {
+            let (id, message) = call(&flight).unwrap();
+            let is_own = message.windows(3).any(|window| window == b"own");
+            let answer = if is_own { own.answer(&message) } else { shared.answer(&message) };
+            proxy.tell(&mut flight, Event::CallDone { id, answer: answer.as_deref().map(CallAnswer::Grpc) });
+        }
+        assert_eq!(flight.reply().unwrap().1["x-penstock-limit"], "own");
+        proxy.now += SECOND;
+    }
+    assert_eq!((shared.asked, shared.left), (0, 100_000));
+}

@@ -42,6 +42,16 @@ pub enum Policy {
     Refuse,
 }
 
+/// Whether what is decided is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// It is counted and told, and the request goes on.
+    Observe,
+}
+
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -158,6 +168,8 @@ pub struct Model {
     pub suspended: bool,
     /// How many tokens may be pending.
     pub ceiling: Option<Tokens>,
+    /// Whether what does not fit is refused.
+    pub ceiling_mode: Mode,
     /// The model to serve instead when it is full.
     pub fallback: Option<String>,
 }
@@ -204,6 +216,8 @@ pub struct Limit {
     pub class: Option<String>,
     /// Applies to this model only.
     pub model: Option<String>,
+    /// Whether it refuses.
+    pub mode: Mode,
     /// Of what.
     pub kind: Kind,
 }

@@ -7,7 +7,7 @@ use penstock_bucket::credit::Allowance;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
 use super::checked::{Kind, LIMITS_MAX, Limit, Model, OnError, RateLimitService, Weights};
-use super::problems::Problems;
+use super::problems::{Problems, mode};
 use super::raw;
 use crate::hash::digest;
 
@@ -74,7 +74,14 @@ fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc
             return None;
         }
     };
-    Some(Limit { name: raw.name.into(), per, class: raw.matches.class, model: raw.matches.model, kind })
+    Some(Limit {
+        name: raw.name.into(),
+        per,
+        class: raw.matches.class,
+        model: raw.matches.model,
+        mode: mode(raw.mode),
+        kind,
+    })
 }
 
 fn rate(problems: &mut Problems, path: &str, tokens: u64, every: Option<&str>, burst: Option<u64>) -> Option<Rate> {

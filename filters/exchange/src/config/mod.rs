@@ -13,7 +13,7 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Model, OnError, Policy, Price, RateLimitService, Source, Spend,
+    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Policy, Price, RateLimitService, Source, Spend,
     TENANTS_MAX, Tenant, VERSIONS_MAX, Version, WaitForBody, Weights,
 };
 pub use problems::{ConfigErrors, Problem};

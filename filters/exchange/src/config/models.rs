@@ -5,7 +5,7 @@ use penstock_tokens::Encoding;
 use penstock_units::Tokens;
 
 use super::checked::{MODELS_MAX, Model, Price, VERSIONS_MAX, Version};
-use super::problems::Problems;
+use super::problems::{Problems, mode};
 use super::raw;
 
 /// The output tokens that are expected of a model of which nothing is known.
@@ -65,6 +65,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         sticky: problems.sources(&format!("{path}.sticky"), raw.sticky, true),
         suspended: raw.suspended,
         ceiling: pending.ceiling.map(Tokens),
+        ceiling_mode: mode(pending.mode),
         fallback: raw.fallback.filter(|_| falls_back),
         name: raw.name,
     })

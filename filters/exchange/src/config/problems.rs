@@ -4,7 +4,7 @@ use core::fmt;
 
 use penstock_units::Nanos;
 
-use super::checked::Source;
+use super::checked::{Mode, Source};
 use super::raw;
 use super::units::{duration, is_name};
 
@@ -31,6 +31,14 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// `mode`, wherever it stands.
+pub fn mode(raw: Option<raw::Mode>) -> Mode {
+    match raw {
+        Some(raw::Mode::Observe) => Mode::Observe,
+        Some(raw::Mode::Enforce) | None => Mode::Enforce,
+    }
+}
 
 /// Gathers what is wrong, and what the operator is to be told besides.
 #[derive(Default)]

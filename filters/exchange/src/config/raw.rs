@@ -97,6 +97,17 @@ pub enum Policy {
     Refuse,
 }
 
+/// `mode`: whether what is decided is done.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// What is to be refused is refused.
+    Enforce,
+    /// What would be refused goes on, and is counted, told in `x-penstock-would` and left in the access log.
+    Observe,
+}
+
 /// `waitForBody`: `auto`, `true` or `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitForBody {
@@ -409,6 +420,9 @@ pub struct Pending {
     /// What happens above the ceiling.
     /// Default: `shed`. Example: `fallback`.
     pub when_full: Option<WhenFull>,
+    /// Whether the ceiling is enforced or only observed.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
 }
 
 /// `models[].pending.whenFull`
@@ -459,6 +473,9 @@ pub struct Limit {
     /// What a session may use in all; no time refills it.
     /// Default: none. Example: `{"tokens": 200000, "calls": 50}`.
     pub session: Option<Session>,
+    /// Whether the limit is enforced or only observed. What an observed limit would have refused is not charged to it.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
 }
 
 /// `limits[].match`

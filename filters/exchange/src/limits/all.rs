@@ -4,7 +4,7 @@ use penstock_bucket::credit::Allowance;
 
 use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken};
 use super::{concurrency, mesh, rate, session};
-use crate::config::{Config, Kind, Limit};
+use crate::config::{Config, Kind, Limit, Mode};
 use crate::facts::Used;
 
 /// What was taken under one limit.
@@ -29,6 +29,8 @@ pub struct Admitted {
     pub status: Option<RateLimitStatus>,
     /// What is left of the session's credit, where there is one.
     pub allowance: Option<Box<Allowance>>,
+    /// Why limits that only observe would have refused; nothing was charged under them.
+    pub observed: Vec<Refused>,
     /// How many updates others won.
     pub retries: u64,
 }
@@ -49,23 +51,45 @@ impl Admitted {
     }
 }
 
-/// Charges every limit that applies, or none.
+/// Charges every limit that applies, or none. Those of this proxy come first, and a service is asked only for what no other limit is known
+/// to refuse: what it grants for a request that is refused all the same is kept from other proxies until its window is over. Where several
+/// would be asked it is the narrowest, which is the one that a single caller may exhaust.
 ///
 /// # Errors
-/// [`Refused`], naming the first limit in the configured order that does not admit.
+/// [`Refused`], naming the first limit in that order that does not admit, else [`Refused::Ask`].
 pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
     let mut admitted = Admitted::default();
-    for limit in config.limits.iter().filter(|limit| applies(limit, by)) {
+    let mut ask: Option<(usize, Refused)> = None;
+    let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
+    for limit in limits(false).chain(limits(true)).filter(|limit| applies(limit, by)) {
         match take(limit, by, books) {
             Ok(Some(taken)) => admitted.add(taken),
             Ok(None) => {}
+            Err(asks @ Refused::Ask(_)) => {
+                let keys = limit.per.len();
+                if ask.as_ref().is_none_or(|(known, _)| keys > *known) {
+                    ask = Some((keys, asks));
+                }
+            }
+            Err(refused) if limit.mode == Mode::Observe => admitted.observed.push(refused),
             Err(refused) => {
                 settle(&admitted.charges, None, 0, books);
                 return Err(refused);
             }
         }
     }
-    Ok(admitted)
+    match ask {
+        None => Ok(admitted),
+        Some((_, asks)) => {
+            settle(&admitted.charges, None, 0, books);
+            Err(asks)
+        }
+    }
+}
+
+/// Whether a service keeps the books of this limit.
+fn is_shared(limit: &Limit) -> bool {
+    matches!(limit.kind, Kind::Mesh { .. })
 }
 
 /// Charges one limit; `None` where it does not hold at the moment.

@@ -9,9 +9,9 @@ use penstock_pending::fair::{self, Holding, Priority};
 use penstock_pending::slot::{SLOTS, Slot};
 use penstock_units::{Nanos, Tokens};
 
-use super::stop::Stop;
+use super::stop::{self, Stop};
 use super::{count, limit};
-use crate::config::{Config, Model};
+use crate::config::{Config, Mode, Model};
 use crate::flow::Flow;
 use crate::hash::Secret;
 use crate::keys;
@@ -43,6 +43,9 @@ pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
     // The configuration has no circle of fallbacks.
     while !has_room(model, flow, world) {
+        if model.ceiling_mode == Mode::Observe {
+            return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
+        }
         let next = model.fallback.as_ref().and_then(|name| config.model(name));
         model = next.ok_or_else(|| Refusal::saturated(&model.name))?;
         flow.facts.model.clone_from(&model.name);
@@ -89,8 +92,8 @@ fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
     let tokens = facts.prompt_tokens.saturating_add(facts.expected_output);
     let priority = config.tenant(&facts.tenant).map_or(Priority::Normal, |tenant| tenant.priority);
     let comes = fair::admits(ceiling, tokens, own, &others, priority);
-    // What could not come in anyway waits for nothing.
-    if !comes && tokens <= ceiling && limit::would_admit(flow, world) {
+    // What could not come in anyway waits for nothing, nor does what comes in all the same.
+    if !comes && model.ceiling_mode == Mode::Enforce && tokens <= ceiling && limit::would_admit(flow, world) {
         remember(world.store, &model.name, own_hash, own.weight, world.now);
     }
     comes

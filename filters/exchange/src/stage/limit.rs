@@ -5,8 +5,8 @@ use penstock_bucket::credit::Allowance;
 use penstock_units::Nanos;
 
 use super::order::Stage;
-use super::stop::Stop;
-use crate::config::Policy;
+use super::stop::{self, Stop};
+use crate::config::{Mode, Policy};
 use crate::facts::Used;
 use crate::flow::Flow;
 use crate::limits::mesh::{self, Next};
@@ -44,8 +44,11 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
     let mut books = world.worker.books(world.now, world.store);
     match limits::charge(&flow.config, by, &mut books) {
-        Ok(Admitted { charges, status, allowance, retries }) => {
+        Ok(Admitted { charges, status, allowance, observed, retries }) => {
             (state.charges, state.status, state.allowance) = (charges, status, allowance);
+            for refused in observed {
+                stop::refuse(Mode::Observe, refusal(&refused), flow, world)?;
+            }
             if retries > 0 {
                 let series = world.worker.series.id(Metric::SharedContention, &[]);
                 world.out.push(Effect::Count(series, retries));
@@ -57,7 +60,13 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
             world.out.push(Effect::Log(Level::Warn, "limits were not charged: shared state is contended".into()));
             Ok(())
         }
-        Err(refused) => Err(refuse(state, refused).into()),
+        Err(refused) => {
+            let refusal = refusal(&refused);
+            if let Refused::Rate { status, .. } = refused {
+                state.status = Some(status);
+            }
+            Err(refusal.into())
+        }
     }
 }
 
@@ -74,19 +83,15 @@ pub fn would_admit(flow: &Flow, world: &mut World<'_>) -> bool {
     admitted.is_ok_and(|admitted| limits::settle(&admitted.charges, None, 0, &mut books) == 0)
 }
 
-fn refuse(state: &mut State, refused: Refused) -> Refusal {
+fn refusal(refused: &Refused) -> Refusal {
     match refused {
-        Refused::Rate { status, cost, refusal } => {
-            let refusal = match refusal {
-                BucketRefusal::Never { burst } => Refusal::never_fits(&status.limit, cost, burst),
-                BucketRefusal::NotYet { wait } => Refusal::limited(&status, cost, wait),
-            };
-            state.status = Some(status);
-            refusal
-        }
-        Refused::Concurrency { limit, max } => Refusal::too_many_at_once(&limit, max),
-        Refused::Session { limit, exhausted } => Refusal::session_over(&limit, exhausted),
-        Refused::Unavailable { limit } => Refusal::unavailable(&limit),
+        Refused::Rate { status, cost, refusal } => match *refusal {
+            BucketRefusal::Never { burst } => Refusal::never_fits(&status.limit, *cost, burst),
+            BucketRefusal::NotYet { wait } => Refusal::limited(status, *cost, wait),
+        },
+        Refused::Concurrency { limit, max } => Refusal::too_many_at_once(limit, *max),
+        Refused::Session { limit, exhausted } => Refusal::session_over(limit, *exhausted),
+        Refused::Unavailable { limit } => Refusal::unavailable(limit),
         Refused::Ask(request) => Refusal::contended(Some(&request.limit)),
         Refused::Contended => Refusal::contended(None),
     }
@@ -95,7 +100,7 @@ fn refuse(state: &mut State, refused: Refused) -> Refusal {
 /// Asks the service of a limit that all proxies share.
 fn ask(state: &mut State, flow: &mut Flow, request: Box<LeaseRequest>) -> Stop {
     if state.calls >= CALLS_MAX {
-        return refuse(state, Refused::Ask(request)).into();
+        return refusal(&Refused::Ask(request)).into();
     }
     let id = flow.call_id();
     let call = Call {

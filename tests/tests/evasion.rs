@@ -1,0 +1,12 @@
+//! Attempts to walk around what is configured, on a real Envoy: one test for each row of the table in `docs/security.md`, under its name.
+
+#[path = "evasion/identity.rs"]
+mod identity;
+#[path = "evasion/limits.rs"]
+mod limits;
+#[path = "evasion/paths.rs"]
+mod paths;
+#[path = "evasion/stage.rs"]
+mod stage;
+#[path = "evasion/texts.rs"]
+mod texts;
