@@ -5,10 +5,11 @@
 use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
-use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, Suffix, Text};
+use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix, Text};
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
+use crate::request::media::Kind;
 use crate::request::prompt::{text, texts_or_tokens};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -37,7 +38,8 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         ([Key(Prompt)], Event::Array) => draft.prompts = 0,
         ([Key(Prompt), ..], _) => texts_or_tokens(at, draft, "prompt must be text or tokens", sink),
         ([Key(Suffix)], event) => text(event, sink),
-        _ => {}
+        ([Key(PromptEmbeds)] | [Key(PromptEmbeds), Item], event) => draft.media.read(Kind::Vectors, event),
+        _ => draft.unread(at),
     }
 }
 

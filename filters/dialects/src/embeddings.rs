@@ -31,8 +31,9 @@ pub const API: Api = Api {
 
 /// One input or several, as texts or as tokens.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-    if let [Key(Input), ..] = at.steps {
-        texts_or_tokens(at, draft, "input must be text or tokens", sink);
+    match at.steps {
+        [Key(Input), ..] => texts_or_tokens(at, draft, "input must be text or tokens", sink),
+        _ => draft.unread(at),
     }
 }
 

@@ -9,20 +9,32 @@ use crate::json::lexer::Event;
 use crate::json::number::integer;
 use crate::json::path::At;
 use crate::json::path::Field::{
-    self, BestOf, Format, IncludeUsage, MinTokens, Model, N, ResponseFormat, Stream, StreamOptions as Options, Text,
-    Tools, Type,
+    self, BestOf, ChatTemplate, ChatTemplateKwargs, Documents, Format, Functions, IncludeUsage, MinTokens, Model, N,
+    Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools, Type,
 };
 use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::head::Head;
 use crate::request::image::Images;
 use crate::request::keys::Keys;
+use crate::request::media::MediaReader;
+use crate::request::prompt::text;
+use crate::request::source::Source;
 use crate::request::{Request, StreamOptions, UNBOUNDED};
+use crate::sink::PromptSink;
+
+/// How many bytes of what is not read cost nothing: as much as parameters are long.
+pub const UNREAD_FREE: u64 = 1024;
+/// How many bytes an id or a word for a type has at most.
+const LABEL_FREE: u64 = 64;
 
 /// What is known of a request so far.
 pub struct Draft {
     pub request: Request,
     pub images: Images,
+    pub media: MediaReader,
+    /// The source of the current block, in Anthropic's messages.
+    pub source: Source,
     /// How many prompts it has, each of which is answered.
     pub prompts: u64,
     api: &'static Api,
@@ -32,6 +44,10 @@ pub struct Draft {
     /// The type of the output's format.
     format: Head,
     keys: Keys,
+    /// Bytes of what is not read.
+    unread: u64,
+    /// Bytes of the current label.
+    label: u64,
     fault: Option<Unreadable>,
 }
 
@@ -40,6 +56,8 @@ impl Draft {
         Self {
             request: Request::new(api.usage_on_request),
             images: Images::default(),
+            media: MediaReader::default(),
+            source: Source::default(),
             prompts: 1,
             api,
             model: String::new(),
@@ -47,6 +65,8 @@ impl Draft {
             best_of: 1,
             format: Head::default(),
             keys: Keys::default(),
+            unread: 0,
+            label: 0,
             fault: None,
         }
     }
@@ -58,6 +78,10 @@ impl Draft {
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(self.prompts.max(1));
         request.images = self.images.all;
+        request.images_beyond = self.images.beyond;
+        request.media = self.media.all;
+        let unread = self.unread.saturating_sub(UNREAD_FREE);
+        request.media.text_bytes = request.media.text_bytes.saturating_add(unread);
         request
     }
 
@@ -82,9 +106,34 @@ impl Draft {
         }
     }
 
+    /// Something that nothing is known of: it counts by its length, once there is more of it than parameters are long.
+    pub fn unread(&mut self, at: &At<'_>) {
+        let bytes = match at.event {
+            Event::Text(part) => part.len(),
+            Event::Number(_) => at.span.len(),
+            Event::Key(_) if at.steps.len() > 1 => at.span.len(),
+            _ => 0,
+        };
+        self.unread = self.unread.saturating_add(bytes as u64);
+    }
+
+    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length.
+    pub fn label(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Text(part) => {
+                let before = self.label.max(LABEL_FREE);
+                self.label = self.label.saturating_add(part.len() as u64);
+                let beyond = self.label.max(LABEL_FREE).saturating_sub(before);
+                self.unread = self.unread.saturating_add(beyond);
+            }
+            Event::TextEnd => self.label = 0,
+            _ => {}
+        }
+    }
+
     /// Reads what all dialects have in common. Whether this was it.
     #[inline]
-    pub fn read(&mut self, at: &At<'_>) -> bool {
+    pub fn read(&mut self, at: &At<'_>, sink: &mut impl PromptSink) -> bool {
         match at.steps {
             [] => self.top(at),
             [Key(Model), ..] => self.model(at),
@@ -92,8 +141,10 @@ impl Draft {
             [Key(Options)] if self.api.usage_on_request => self.stream_options(at),
             [Key(Options), Key(field), ..] if self.api.usage_on_request => self.stream_option(*field, at),
             [Key(field @ (MinTokens | N | BestOf))] => self.number(*field, at),
-            [Key(Tools), ..] => self.tools(at),
+            [Key(Tools | Functions), ..] => self.tools(at),
             [Key(ResponseFormat), Key(Type)] | [Key(Text), Key(Format), Key(Type)] => self.format(at.event),
+            [Key(ResponseFormat | Documents | ChatTemplate | ChatTemplateKwargs | Prediction), ..]
+            | [Key(Text), Key(Format), ..] => self.beside(at, sink),
             [Key(field)] if self.api.ceilings.contains(field) => self.ceiling(*field, at),
             _ => return false,
         }
@@ -184,14 +235,31 @@ impl Draft {
     /// Where the definitions of tools stand. What they cost is found out elsewhere.
     fn tools(&mut self, at: &At<'_>) {
         match (at.steps, at.event) {
-            ([_], Event::Array) => self.request.tools = Some(at.span.clone()),
+            ([_], Event::Array) => self.request.tools.push(at.span.clone()),
             ([_], Event::Close) => {
-                if let Some(tools) = &mut self.request.tools {
+                if let Some(tools) = self.request.tools.last_mut() {
                     tools.end = at.span.end;
                 }
             }
-            _ => {}
+            ([_], Event::Key(_) | Event::Null) | ([_, _, ..], _) => {}
+            _ => self.mistyped("tools and functions must be arrays", at.span),
         }
+    }
+
+    /// Texts that servers put into the prompt in a way of their own: the schema of a response, documents, a template and its arguments, what
+    /// is predicted. Keys count as well, as those of a schema are written out.
+    fn beside(&mut self, at: &At<'_>, sink: &mut impl PromptSink) {
+        match at.event {
+            Event::Key(_) if at.steps.len() <= 2 => return,
+            // A key that is longer than is kept.
+            Event::Key("") => return self.unread(at),
+            Event::Key(word) | Event::Number(word) => {
+                sink.part(word);
+                sink.end();
+            }
+            event => text(event, sink),
+        }
+        self.request.has_texts_beside |= matches!(at.event, Event::Key(_) | Event::Number(_) | Event::Text(_));
     }
 
     /// The type of the output's format: `json_object` and `json_schema` are JSON.

@@ -3,14 +3,17 @@
 use core::ops::Range;
 
 use crate::request::image::Image;
+use crate::request::media::Media;
 use crate::splice::{Splice, quoted};
 
 pub mod draft;
 pub mod head;
 pub mod image;
 pub mod keys;
+pub mod media;
 pub mod prompt;
 pub mod reader;
+pub mod source;
 
 #[cfg(test)]
 mod tests;
@@ -55,10 +58,16 @@ pub struct Request {
     pub messages: u64,
     /// How many of them carry a `name`.
     pub names: u64,
-    /// Where the definitions of `tools` stand, brackets included.
-    pub tools: Option<Range<usize>>,
+    /// Where the definitions of `tools`, and of `functions`, stand, brackets included.
+    pub tools: Vec<Range<usize>>,
     /// The images of the messages, at most [`IMAGES_MAX`](image::IMAGES_MAX).
     pub images: Vec<Image>,
+    /// How many images there are beyond those.
+    pub images_beyond: u64,
+    /// What there is beside texts and images.
+    pub media: Media,
+    /// Some of its texts stand where it is not documented what becomes of them, as in the schema of a response.
+    pub has_texts_beside: bool,
     /// Whether streams of the request's dialect report usage only where `stream_options` ask for it.
     usage_on_request: bool,
 }

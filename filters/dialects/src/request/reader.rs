@@ -61,7 +61,7 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
         if let ([Key(field)], Event::Key(key)) = (at.steps, at.event) {
             self.draft.key(*field, key, &span);
         }
-        if !self.draft.read(&at) {
+        if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);
         }
         self.path.enter(&event);

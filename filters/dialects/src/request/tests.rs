@@ -6,6 +6,8 @@ use crate::request::reader::RequestReader;
 use crate::sink::PromptSink;
 use crate::splice::{Splice, apply};
 
+mod texts;
+
 #[derive(Default)]
 struct Texts(Vec<String>, String);
 
@@ -57,7 +59,7 @@ fn images_and_tools_are_seen_and_are_no_text() {
     let (request, texts) = read(&body).unwrap();
     assert_eq!(texts, ["user"]);
     assert_eq!(request.images, [Image { low: false, size: Some((640, 480)) }, Image { low: true, size: None }]);
-    assert_eq!(&body[request.tools.unwrap()], r#"[{"type":"function"}]"#);
+    assert_eq!(&body[request.tools[0].clone()], r#"[{"type":"function"}]"#);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Count: what a request costs, what is written into it for that, and what its end teaches.
 
-use penstock_dialects::{ImagePrice, Request, UsageFilter};
+use penstock_dialects::{Image, ImagePrice, Media, Request, UsageFilter};
 use penstock_tokens::framing;
 use penstock_tokens::ratio::{Features, Ratio};
 use penstock_units::{Millis, Tokens};
@@ -56,7 +56,7 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
             prompt.tokens(model.encoding).saturating_add(around)
         }
     };
-    let is_whole = extras.is_none() && !request.unseen;
+    let is_whole = extras.is_none() && !request.unseen && !request.has_texts_beside;
     flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extras.unwrap_or_default()].into_iter().sum();
     flow.facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
@@ -76,16 +76,26 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
     facts.expected_output = budget.expected;
 }
 
-/// What tools and images cost, where there are any.
+/// What tools, images, sounds, films, documents and unknown fields cost, where there are any.
 fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Tokens> {
-    let tools = request.tools.clone().and_then(|at| world.properties.body(at));
+    let tools = request.tools.iter().filter_map(|at| world.properties.body(at.clone()));
     let tools = tools.map(|definition| tools::tokens(&definition, model.encoding));
-    let images = request.images.iter().map(|image| match price {
+    let image = |image: &Image| match price {
         ImagePrice::Area => framing::image_by_area(image.size),
         ImagePrice::Detail => framing::image(image.low, image.size),
-    });
-    let images = images.map(Tokens).reduce(Tokens::saturating_add);
-    tools.map(|tools| tools.saturating_add(images.unwrap_or_default())).or(images)
+    };
+    let beyond = image(&Image::default()).saturating_mul(request.images_beyond);
+    let Media { audio_ms, video_ms, pages, vectors, text_bytes } = request.media;
+    let others = [
+        beyond,
+        framing::sound(audio_ms),
+        framing::film(video_ms),
+        framing::pages(pages),
+        vectors,
+        framing::bytes(text_bytes),
+    ];
+    let others = others.into_iter().filter(|tokens| *tokens > 0);
+    tools.chain(request.images.iter().map(image).chain(others).map(Tokens)).reduce(Tokens::saturating_add)
 }
 
 /// Writes into the request what counting needs of it: the ceiling that was reserved, and that usage is reported. What takes the usage out of
