@@ -7,9 +7,9 @@ use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl, Input, InputAudio,
-    Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal, ResultKey, Summary,
-    Text, Url,
+    Arguments, Background, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl, Input,
+    InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal, ResultKey,
+    Summary, Text, Url,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -48,6 +48,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             list_of_messages(at, draft);
         }
         ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
+        ([Key(Background)], event) => background(event, at, draft),
         // What a call returned may also be a single part, as the picture of a screen is.
         (
             [Key(Input), Item, Key(Content | Output), Item, part @ ..]
@@ -64,6 +65,16 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => draft.label(event),
         ([Key(Input | Instructions | Prompt), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
+    }
+}
+
+/// Whether the answer is worked on behind the back of a response that says `queued`.
+fn background(event: &Event<'_>, at: &At<'_>, draft: &mut Draft) {
+    match event {
+        Event::Key(_) | Event::Null => {}
+        Event::Bool(background) => draft.request.background = *background,
+        // Servers take `"true"` and 1 for it.
+        _ => draft.mistyped("background must be true or false", at.span),
     }
 }
 

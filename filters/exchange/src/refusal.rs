@@ -24,6 +24,8 @@ pub enum Reason {
     Model,
     /// The body cannot be read.
     Unreadable,
+    /// The answer is to be worked on after the response.
+    Background,
     /// It is larger than the limit ever is.
     TooLarge,
     /// A limit is reached.
@@ -42,6 +44,7 @@ impl Reason {
             Self::Suspended => "suspended",
             Self::Model => "model",
             Self::Unreadable => "unreadable",
+            Self::Background => "background",
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
             Self::Shed => "shed",
@@ -124,6 +127,13 @@ impl Refusal {
     pub fn unknown_model(name: &str) -> Self {
         let message = format!("the model {name:?} is not served here");
         Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+    }
+
+    /// An answer that is worked on after its response, when nothing of it is seen here.
+    pub fn background() -> Self {
+        let message = "background: true is not served here, as what it uses is not seen; leave it out (the gateway's configuration \
+                       opens it with background: reserve)";
+        Self::new(Reason::Background, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("background")
     }
 
     /// A model that is not served, whoever asks.
@@ -230,6 +240,7 @@ mod tests {
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

@@ -30,6 +30,7 @@ fields! {
     Arguments = b"arguments",
     AudioKey = b"audio",
     AudioUrl = b"audio_url",
+    Background = b"background",
     BestOf = b"best_of",
     CacheControl = b"cache_control",
     CacheCreationInputTokens = b"cache_creation_input_tokens",

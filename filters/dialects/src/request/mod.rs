@@ -52,6 +52,8 @@ pub struct Request {
     pub token_ids: u64,
     /// There is more to the prompt than the request shows: a stored conversation or template.
     pub unseen: bool,
+    /// The answer is to be worked on after the response has ended.
+    pub background: bool,
     /// The output is to be JSON.
     pub json_output: bool,
     /// How many messages there are.

@@ -303,3 +303,16 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
     let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;
     assert_eq!(read(thought).unwrap().1, ["assistant", "hm", "x"]);
 }
+
+#[test]
+fn what_is_worked_on_later_is_known() {
+    let of = |body: &str| read_in(Dialect::Responses, body).map(|(request, _)| request.background);
+    assert_eq!(of(r#"{"background":true}"#), Ok(true));
+    assert_eq!(
+        (of(r#"{"background":false}"#), of(r#"{"background":null}"#), of("{}")),
+        (Ok(false), Ok(false), Ok(false))
+    );
+    for odd in [r#""true""#, "1", "[true]", "{}"] {
+        assert!(matches!(of(&format!(r#"{{"background":{odd}}}"#)).unwrap_err().what, Fault::Mistyped(_)), "{odd}");
+    }
+}

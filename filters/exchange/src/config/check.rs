@@ -62,6 +62,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
         unknown_model: policy(raw.unknown_model, Policy::Pass),
+        serves_background: matches!(raw.background, Some(raw::Background::Reserve)),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
         wait_for_body: match raw.wait_for_body {

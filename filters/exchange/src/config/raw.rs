@@ -27,6 +27,10 @@ pub struct Document {
     /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
     /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
     pub unknown_model: Option<Policy>,
+    /// What happens to a request whose answer is worked on after the response has ended (`background: true` in the Responses API). Under
+    /// `reserve` it stays charged what was reserved for it, as what it uses is never reported here.
+    /// Default: `refuse` (400). Example: `reserve`.
+    pub background: Option<Background>,
     /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
     /// share a page of it. A request that passes is not limited.
     /// Default: `refuse` (503). Example: `pass`.
@@ -95,6 +99,17 @@ pub enum Policy {
     Pass,
     /// The request is refused.
     Refuse,
+}
+
+/// `background`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Background {
+    /// The request is refused (400).
+    Refuse,
+    /// The request stays charged what was reserved.
+    Reserve,
 }
 
 /// `mode`: whether what is decided is done.

@@ -4,7 +4,7 @@
 use penstock_dialects::Dialect;
 
 use super::stop::Stop;
-use crate::config::Policy;
+use crate::config::{Config, Policy};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -63,7 +63,13 @@ pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
         return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
     };
     flow.facts.model.clone_from(&model.name);
-    if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
+    if model.suspended { Err(Refusal::suspended_model().into()) } else { outlives(flow, &config) }
+}
+
+/// Whether the answer is to be worked on after its response.
+fn outlives(flow: &mut Flow, config: &Config) -> Result<(), Stop> {
+    flow.facts.background = flow.read.as_ref().is_some_and(|read| read.request.background);
+    if flow.facts.background && !config.serves_background { Err(Refusal::background().into()) } else { Ok(()) }
 }
 
 /// The refusal, unless such requests are to pass.

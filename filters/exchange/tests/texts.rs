@@ -1,0 +1,57 @@
+//! What a request costs whatever it looks like: work that outlives its answer, requests without a model, prompts that are too long.
+
+mod sim;
+
+use penstock_exchange::{Event, Headers, Metric};
+use sim::{Flight, Proxy};
+
+/// Sends a request to this path, with a body in one piece.
+fn send(proxy: &mut Proxy, path: &str, body: &str) -> Flight {
+    let mut flight = proxy.open();
+    let headers: Headers = vec![(":method".into(), b"POST".to_vec()), (":path".into(), path.as_bytes().to_vec())];
+    proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: false });
+    flight.props.1 = body.as_bytes().to_vec();
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+    flight
+}
+
+const LATER: &str = r#"{"model":"chat","input":"hello","background":true,"max_output_tokens":300}"#;
+const QUEUED: &str = r#"{"id":"r","status":"queued","output":[],"usage":null}"#;
+
+#[test]
+fn work_that_outlives_its_answer_is_refused_unless_it_is_allowed() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
+    let refused = send(&mut proxy, "/v1/responses", LATER);
+    let (status, _, body) = refused.reply().unwrap();
+    assert_eq!((status, body["error"]["param"].as_str()), (400, Some("background")));
+    assert!(body["error"]["message"].as_str().unwrap().contains("background: reserve"));
+    assert_eq!(refused.counted(Metric::Refused)[0].0[2], "background");
+    // Other APIs do not know the key.
+    assert!(proxy.chat(&[], r#"{"model":"chat","messages":[],"background":true}"#).went());
+}
+
+#[test]
+fn work_that_outlives_its_answer_stays_charged() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","output":{"expect":50}}],"background":"reserve"}"#);
+    let completed = r#"{"status":"completed","usage":{"input_tokens":9,"output_tokens":4}}"#;
+    for (body, status, answer, completion) in [
+        (LATER, 200, QUEUED, Some(300)),
+        (&LATER.replace(r#","max_output_tokens":300"#, ""), 200, QUEUED, Some(50)),
+        (LATER, 200, "not JSON", Some(300)),
+        (LATER, 200, r#"{"status":"in_progress","usage":{"input_tokens":9,"output_tokens":0}}"#, Some(300)),
+        // Some servers work at once all the same.
+        (LATER, 200, completed, Some(4)),
+        (LATER, 400, "{}", None),
+        (LATER, 503, "{}", None),
+        (&LATER.replace("true", "false"), 200, QUEUED, Some(0)),
+    ] {
+        let mut flight = send(&mut proxy, "/v1/responses", body);
+        proxy.answer(&mut flight, status, answer);
+        let used = flight.facts().used.map(|used| used.completion.0);
+        assert_eq!(used, completion, "{body} {status} {answer}");
+    }
+    // The client left before anything came.
+    let mut flight = send(&mut proxy, "/v1/responses", LATER);
+    proxy.close(&mut flight);
+    assert_eq!(flight.facts().used.unwrap().completion.0, 300);
+}
