@@ -1,6 +1,10 @@
 //! What counting may cost in the sandbox. Fuel and memory do not depend on the machine, so that a change that costs more fails here.
 
+use penstock_benches::streams::{chat, host};
 use penstock_benches::{corpus, sandbox::Sandbox};
+use penstock_harness::host::{Module, Worker};
+use penstock_tests::module;
+use serde_json::json;
 
 /// Bytes of linear memory beyond a module that does not count.
 const MEMORY_MAX: [(&str, u64); 2] = [("o200k", 7_500_000), ("cl100k", 4_500_000)];
@@ -45,5 +49,42 @@ fn hard_megabytes() {
             "{name}: {fuel} fuel for {bytes} bytes, at most {HARD_FUEL_MAX} per byte"
         );
         assert!(cost.growth <= HARD_GROWTH_MAX, "{name}: grew by {} bytes, at most {HARD_GROWTH_MAX}", cost.growth);
+    }
+}
+
+/// Fuel for a byte that is counted, and for a byte that is read, which may happen twice.
+const COUNTED_MAX: u64 = HARD_FUEL_MAX + 20;
+const READ_MAX: u64 = 200;
+/// How much fuel a worker may burn before others take it for dead: 3 s on a core that does a billion a second, which is less than half of
+/// what the slowest machine did that this was tried on.
+const SILENCE: u64 = 3_000_000_000;
+
+/// One request holds a worker for less than its heartbeat allows, however hard its texts and however many encodings are configured: by
+/// default 4 MiB are counted, and 4 MiB is what `envoy/gateway.yaml` lets a filter hold.
+#[test]
+fn one_request_holds_no_worker_for_too_long() {
+    const { assert!((4 << 20) * (COUNTED_MAX + READ_MAX) < SILENCE) };
+    const COUNTED: u64 = 128 << 10;
+    let config = json!({"countBytesMax": COUNTED, "models": [{"name": "a", "tokenizer": "o200k_base"},
+        {"name": "b", "tokenizer": "cl100k_base"}, {"name": "c", "tokenizer": {"like": "o200k_harmony"}}]});
+    let host =
+        host(&Module::from_file(&module("penstock")).expect("the module"), &config.to_string(), 1).expect("a host");
+    for (name, text) in corpus::hard_megabytes() {
+        let text = text.get(..text.floor_char_boundary(256 << 10)).unwrap_or(&text);
+        let body = json!({"model": "a", "messages": [{"role": "user", "content": text}]}).to_string();
+        let mut worker = host.worker(0);
+        let spent =
+            |worker: &penstock_harness::host::WorkerGuard| worker.fuel().values().map(|fuel| fuel.total).sum::<u64>();
+        let before = spent(&worker);
+        let id = worker.open(chat(), false);
+        for piece in body.as_bytes().chunks(16 << 10) {
+            worker.request_body(id, piece, false);
+        }
+        worker.request_body(id, b"", true);
+        assert!(worker.upstream(id).headers.is_some(), "{name}");
+        let fuel = spent(&worker) - before;
+        worker.forget(id);
+        let most = COUNTED * COUNTED_MAX + body.len() as u64 * READ_MAX;
+        assert!(fuel <= most, "{name}: {fuel} fuel for {} bytes, at most {most}", body.len());
     }
 }

@@ -51,9 +51,16 @@ enum State {
 struct Reading {
     reader: RequestReader,
     prompt: Prompt,
+    /// Whether its texts are counted as they come, or once it is known that it is not refused anyway.
+    counts: bool,
     /// For how many ticks the headers have been held without any of it.
     ticks: u64,
 }
+
+/// From how many bytes on a body may be read a second time to be counted.
+const LARGE: usize = 16 << 10;
+/// How much of it is then read at once.
+const PIECE: usize = 64 << 10;
 
 impl Exchange {
     /// A new one. `id` is unique among those of the same worker that are alive.
@@ -177,6 +184,7 @@ impl Exchange {
                     [labels::model(&self.flow.facts.model), self.flow.tenant_label(), refusal.reason.label(), limit];
                 let series = world.worker.series.id(Metric::Refused, &labels);
                 world.out.push(Effect::Count(series, 1));
+                world.worker.refused.note(self.flow.tenant_label(), world.now);
                 world.out.push(refusal.reply(self.flow.dialect));
                 State::Refused
             }
@@ -202,10 +210,12 @@ impl Exchange {
         }
         let length = header(headers, "content-length");
         let length = length.and_then(|length| core::str::from_utf8(length).ok()?.parse().ok());
+        let is_small = length.is_some_and(|length: usize| length < LARGE);
+        let counts = is_small || !world.worker.refused.lately(self.flow.tenant_label(), world.now);
         self.flow.body.head = Head::Held { length };
         let prompt = Prompt::new(&self.flow.config, world.worker.secret);
         let reader = RequestReader::new(self.flow.dialect);
-        self.state = State::Reading(Box::new(Reading { reader, prompt, ticks: 0 }));
+        self.state = State::Reading(Box::new(Reading { reader, prompt, counts, ticks: 0 }));
         self.hold(world);
     }
 
@@ -250,8 +260,9 @@ impl Exchange {
             self.body_begins(end, world);
         }
         let State::Reading(reading) = &mut self.state else { return };
-        let Reading { reader, prompt, .. } = reading.as_mut();
-        let read = if self.flow.is_known { reader.push(bytes, &mut Ignore) } else { reader.push(bytes, prompt) };
+        let Reading { reader, prompt, counts, .. } = reading.as_mut();
+        let counts = *counts && !self.flow.is_known;
+        let read = if counts { reader.push(bytes, prompt) } else { reader.push(bytes, &mut Ignore) };
         match read {
             Err(error) => self.unreadable(error, world),
             Ok(()) if end => self.body_ends(world),
@@ -289,20 +300,46 @@ impl Exchange {
 
     fn body_ends(&mut self, world: &mut World<'_>) {
         let State::Reading(reading) = core::mem::replace(&mut self.state, State::Decided) else { return };
-        let Reading { reader, mut prompt, .. } = *reading;
-        let request = match reader.finish(&mut prompt) {
+        let Reading { reader, mut prompt, counts, .. } = *reading;
+        let request = match if counts { reader.finish(&mut prompt) } else { reader.finish(&mut Ignore) } {
             Err(error) => return self.unreadable(error, world),
             Ok(request) => request,
         };
-        let flow = &mut self.flow;
-        let from = if flow.is_known { Stage::Limit } else { Stage::Door };
-        if !flow.is_known {
-            flow.facts.prompt_hash = format!("{:016x}", prompt.hash());
+        self.response.json_output = request.json_output;
+        let Self { flow, limit, .. } = self;
+        let is_known = flow.is_known;
+        if !is_known {
             flow.facts.stream = request.stream;
         }
-        self.response.json_output = request.json_output;
         flow.read = Some(Box::new(Read { request, prompt, budget: OutputBudget::default() }));
-        self.decide(from, world);
+        if is_known {
+            return self.decide(Stage::Limit, world);
+        }
+        if !counts {
+            let might_go = door::at_body(flow).and_then(|()| limit::might_admit(limit, flow, world));
+            if let Err(stop) = might_go {
+                return self.stop(stop, world);
+            }
+            if let Err(error) = Self::read_again(flow, world) {
+                return self.unreadable(error, world);
+            }
+        }
+        if let Some(read) = &self.flow.read {
+            self.flow.facts.prompt_hash = format!("{:016x}", read.prompt.hash());
+        }
+        self.decide(Stage::Door, world);
+    }
+
+    /// Counts the texts of a body that has been read once, and is still held.
+    fn read_again(flow: &mut Flow, world: &World<'_>) -> Result<(), Unreadable> {
+        let Some(Read { prompt, .. }) = flow.read.as_deref_mut() else { return Ok(()) };
+        let mut reader = RequestReader::new(flow.dialect);
+        let mut at = 0usize;
+        while let Some(bytes) = world.properties.body(at..at.saturating_add(PIECE)).filter(|bytes| !bytes.is_empty()) {
+            reader.push(&bytes, prompt)?;
+            at = at.saturating_add(bytes.len());
+        }
+        reader.finish(prompt).map(|_| ())
     }
 
     fn unreadable(&mut self, error: Unreadable, world: &mut World<'_>) {

@@ -25,13 +25,16 @@ pub struct Prompt {
 impl Prompt {
     /// A count for one request.
     pub fn new(config: &Config, secret: Secret) -> Self {
-        let mut counts: Vec<(Encoding, Counter, Tokens)> = Vec::new();
+        let mut encodings: Vec<Encoding> = Vec::new();
         for model in &config.models {
-            if !counts.iter().any(|(encoding, ..)| *encoding == model.encoding) {
-                let counter = Counter::new(model.encoding).with_budget(config.count_bytes_max);
-                counts.push((model.encoding, counter, Tokens::ZERO));
+            if !encodings.contains(&model.encoding) {
+                encodings.push(model.encoding);
             }
         }
+        // However many there are, the work is that of one.
+        let budget = config.count_bytes_max.checked_div(encodings.len() as u64).unwrap_or_default();
+        let count = |encoding| (encoding, Counter::new(encoding).with_budget(budget), Tokens::ZERO);
+        let counts = encodings.into_iter().map(count).collect();
         let features = config.models.iter().any(|model| model.approximate).then(Features::default);
         Self { hash: secret.hasher(), counts, features, estimated: false }
     }

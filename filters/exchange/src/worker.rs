@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 use penstock_bucket::permit::Holder;
-use penstock_pending::slot::{SLOTS, Slot};
+use penstock_pending::slot::{OTHER, ROWS_MAX, SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 use penstock_units::Nanos;
 
@@ -13,9 +13,11 @@ use crate::config::Config;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
+use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
 use crate::port::{Effect, Store};
+use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
 use crate::waiting::Waiting;
 
@@ -34,15 +36,20 @@ pub struct Worker {
     pub ledger: Ledger,
     pub(crate) secret: Secret,
     pub(crate) waiting: Waiting,
+    /// Who was refused a moment ago.
+    pub(crate) refused: Refused,
     /// The metrics that it has used.
     pub series: Registry,
     clock: Clock,
     permits: Permits,
+    shown: Shown,
     owner: u64,
     slot: Option<u32>,
     load_slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
     carry: HashMap<SeriesId, u64>,
+    /// Series that are no longer set, and are to be zero from now on.
+    gone: Vec<(Series, Sum)>,
 }
 
 impl Worker {
@@ -63,7 +70,7 @@ impl Worker {
         let waiting = Waiting::new(config.wait_for_body, store);
         let mut clock = Clock::default();
         clock.refresh(store);
-        let worker = Self {
+        let mut worker = Self {
             waiting,
             clock,
             config: Rc::new(config),
@@ -71,11 +78,14 @@ impl Worker {
             series: Registry::default(),
             ledger: Ledger::default(),
             secret,
+            refused: Refused::default(),
             owner: owner.max(1),
             slot: None,
             load_slot: None,
             permits: Permits::new(),
+            shown: Shown::default(),
             carry: HashMap::new(),
+            gone: Vec::new(),
         };
         if plugin.owns(Stage::Pending) {
             worker.register(store);
@@ -102,20 +112,24 @@ impl Worker {
     }
 
     /// Every series that this process ever showed stays in a list, so that each keeps being set: a gauge of a model that
-    /// the next configuration does not have goes to zero and not stale.
-    fn register(&self, store: &mut dyn Store) {
+    /// the next configuration does not have goes to zero and not stale. Where there are too many, those of earlier configurations go, and
+    /// are set to zero once more.
+    fn register(&mut self, store: &mut dyn Store) {
         let series = self.config.models.iter().flat_map(|model| {
             let unsplit = model.versions.is_empty().then(|| labels::UNSPLIT.to_owned());
             let versions = model.versions.iter().map(|version| version.name.clone()).chain(unsplit);
             versions.map(|version| Series { model: labels::model(&model.name).to_owned(), version })
         });
         let series: Vec<Series> = series.collect();
+        let gone = &mut self.gone;
         let _ = store.update(keys::SERIES, &mut |old| {
             let mut list = old.and_then(Slot::decode).unwrap_or_default();
-            for series in &series {
-                if !list.rows.iter().any(|(known, _)| known == series) {
-                    list.rows.push((series.clone(), Sum::default()));
-                }
+            list.add(&series);
+            gone.clear();
+            if list.rows.len() > ROWS_MAX {
+                let (kept, rest) = list.rows.drain(..).partition(|(known, _)| series.contains(known));
+                list.rows = kept;
+                gone.extend(rest);
             }
             Some(list.encode())
         });
@@ -124,7 +138,7 @@ impl Worker {
     /// Where limits keep their books.
     pub(crate) fn books<'a>(&'a mut self, now: Nanos, store: &'a mut dyn Store) -> Books<'a> {
         let holder = Holder { owner: self.owner, now, silence_max: self.silence_max() };
-        Books { store, permits: &mut self.permits, holder }
+        Books { store, permits: &mut self.permits, holder, shown: &mut self.shown }
     }
 
     /// How long a worker may be silent before what it holds no longer counts.
@@ -137,6 +151,9 @@ impl Worker {
         self.waiting.refresh(now, store);
         self.clock.refresh(store);
         concurrency::beat(&mut self.books(now, store));
+        if self.plugin.owns(Stage::Limit) {
+            self.shown.tell(now, self.config.tick.to_nanos(), store, &mut self.series, out);
+        }
         if !self.plugin.owns(Stage::Pending) {
             return;
         }
@@ -151,12 +168,26 @@ impl Worker {
             let Some(bytes) = store.get(&keys::pending(slot)) else { break };
             let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
             for (series, sum) in slot.rows {
-                if let Some((_, total)) = totals.iter_mut().find(|(known, _)| *known == series) {
-                    total.add(sum);
+                // One that has no row here, or none there, is among the others: nothing that is pending goes unseen.
+                let is = |model: &str, version: &str| {
+                    totals.iter().position(|(known, _)| known.model == model && known.version == version)
+                };
+                let place = is(&series.model, &series.version).or_else(|| is(&series.model, OTHER));
+                match place.or_else(|| is(OTHER, OTHER)).and_then(|at| totals.get_mut(at)) {
+                    Some((_, total)) => total.add(sum),
+                    None => {
+                        let other = Series { model: OTHER.to_owned(), version: OTHER.to_owned() };
+                        let _ = store.update(keys::SERIES, &mut |old| {
+                            let mut list = old.and_then(Slot::decode).unwrap_or_default();
+                            list.add(core::slice::from_ref(&other));
+                            Some(list.encode())
+                        });
+                        totals.push((other, sum));
+                    }
                 }
             }
         }
-        for (Series { model, version }, sum) in totals {
+        for (Series { model, version }, sum) in core::mem::take(&mut self.gone).into_iter().chain(totals) {
             for (phase, tokens) in [("prefill", sum.prefill), ("decode", sum.decode)] {
                 let series = self.series.id(Metric::PendingTokens, &[&model, &version, phase]);
                 out.push(Effect::Gauge(series, tokens.0));

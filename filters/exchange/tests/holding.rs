@@ -255,3 +255,50 @@ fn one_client_does_not_switch_waiting_off() {
         assert!(late_body(&mut proxy, connection));
     }
 }
+
+/// Counting is the dear part, and who is refused pays nothing for it: so after a refusal a large request is looked at first.
+#[test]
+fn who_was_refused_is_read_before_it_is_counted() {
+    let config = r#"{"models":[{"name":"chat"},{"name":"gone","suspended":true}],"unknownModel":"refuse",
+        "limits":[{"name":"tpm","per":["model"],"tokens":10000,"every":"1m"}]}"#;
+    let large = |model: &str| {
+        // Two of them do not fit, and the model is named last.
+        let text = "The water turns the wheel. ".repeat(1000);
+        format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"max_tokens":1,"model":"{model}"}}"#)
+    };
+    let mut proxy = Proxy::new(config);
+    let first = proxy.chat(&[], &large("chat"));
+    let counted = first.facts();
+    assert!(first.went() && counted.prompt_tokens.0 > 5000, "{counted:?}");
+    // Nobody was refused yet.
+    let second = proxy.chat(&[], &large("chat"));
+    assert_eq!((second.reply().unwrap().0, second.facts().prompt_tokens), (429, counted.prompt_tokens));
+    for (model, status) in [("gone", 503), ("made-up", 400)] {
+        let flight = proxy.chat(&[], &large(model));
+        assert_eq!((flight.reply().unwrap().0, flight.facts().prompt_tokens.0), (status, 0), "{model}");
+        assert_eq!(flight.facts().prompt_hash, "");
+    }
+    // What may fit is counted, and to the same.
+    let third = proxy.chat(&[], &large("chat"));
+    assert_eq!((third.reply().unwrap().0, third.facts().prompt_tokens), (429, counted.prompt_tokens));
+    proxy.now += 60 * SECOND;
+    let fourth = proxy.chat(&[], &large("chat"));
+    assert!(fourth.went());
+    assert_eq!(fourth.facts(), counted);
+}
+
+/// A bucket in debt refuses whatever a request costs, and with the same words and headers as ever.
+#[test]
+fn who_is_in_debt_is_refused_without_being_counted() {
+    let config = r#"{"models":[{"name":"chat"}],"limits":[{"name":"tpm","tokens":1000,"every":"1m"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let mut debtor = proxy.chat(&[], CHAT);
+    proxy.answer(&mut debtor, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":5000}}"#);
+    let large = CHAT.replace("Hello", &"x ".repeat(20_000));
+    assert_eq!(proxy.chat(&[], CHAT).reply().unwrap().0, 429);
+    let refused = proxy.chat(&[], &large);
+    let (status, headers, body) = refused.reply().unwrap();
+    assert_eq!((status, headers["x-penstock-limit"].as_str()), (429, "tpm"));
+    assert!(headers.contains_key("retry-after") && body["error"]["message"].as_str().unwrap().contains("0 left"));
+    assert_eq!(refused.facts().prompt_tokens.0, 0);
+}

@@ -48,3 +48,34 @@ fn a_ceiling_that_observes_sheds_nothing_and_makes_nobody_wait() {
     assert_eq!(second.facts().would.as_deref(), Some("shed"));
     assert!(!proxy.store.values.contains_key("penstock/wants/chat"));
 }
+
+/// However many tenants want a model, those that have no row of their own in its list weigh what they weigh, and no more with time.
+#[test]
+fn many_who_wait_weigh_what_they_weigh() {
+    let tenants: Vec<String> = (0..1000).map(|i| format!(r#""t{i}":{{}}"#)).collect();
+    let config = format!(
+        r#"{{"tenant":{{"from":[{{"jwt":"org"}}]}},"tenants":{{{}}},"models":[{{"name":"chat","output":{{"expect":800}},"pending":{{"ceiling":1000}}}}]}}"#,
+        tenants.join(",")
+    );
+    let mut proxy = Proxy::new(&config);
+    let body = CHAT.replace("10,", "800,");
+    let ask = |proxy: &mut Proxy, tenant: &str| {
+        let mut flight = proxy.open();
+        let claim = "metadata.filter_metadata.envoy.filters.http.jwt_authn.jwt_payload.org";
+        flight.props.0.insert(claim.to_owned(), tenant.as_bytes().to_vec());
+        proxy.send(&mut flight, &body);
+        flight
+    };
+    let full = ask(&mut proxy, "t0");
+    assert!(full.went());
+    for round in 0..3 {
+        for i in 1..1000 {
+            let flight = ask(&mut proxy, &format!("t{i}"));
+            assert!(!flight.went(), "{round} {i} {:?}", flight.facts());
+        }
+        let page = &proxy.store.values["penstock/wants/chat"];
+        let weights: u32 =
+            page.chunks_exact(20).map(|entry| u32::from_le_bytes(entry[8..12].try_into().unwrap())).sum();
+        assert!((999..=1001).contains(&weights), "{round}: {weights}");
+    }
+}

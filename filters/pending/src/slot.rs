@@ -3,14 +3,21 @@
 //! Layout, little-endian: owner (8), beat in nanoseconds (8), number of rows (2), then for each row the two names
 //! (length in 1 byte, then the bytes) and prefill, decode, requests (8 each).
 
+use std::borrow::Cow;
+
 use penstock_units::{Nanos, Tokens};
 
 use crate::{Series, Sum};
 
 /// How many slots there are: more than any Envoy has workers, with room for those that died a moment ago.
 pub const SLOTS: u32 = 128;
-/// Rows beyond this are not written.
-pub const ROWS_MAX: usize = 512;
+/// How many rows are written: as many as there may be versions of models.
+pub const ROWS_MAX: usize = 1024;
+/// Where there are more, these come first and are written as they are; the others are added up for each of so many models, and for the rest.
+const KEPT: usize = ROWS_MAX - MODELS_MAX - 1;
+const MODELS_MAX: usize = 128;
+/// The name of what is added up.
+pub const OTHER: &str = "other";
 /// Bytes of a name beyond this are not written.
 const NAME_MAX: usize = 255;
 
@@ -32,14 +39,23 @@ impl Slot {
         self.owner != 0 && now.abs_diff(self.beat) < silence_max
     }
 
+    /// Adds series of which nothing is pending, where they are not there.
+    pub fn add(&mut self, series: &[Series]) {
+        for series in series {
+            if !self.rows.iter().any(|(known, _)| known == series) {
+                self.rows.push((series.clone(), Sum::default()));
+            }
+        }
+    }
+
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&self.owner.to_le_bytes());
         out.extend_from_slice(&self.beat.0.to_le_bytes());
-        let rows = self.rows.get(..ROWS_MAX).unwrap_or(&self.rows);
+        let rows = bounded(&self.rows);
         out.extend_from_slice(&u16::try_from(rows.len()).unwrap_or(u16::MAX).to_le_bytes());
-        for (series, sum) in rows {
+        for (series, sum) in rows.iter() {
             for name in [&series.model, &series.version] {
                 // Half a character would make the whole slot unreadable.
                 let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
@@ -66,6 +82,30 @@ impl Slot {
         let rows = rows.collect::<Option<Vec<_>>>()?;
         Some(Self { owner, beat, rows })
     }
+}
+
+/// The rows, so many of them added up that there are no more than [`ROWS_MAX`].
+fn bounded(rows: &[(Series, Sum)]) -> Cow<'_, [(Series, Sum)]> {
+    let (kept, rest) = match rows.split_at_checked(KEPT) {
+        Some(parts) if rows.len() > ROWS_MAX => parts,
+        _ => return Cow::Borrowed(rows),
+    };
+    let mut others: Vec<(Series, Sum)> = Vec::new();
+    for (series, sum) in rest {
+        let is_known =
+            |model: &str, others: &[(Series, Sum)]| others.iter().position(|(known, _)| known.model == model);
+        let place = is_known(&series.model, &others).or_else(|| {
+            let model = if others.len() < MODELS_MAX { series.model.as_str() } else { OTHER };
+            is_known(model, &others).or_else(|| {
+                others.push((Series { model: model.to_owned(), version: OTHER.to_owned() }, Sum::default()));
+                others.len().checked_sub(1)
+            })
+        });
+        if let Some((_, other)) = place.and_then(|at| others.get_mut(at)) {
+            other.add(*sum);
+        }
+    }
+    Cow::Owned([kept, &others].concat())
 }
 
 struct Input<'a>(&'a [u8]);
@@ -117,6 +157,31 @@ mod tests {
         let slot = Slot { owner: 1, beat: Nanos(1), rows: vec![(series, Sum::default())] };
         let rows = Slot::decode(&slot.encode()).map(|slot| slot.rows);
         assert_eq!(rows.map(|rows| rows[0].0.model.clone()), Some("m".repeat(254)));
+    }
+
+    /// Nothing that is pending is lost, however many series there are.
+    #[test]
+    fn what_has_no_row_of_its_own_is_added_up() {
+        for (models, versions) in [(1, 1024), (1, 3000), (300, 10), (2000, 1), (1024, 1)] {
+            let one = Sum { prefill: Tokens(1), decode: Tokens(2), requests: 1 };
+            let names = (0..models).flat_map(|model| (0..versions).map(move |version| (model, version)));
+            let series =
+                names.map(|(model, version)| Series { model: format!("m{model}"), version: format!("v{version}") });
+            let rows: Vec<_> = series.map(|series| (series, one)).collect();
+            let slot = Slot { owner: 1, beat: Nanos(1), rows };
+            let written = Slot::decode(&slot.encode()).unwrap().rows;
+            let (count, total) = (slot.rows.len() as u64, |rows: &[(Series, Sum)]| {
+                rows.iter().fold(Sum::default(), |mut total, (_, sum)| {
+                    total.add(*sum);
+                    total
+                })
+            });
+            assert_eq!(total(&written), Sum { prefill: Tokens(count), decode: Tokens(2 * count), requests: count });
+            assert!(written.len() <= ROWS_MAX, "{} rows of {models} models", written.len());
+            let is_whole = slot.rows.len() <= ROWS_MAX;
+            assert_eq!(written == slot.rows, is_whole, "{models} models");
+            assert_eq!(written.iter().any(|(series, _)| series.version == OTHER), !is_whole);
+        }
     }
 
     #[test]

@@ -22,8 +22,10 @@ use crate::world::World;
 
 /// How long a refused tenant is taken to want more.
 const BACKLOGGED: Nanos = Nanos(3_000_000_000);
-/// How many refused tenants are remembered for a model.
-const BACKLOGGED_MAX: usize = 64;
+/// How many refused tenants are remembered for a model, each by itself; the others are added up.
+const BACKLOGGED_MAX: usize = 256;
+/// Who stands for those others.
+const OTHERS: u64 = 0;
 /// Bytes of one of them: the tenant's hash, its weight, when.
 const ENTRY: usize = 20;
 
@@ -94,7 +96,7 @@ fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
     let comes = fair::admits(ceiling, tokens, own, &others, priority);
     // What could not come in anyway waits for nothing, nor does what comes in all the same.
     if !comes && model.ceiling_mode == Mode::Enforce && tokens <= ceiling && limit::would_admit(flow, world) {
-        remember(world.store, &model.name, own_hash, own.weight, world.now);
+        remember(&flow.config, world.store, &model.name, own_hash, own.weight, world.now);
     }
     comes
 }
@@ -135,14 +137,24 @@ fn backlogged(store: &mut dyn Store, model: &str, now: Nanos) -> HashMap<u64, u3
     recent.map(|(tenant, weight, _)| (tenant, weight)).collect()
 }
 
-fn remember(store: &mut dyn Store, model: &str, tenant: u64, weight: u32, now: Nanos) {
+fn remember(config: &Config, store: &mut dyn Store, model: &str, tenant: u64, weight: u32, now: Nanos) {
     // Where that is contended others are refused as well, and remembered.
     let _ = store.update(&keys::backlogged(model), &mut |old| {
         let mut page = Vec::with_capacity(BACKLOGGED_MAX.saturating_mul(ENTRY));
-        let others = entries(old.unwrap_or_default())
-            .filter(|(known, _, at)| *known != tenant && now.abs_diff(*at) < BACKLOGGED)
-            .take(BACKLOGGED_MAX.saturating_sub(1));
-        for (tenant, weight, at) in core::iter::once((tenant, weight, now)).chain(others) {
+        let recent = |(known, _, at): &(u64, u32, Nanos)| *known != tenant && now.abs_diff(*at) < BACKLOGGED;
+        let mut all: Vec<(u64, u32, Nanos)> = vec![(tenant, weight, now)];
+        all.extend(entries(old.unwrap_or_default()).filter(recent));
+        if all.len() > BACKLOGGED_MAX {
+            // Whoever has waited longest joins the others. Some come back, and are among them all the same; but those who are not listed
+            // weigh no more than all tenants without the listed ones.
+            let rest = all.split_off(BACKLOGGED_MAX.saturating_sub(1));
+            let sum = |weights: &mut dyn Iterator<Item = u32>| weights.fold(0u32, u32::saturating_add);
+            let listed = sum(&mut all.iter().map(|(_, weight, _)| *weight));
+            let everyone = sum(&mut config.tenants.iter().map(|tenant| tenant.weight)).saturating_add(1);
+            let weight = sum(&mut rest.iter().map(|(_, weight, _)| *weight)).min(everyone.saturating_sub(listed));
+            all.push((OTHERS, weight, rest.iter().map(|(.., at)| *at).max().unwrap_or(now)));
+        }
+        for (tenant, weight, at) in all {
             page.extend_from_slice(&tenant.to_le_bytes());
             page.extend_from_slice(&weight.to_le_bytes());
             page.extend_from_slice(&at.0.to_le_bytes());

@@ -123,7 +123,8 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
     if !world.worker.plugin.owns(Stage::Count) {
         return;
     }
-    if !flow.facts.model.is_empty() {
+    // What is refused before it is counted has none.
+    if !flow.facts.prompt_hash.is_empty() {
         let tokens = flow.facts.prompt_tokens.to_string().into_bytes();
         world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
     }

@@ -2,12 +2,12 @@
 
 use penstock_bucket::Refusal as BucketRefusal;
 use penstock_bucket::credit::Allowance;
-use penstock_units::Nanos;
+use penstock_units::{Nanos, Tokens};
 
 use super::order::Stage;
 use super::stop::{self, Stop};
 use crate::config::{Mode, Policy};
-use crate::facts::Used;
+use crate::facts::{Facts, Used};
 use crate::flow::Flow;
 use crate::limits::mesh::{self, Next};
 use crate::limits::rls::{self, LeaseRequest};
@@ -60,13 +60,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
             world.out.push(Effect::Log(Level::Warn, "limits were not charged: shared state is contended".into()));
             Ok(())
         }
-        Err(refused) => {
-            let refusal = refusal(&refused);
-            if let Refused::Rate { status, .. } = refused {
-                state.status = Some(status);
-            }
-            Err(refusal.into())
-        }
+        Err(refused) => Err(refuse(state, refused).into()),
     }
 }
 
@@ -81,6 +75,42 @@ pub fn would_admit(flow: &Flow, world: &mut World<'_>) -> bool {
     let mut books = world.worker.books(world.now, world.store);
     let admitted = limits::charge(&flow.config, by, &mut books);
     admitted.is_ok_and(|admitted| limits::settle(&admitted.charges, None, 0, &mut books) == 0)
+}
+
+/// Whether the limits admit anything at all of this caller, before it is known what the request costs. Nothing stays charged.
+///
+/// # Errors
+/// [`Stop::Refuse`] where they do not.
+pub fn might_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Result<(), Stop> {
+    if !world.worker.plugin.owns(Stage::Limit) {
+        return Ok(());
+    }
+    let secret = world.worker.secret;
+    let least = Facts {
+        prompt_tokens: Tokens(1),
+        max_output: Some(Tokens::ZERO),
+        expected_output: Tokens::ZERO,
+        ..flow.facts.clone()
+    };
+    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &least };
+    let mut books = world.worker.books(world.now, world.store);
+    match limits::charge(&flow.config, by, &mut books) {
+        Ok(admitted) => {
+            limits::settle(&admitted.charges, None, 0, &mut books);
+            Ok(())
+        }
+        Err(Refused::Ask(_) | Refused::Contended) => Ok(()),
+        Err(refused) => Err(refuse(state, refused).into()),
+    }
+}
+
+/// What the client is told, and how it stands under the limit that refuses.
+fn refuse(state: &mut State, refused: Refused) -> Refusal {
+    let refusal = refusal(&refused);
+    if let Refused::Rate { status, .. } = refused {
+        state.status = Some(status);
+    }
+    refusal
 }
 
 fn refusal(refused: &Refused) -> Refusal {

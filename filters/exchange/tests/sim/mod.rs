@@ -45,7 +45,8 @@ impl Properties for Props {
     }
 
     fn body(&self, part: std::ops::Range<usize>) -> Option<Vec<u8>> {
-        self.1.get(part).map(<[u8]>::to_vec)
+        // Proxies give what there is.
+        self.1.get(part.start..part.end.min(self.1.len())).map(<[u8]>::to_vec)
     }
 }
 
@@ -120,15 +121,24 @@ impl Proxy {
     /// Sends a chat request with a body in one piece.
     pub fn chat(&mut self, headers: &[(&str, &str)], body: &str) -> Flight {
         let mut flight = self.open();
+        self.send_with(&mut flight, headers, body);
+        flight
+    }
+
+    /// The same, of one that was opened by itself.
+    pub fn send(&mut self, flight: &mut Flight, body: &str) {
+        self.send_with(flight, &[], body);
+    }
+
+    fn send_with(&mut self, flight: &mut Flight, headers: &[(&str, &str)], body: &str) {
         let mut all: Headers =
             vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
         all.extend(headers.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())));
-        self.tell(&mut flight, Event::RequestHead { headers: &all, end: false });
+        self.tell(flight, Event::RequestHead { headers: &all, end: false });
         if flight.exchange.is_holding() {
             flight.props.1 = body.as_bytes().to_vec();
-            self.tell(&mut flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+            self.tell(flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
         }
-        flight
     }
 
     /// Answers a request that was let go with a JSON body.
