@@ -119,7 +119,7 @@ impl Refusal {
 
     /// A request that names no model.
     pub fn no_model() -> Self {
-        let message = "model is missing; name the model in the request";
+        let message = "model is missing; name the model in the request (defaultModel in the gateway's configuration is for those that name none)";
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use penstock_exchange::{Event, Headers, Metric};
+use penstock_exchange::{Effect, Event, Headers, Metric};
 use sim::{Flight, Proxy};
 
 /// Sends a request to this path, with a body in one piece.
@@ -54,4 +54,37 @@ fn work_that_outlives_its_answer_stays_charged() {
     let mut flight = send(&mut proxy, "/v1/responses", LATER);
     proxy.close(&mut flight);
     assert_eq!(flight.facts().used.unwrap().completion.0, 300);
+}
+
+#[test]
+fn a_request_without_a_model_goes_to_the_default() {
+    const TEMPLATE: &str = r#"{"prompt":{"id":"pmpt_1"},"input":"hello"}"#;
+    const CHAT: &str = r#"{"messages":[]}"#;
+    let (chat, responses) = ("/v1/chat/completions", "/v1/responses");
+    let of = |config: &str, path: &str, body: &str| {
+        let mut proxy = Proxy::new(config);
+        let flight = send(&mut proxy, path, body);
+        let edits = flight.seen.iter().any(|effect| matches!(effect, Effect::Splice(_)));
+        flight.went().then(|| (flight.facts().model, edits))
+    };
+    let named = r#"{"models":[{"name":"chat"},{"name":"small"}],"defaultModel":"small"}"#;
+    let both = r#"{"models":[{"name":"chat"},{"name":"*"}],"defaultModel":"chat"}"#;
+    let any = r#"{"models":[{"name":"chat"},{"name":"*"}]}"#;
+    let none = r#"{"models":[{"name":"chat"}]}"#;
+    for (config, path, body, model) in [
+        (named, responses, TEMPLATE, Some("small")),
+        (named, chat, CHAT, Some("small")),
+        (both, responses, TEMPLATE, Some("chat")),
+        (any, responses, TEMPLATE, Some("*")),
+        (any, chat, CHAT, None),
+        (none, responses, TEMPLATE, None),
+        (none, chat, CHAT, None),
+        (named, chat, "{}", None),
+    ] {
+        assert_eq!(of(config, path, body), model.map(|model| (model.to_owned(), false)), "{config} {body}");
+    }
+    // The server chooses what it calls the model, unless a version says it.
+    let version =
+        r#"{"models":[{"name":"chat","versions":[{"name":"v","weight":1,"model":"llama"}]}],"defaultModel":"chat"}"#;
+    assert_eq!(of(version, chat, CHAT), Some(("chat".to_owned(), true)));
 }

@@ -101,6 +101,7 @@ impl Draft {
 
     /// A key at the top of the body. Servers have to agree on which of its values they read.
     pub fn key(&mut self, field: Field, key: &str, span: &Range<usize>) {
+        self.request.has_members = true;
         if let Some(what) = self.keys.see(field, key) {
             self.is_wrong(what, span);
         }

@@ -46,6 +46,8 @@ pub struct Request {
     pub include_usage_span: Option<Range<usize>>,
     /// Where a member can be inserted: behind the body's opening brace.
     pub inside: usize,
+    /// Whether the body has any members.
+    pub has_members: bool,
     /// How many choices are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
     pub choices: u64,
     /// How many tokens of the prompt were given as such.
@@ -99,9 +101,13 @@ impl Request {
         matches!(self.stream_options, Some(StreamOptions::Object { empty: false, .. }))
     }
 
-    /// Names another model, where the model is named.
+    /// Names another model, where the model is named, or at the beginning.
     pub fn with_model(&self, model: &str) -> Vec<Splice> {
-        self.model_span.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
+        let with = quoted(model);
+        match &self.model_span {
+            Some(at) => vec![Splice { at: at.clone(), with }],
+            None => vec![self.insert(self.inside, "model", &String::from_utf8_lossy(&with))],
+        }
     }
 
     /// Lowers every output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where all are low enough.
@@ -140,7 +146,7 @@ impl Request {
         changed.chain(added).collect()
     }
 
-    /// A member in front of others. There is one at least, the model.
+    /// A member in front of others. There is one at least.
     fn insert(&self, at: usize, key: &str, value: &str) -> Splice {
         Splice { at: at..at, with: format!("\"{key}\":{value},").into_bytes() }
     }

@@ -316,3 +316,13 @@ fn what_is_worked_on_later_is_known() {
         assert!(matches!(of(&format!(r#"{{"background":{odd}}}"#)).unwrap_err().what, Fault::Mistyped(_)), "{odd}");
     }
 }
+
+#[test]
+fn a_body_without_a_model_gets_one() {
+    let body = r#" { "input":"Hi"}"#;
+    let (request, _) = read_in(Dialect::Responses, body).unwrap();
+    let splices = [request.with_model("m\"1"), request.with_ceiling(5, Some(("max_output_tokens", 5)))].concat();
+    let out = String::from_utf8(apply(body.as_bytes(), splices)).unwrap();
+    assert_eq!(out, r#" {"model":"m\"1","max_output_tokens":5, "input":"Hi"}"#);
+    assert!(request.has_members && !read("{ }").unwrap().0.has_members);
+}

@@ -27,6 +27,11 @@ pub struct Document {
     /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
     /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
     pub unknown_model: Option<Policy>,
+    /// The model of requests that name none, one of `models[].name`. Nothing is written into their bodies, unless a version has a name of
+    /// its own. Without it, requests to the Responses API that name none, as those with a prompt template do, go to the model `*` where it
+    /// is configured, and others are refused (400).
+    /// Default: none. Example: `chat`.
+    pub default_model: Option<String>,
     /// What happens to a request whose answer is worked on after the response has ended (`background: true` in the Responses API). Under
     /// `reserve` it stays charged what was reserved for it, as what it uses is never reported here.
     /// Default: `refuse` (400). Example: `reserve`.
