@@ -26,6 +26,8 @@ pub enum Reason {
     Unreadable,
     /// The answer is to be worked on after the response.
     Background,
+    /// The prompt is longer than the model takes.
+    Context,
     /// It is larger than the limit ever is.
     TooLarge,
     /// A limit is reached.
@@ -45,6 +47,7 @@ impl Reason {
             Self::Model => "model",
             Self::Unreadable => "unreadable",
             Self::Background => "background",
+            Self::Context => "context",
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
             Self::Shed => "shed",
@@ -134,6 +137,26 @@ impl Refusal {
         let message = "background: true is not served here, as what it uses is not seen; leave it out (the gateway's configuration \
                        opens it with background: reserve)";
         Self::new(Reason::Background, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("background")
+    }
+
+    /// A prompt that is longer than the model takes, in the words of whoever made the API: clients look for them.
+    pub fn too_long(dialect: Dialect, tokens: Tokens, context: Tokens) -> Self {
+        let (message, param) = match dialect {
+            Dialect::Messages => (format!("prompt is too long: {tokens} tokens > {context} maximum"), "messages"),
+            _ => {
+                let param = match dialect {
+                    Dialect::Chat => "messages",
+                    Dialect::Completions => "prompt",
+                    _ => "input",
+                };
+                let message = format!(
+                    "This model's maximum context length is {context} tokens. However, your {param} resulted in {tokens} tokens. \
+                     Please reduce the length of the {param}."
+                );
+                (message, param)
+            }
+        };
+        Self::new(Reason::Context, Outcome::ClientError, ErrorKind::ContextLength, message).about(param)
     }
 
     /// A model that is not served, whoever asks.
@@ -241,6 +264,13 @@ mod tests {
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
+            (
+                Refusal::too_long(Dialect::Chat, Tokens(9), Tokens(8)),
+                400,
+                "context_length_exceeded",
+                "invalid_request_error",
+                &[],
+            ),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

@@ -88,3 +88,62 @@ fn a_request_without_a_model_goes_to_the_default() {
         r#"{"models":[{"name":"chat","versions":[{"name":"v","weight":1,"model":"llama"}]}],"defaultModel":"chat"}"#;
     assert_eq!(of(version, chat, CHAT), Some(("chat".to_owned(), true)));
 }
+
+/// What the answer says of a prompt of so many words, or that it went.
+fn words(config: &str, path: &str, body: &str, words: usize) -> Option<(u32, serde_json::Value)> {
+    let mut proxy = Proxy::new(config);
+    let flight = send(&mut proxy, path, &body.replace("TEXT", &"word ".repeat(words)));
+    flight.reply().map(|(status, _, body)| (status, body["error"].clone()))
+}
+
+#[test]
+fn a_prompt_that_is_longer_than_the_context_is_refused() {
+    const EXACT: &str = r#"{"models":[{"name":"m","output":{"context":100}}]}"#;
+    const LIKE: &str = r#"{"models":[{"name":"m","tokenizer":{"like":"o200k_base"},"output":{"context":100}}]}"#;
+    const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"TEXT"}]}"#;
+    let chat = "/v1/chat/completions";
+    // A word is a token, and so is the last blank; role and framing are 7.
+    assert_eq!(words(EXACT, chat, CHAT, 92), None);
+    let (status, error) = words(EXACT, chat, CHAT, 93).unwrap();
+    assert_eq!((status, error["code"].as_str()), (400, Some("context_length_exceeded")));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("100 tokens") && message.contains("101 tokens"), "{message}");
+    // An estimate has to be beyond its error.
+    assert_eq!(words(LIKE, chat, CHAT, 150), None);
+    assert_eq!(words(LIKE, chat, CHAT, 250).unwrap().0, 400);
+    let tools = CHAT.replace("}]}", r#"}],"tools":[{"function":{"name":"f"}}]}"#);
+    assert_eq!(words(EXACT, chat, &tools, 120), None);
+    assert_eq!(words(EXACT, chat, &tools, 250).unwrap().0, 400);
+
+    // Of Anthropic's messages only the framing is not known.
+    let messages = r#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"TEXT"}]}"#;
+    assert_eq!(words(EXACT, "/v1/messages", messages, 98), None);
+    let (status, error) = words(EXACT, "/v1/messages", messages, 110).unwrap();
+    assert_eq!((status, error["type"].as_str()), (400, Some("invalid_request_error")));
+    assert_eq!(error["message"], "prompt is too long: 118 tokens > 100 maximum");
+
+    // Each prompt has its own context, and one that is to be cut is never too long.
+    let one = r#"{"model":"m","prompt":"TEXT"}"#;
+    let three = r#"{"model":"m","prompt":["TEXT","TEXT","TEXT"]}"#;
+    assert_eq!(words(EXACT, "/v1/completions", one, 150).unwrap().1["param"], "prompt");
+    assert_eq!(words(EXACT, "/v1/completions", three, 90), None);
+    assert_eq!(words(EXACT, "/v1/completions", three, 150).unwrap().0, 400);
+    assert_eq!(words(EXACT, "/v1/embeddings", r#"{"model":"m","input":"TEXT"}"#, 150).unwrap().0, 400);
+    let cut = r#"{"model":"m","input":"TEXT","truncation":"auto"}"#;
+    assert_eq!(words(EXACT, "/v1/responses", cut, 500), None);
+    assert_eq!(words(EXACT, "/v1/responses", &cut.replace("auto", "disabled"), 500).unwrap().0, 400);
+}
+
+#[test]
+fn a_fallback_that_takes_less_than_the_prompt_has_no_room() {
+    let config = r#"{"models":[{"name":"m","pending":{"ceiling":10,"whenFull":"fallback"},"fallback":"small"},
+        {"name":"small","output":{"context":50}}]}"#;
+    let mut proxy = Proxy::new(config);
+    let mut chat = |words: usize| {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"TEXT"}]}"#;
+        proxy.chat(&[], &body.replace("TEXT", &"word ".repeat(words)))
+    };
+    assert_eq!(chat(1).facts().model, "m");
+    assert_eq!(chat(20).facts().model, "small");
+    assert_eq!(chat(60).reply().unwrap().0, 503);
+}

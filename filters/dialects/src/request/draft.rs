@@ -9,8 +9,9 @@ use crate::json::lexer::Event;
 use crate::json::number::integer;
 use crate::json::path::At;
 use crate::json::path::Field::{
-    self, BestOf, ChatTemplate, ChatTemplateKwargs, Documents, Format, Functions, IncludeUsage, MinTokens, Model, N,
-    Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools, Type,
+    self, BestOf, ChatTemplate, ChatTemplateKwargs, ContextManagement, Documents, Format, Functions, IncludeUsage,
+    MinTokens, Model, N, Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools,
+    TruncatePromptTokens, Truncation, Type,
 };
 use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
@@ -76,7 +77,8 @@ impl Draft {
         let mut request = self.request;
         let largest = request.ceilings.iter().filter_map(|(_, value)| *value).max();
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
-        request.choices = self.n.max(self.best_of).max(1).saturating_mul(self.prompts.max(1));
+        request.prompts = self.prompts.max(1);
+        request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
         request.images = self.images.all;
         request.images_beyond = self.images.beyond;
         request.media = self.media.all;
@@ -142,6 +144,7 @@ impl Draft {
             [Key(Options)] if self.api.usage_on_request => self.stream_options(at),
             [Key(Options), Key(field), ..] if self.api.usage_on_request => self.stream_option(*field, at),
             [Key(field @ (MinTokens | N | BestOf))] => self.number(*field, at),
+            [Key(field @ (Truncation | TruncatePromptTokens | ContextManagement)), ..] => self.cut(*field, at),
             [Key(Tools | Functions), ..] => self.tools(at),
             [Key(ResponseFormat), Key(Type)] | [Key(Text), Key(Format), Key(Type)] => self.format(at.event),
             [Key(ResponseFormat | Documents | ChatTemplate | ChatTemplateKwargs | Prediction), ..]
@@ -231,6 +234,18 @@ impl Draft {
             N => self.n = value,
             _ => self.best_of = value,
         }
+    }
+
+    /// Whether the server is asked to cut the prompt, in OpenAI's, vLLM's and Anthropic's way.
+    fn cut(&mut self, field: Field, at: &At<'_>) {
+        self.request.is_cut_to_fit |= match at.event {
+            // Not `disabled`.
+            Event::Text(word) if field == Truncation => word.starts_with('a'),
+            Event::Number(_) => field == TruncatePromptTokens,
+            Event::Object | Event::Array => field == ContextManagement,
+            _ => false,
+        };
+        self.unread(at);
     }
 
     /// Where the definitions of tools stand. What they cost is found out elsewhere.

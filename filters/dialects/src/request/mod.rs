@@ -50,6 +50,10 @@ pub struct Request {
     pub has_members: bool,
     /// How many choices are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
     pub choices: u64,
+    /// How many prompts there are, each of which has to fit into the model's context by itself; at least 1.
+    pub prompts: u64,
+    /// The server is asked to cut the prompt where it is too long.
+    pub is_cut_to_fit: bool,
     /// How many tokens of the prompt were given as such.
     pub token_ids: u64,
     /// There is more to the prompt than the request shows: a stored conversation or template.

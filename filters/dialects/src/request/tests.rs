@@ -326,3 +326,20 @@ fn a_body_without_a_model_gets_one() {
     assert_eq!(out, r#" {"model":"m\"1","max_output_tokens":5, "input":"Hi"}"#);
     assert!(request.has_members && !read("{ }").unwrap().0.has_members);
 }
+
+#[test]
+fn who_asks_for_a_prompt_to_be_cut_is_known() {
+    let of = |body: &str| read(body).unwrap().0.is_cut_to_fit;
+    for cut in
+        [r#"{"truncation":"auto"}"#, r#"{"truncate_prompt_tokens":-1}"#, r#"{"context_management":{"edits":[]}}"#]
+    {
+        assert!(of(cut), "{cut}");
+    }
+    for not in [
+        r#"{"truncation":"disabled"}"#,
+        r#"{"truncation":null,"truncate_prompt_tokens":null}"#,
+        r#"{"context_management":null}"#,
+    ] {
+        assert!(!of(not), "{not}");
+    }
+}

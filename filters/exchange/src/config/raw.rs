@@ -341,7 +341,8 @@ pub struct Output {
     /// How a ceiling is written into a chat request that has none.
     /// Default: `max_tokens`. Example: `max_completion_tokens`.
     pub key: Option<OutputKey>,
-    /// Tokens of prompt and answer together that the model takes. What is reserved, and the ceiling that is written into a request, leave
+    /// Tokens of prompt and answer together that the model takes. A longer prompt is refused (400, `context_length_exceeded`); where the
+    /// prompt's count is an estimate, one of twice as many tokens. What is reserved, and the ceiling that is written into a request, leave
     /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
     /// Default: none. Example: `8192`.
     pub context: Option<u64>,
