@@ -120,7 +120,7 @@ impl Exchange {
         for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && plugin.runs(*stage)) {
             match stage {
                 Stage::Door => door::at_body(flow)?,
-                Stage::Count => count::run(count, flow, world),
+                Stage::Count => count::run(count, flow, world)?,
                 Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
                 Stage::Route => route::run(flow, world),

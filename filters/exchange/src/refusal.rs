@@ -24,6 +24,10 @@ pub enum Reason {
     Model,
     /// The body cannot be read.
     Unreadable,
+    /// The answer is to be worked on after the response.
+    Background,
+    /// The prompt is longer than the model takes.
+    Context,
     /// It is larger than the limit ever is.
     TooLarge,
     /// A limit is reached.
@@ -42,6 +46,8 @@ impl Reason {
             Self::Suspended => "suspended",
             Self::Model => "model",
             Self::Unreadable => "unreadable",
+            Self::Background => "background",
+            Self::Context => "context",
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
             Self::Shed => "shed",
@@ -116,7 +122,7 @@ impl Refusal {
 
     /// A request that names no model.
     pub fn no_model() -> Self {
-        let message = "model is missing; name the model in the request";
+        let message = "model is missing; name the model in the request (defaultModel in the gateway's configuration is for those that name none)";
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
@@ -124,6 +130,33 @@ impl Refusal {
     pub fn unknown_model(name: &str) -> Self {
         let message = format!("the model {name:?} is not served here");
         Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+    }
+
+    /// An answer that is worked on after its response, when nothing of it is seen here.
+    pub fn background() -> Self {
+        let message = "background: true is not served here, as what it uses is not seen; leave it out (the gateway's configuration \
+                       opens it with background: reserve)";
+        Self::new(Reason::Background, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("background")
+    }
+
+    /// A prompt that is longer than the model takes, in the words of whoever made the API: clients look for them.
+    pub fn too_long(dialect: Dialect, tokens: Tokens, context: Tokens) -> Self {
+        let (message, param) = match dialect {
+            Dialect::Messages => (format!("prompt is too long: {tokens} tokens > {context} maximum"), "messages"),
+            _ => {
+                let param = match dialect {
+                    Dialect::Chat => "messages",
+                    Dialect::Completions => "prompt",
+                    _ => "input",
+                };
+                let message = format!(
+                    "This model's maximum context length is {context} tokens. However, your {param} resulted in {tokens} tokens. \
+                     Please reduce the length of the {param}."
+                );
+                (message, param)
+            }
+        };
+        Self::new(Reason::Context, Outcome::ClientError, ErrorKind::ContextLength, message).about(param)
     }
 
     /// A model that is not served, whoever asks.
@@ -230,6 +263,14 @@ mod tests {
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
+            (
+                Refusal::too_long(Dialect::Chat, Tokens(9), Tokens(8)),
+                400,
+                "context_length_exceeded",
+                "invalid_request_error",
+                &[],
+            ),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

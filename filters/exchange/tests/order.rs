@@ -32,7 +32,11 @@ fn the_first_reason_is_told() {
         assert_eq!(status(&mut proxy, "late", body), Some(403));
     }
     assert_eq!(status(&mut proxy, "acme", "{"), Some(400));
-    assert_eq!(status(&mut proxy, "acme", &chat("gone", 5000)), Some(503), "a suspended model, whatever is asked of it");
+    assert_eq!(
+        status(&mut proxy, "acme", &chat("gone", 5000)),
+        Some(503),
+        "a suspended model, whatever is asked of it"
+    );
     assert_eq!(status(&mut proxy, "acme", &chat("chat", 5000)), Some(413));
     // A full model: what a limit refuses it refuses first, as waiting for room would be in vain.
     assert_eq!(status(&mut proxy, "other", &chat("chat", 45)), None);

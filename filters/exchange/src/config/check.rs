@@ -47,6 +47,9 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let tenants = tenants(problems, raw.tenants);
     let models = models(problems, raw.models);
     let limits = limits(problems, raw.limits, raw.mesh, &models);
+    if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
+        problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));
+    }
     for (i, prefix) in raw.path_prefixes.iter().enumerate() {
         if !prefix.starts_with('/') || prefix.ends_with('/') {
             let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
@@ -62,6 +65,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
         unknown_model: policy(raw.unknown_model, Policy::Pass),
+        default_model: raw.default_model,
+        serves_background: matches!(raw.background, Some(raw::Background::Reserve)),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
         wait_for_body: match raw.wait_for_body {

@@ -27,6 +27,15 @@ pub struct Document {
     /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
     /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
     pub unknown_model: Option<Policy>,
+    /// The model of requests that name none, one of `models[].name`. Nothing is written into their bodies, unless a version has a name of
+    /// its own. Without it, requests to the Responses API that name none, as those with a prompt template do, go to the model `*` where it
+    /// is configured, and others are refused (400).
+    /// Default: none. Example: `chat`.
+    pub default_model: Option<String>,
+    /// What happens to a request whose answer is worked on after the response has ended (`background: true` in the Responses API). Under
+    /// `reserve` it stays charged what was reserved for it, as what it uses is never reported here.
+    /// Default: `refuse` (400). Example: `reserve`.
+    pub background: Option<Background>,
     /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
     /// share a page of it. A request that passes is not limited.
     /// Default: `refuse` (503). Example: `pass`.
@@ -95,6 +104,17 @@ pub enum Policy {
     Pass,
     /// The request is refused.
     Refuse,
+}
+
+/// `background`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Background {
+    /// The request is refused (400).
+    Refuse,
+    /// The request stays charged what was reserved.
+    Reserve,
 }
 
 /// `mode`: whether what is decided is done.
@@ -321,7 +341,8 @@ pub struct Output {
     /// How a ceiling is written into a chat request that has none.
     /// Default: `max_tokens`. Example: `max_completion_tokens`.
     pub key: Option<OutputKey>,
-    /// Tokens of prompt and answer together that the model takes. What is reserved, and the ceiling that is written into a request, leave
+    /// Tokens of prompt and answer together that the model takes. A longer prompt is refused (400, `context_length_exceeded`); where the
+    /// prompt's count is an estimate, one of twice as many tokens. What is reserved, and the ceiling that is written into a request, leave
     /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
     /// Default: none. Example: `8192`.
     pub context: Option<u64>,

@@ -50,9 +50,13 @@ pub fn run(
 ) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
-    // The configuration has no circle of fallbacks.
-    while !has_room(model, flow, world) {
-        if model.ceiling_mode == Mode::Observe {
+    // The configuration has no circle of fallbacks. One that takes less than the prompt has no room for it either.
+    loop {
+        let is_too_long = count::is_too_long(counted, flow, model);
+        if !is_too_long && has_room(model, flow, world) {
+            return Ok(());
+        }
+        if !is_too_long && model.ceiling_mode == Mode::Observe {
             return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
         }
         let goes_otherwise = limit::would_admit(limited, flow, world);
@@ -70,7 +74,6 @@ pub fn run(
         }
         count::for_model(counted, flow, model, world);
     }
-    Ok(())
 }
 
 /// What the client is told.

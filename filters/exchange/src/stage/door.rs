@@ -1,10 +1,10 @@
 //! The door: by which path somebody comes, and who it is, at the headers; for which model, at the end of the body, whose texts have been
 //! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
-use penstock_dialects::Dialect;
+use penstock_dialects::{Dialect, Request};
 
 use super::stop::Stop;
-use crate::config::Policy;
+use crate::config::{Config, Policy};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -56,14 +56,28 @@ fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
 /// [`Stop`], as the configuration says.
 pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
     let config = flow.config.clone();
-    let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
+    let request = flow.read.as_ref().map(|read| &read.request);
+    let name = request.and_then(|request| request.model.as_deref().or_else(|| unnamed(flow.dialect, request, &config)));
+    let Some(name) = name else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
     let Some(model) = config.model(name) else {
         return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
     };
     flow.facts.model.clone_from(&model.name);
-    if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
+    if model.suspended { Err(Refusal::suspended_model().into()) } else { outlives(flow, &config) }
+}
+
+/// The model of a request that names none. In the Responses API a prompt template may name it, which only the server knows.
+fn unnamed<'c>(dialect: Dialect, request: &Request, config: &'c Config) -> Option<&'c str> {
+    let any = || config.model("*").filter(|_| dialect == Dialect::Responses).map(|model| model.name.as_str());
+    config.default_model.as_deref().or_else(any).filter(|_| request.has_members)
+}
+
+/// Whether the answer is to be worked on after its response.
+fn outlives(flow: &mut Flow, config: &Config) -> Result<(), Stop> {
+    flow.facts.background = flow.read.as_ref().is_some_and(|read| read.request.background);
+    if flow.facts.background && !config.serves_background { Err(Refusal::background().into()) } else { Ok(()) }
 }
 
 /// The refusal, unless such requests are to pass.
