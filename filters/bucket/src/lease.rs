@@ -137,6 +137,14 @@ impl Lease {
         Tokens(self.balance.max(0).unsigned_abs() / 1000).saturating_add(self.elsewhere)
     }
 
+    /// Whole tokens that are left, negative in debt; `None` where the window is over, and nothing is owed.
+    pub fn standing(&self, now: Nanos) -> Option<i64> {
+        if self.balance < 0 {
+            return Some(0i64.saturating_sub_unsigned(tokens_ceil(self.balance).0));
+        }
+        (now < self.expires).then(|| i64::try_from(self.remaining().0).unwrap_or(i64::MAX))
+    }
+
     /// Without what was granted in a window that is over; debt stays.
     fn at(self, now: Nanos) -> Self {
         if now < self.expires {

@@ -109,6 +109,11 @@ impl Rate {
         self.burst
     }
 
+    /// How many tokens come in a period.
+    pub fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+
     /// How long its tokens take to come.
     pub fn period(&self) -> Nanos {
         self.period

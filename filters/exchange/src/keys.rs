@@ -7,6 +7,8 @@ use penstock_units::Fingerprint;
 
 /// How many pages fingerprints are spread over, for each kind of limit and realm.
 const PAGES: u64 = 4096;
+/// How many pages series are spread over.
+const STATS_PAGES: u64 = 128;
 
 /// Who can make up fingerprints. Each realm has pages of its own, so that whoever fills those of one harms nobody in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +41,18 @@ pub const CLOCK: &str = "penstock/clock";
 pub const WAIT: &str = "penstock/headers-wait";
 /// Every series whose gauge this process ever set.
 pub const SERIES: &str = "penstock/series";
+/// Which buckets have gauges.
+pub const SHOWN: &str = "penstock/limits-shown";
+/// When these gauges were last set.
+pub const SHOWN_AT: &str = "penstock/limits-shown-at";
 /// Until when the rate limit service is left alone.
 pub const MESH_DOWN: &str = "penstock/mesh-down";
+
+/// The series that this process shows, by their hashes.
+pub fn stats(of: Fingerprint) -> String {
+    let page = of.page(STATS_PAGES);
+    format!("penstock/stats/{page}")
+}
 
 /// Buckets that are not full.
 pub fn bucket(of: Fingerprint) -> String {

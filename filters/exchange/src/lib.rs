@@ -43,6 +43,7 @@ mod prompt;
 mod refusal;
 mod refused;
 mod response;
+pub mod series;
 mod stage;
 mod tools;
 mod waiting;

@@ -59,6 +59,12 @@ metrics! {
     Refused = "penstock_refused_total" Counter ["model", "tenant", "reason", "limit"],
     /// Requests that went on, and would have been refused if that were enforced.
     Observed = "penstock_observed_total" Counter ["reason", "limit"],
+    /// Tokens of a limit that are spent or reserved, in the fullest of the tenant's buckets.
+    LimitUsed = "penstock_limit_used_tokens" Gauge ["limit", "tenant"],
+    /// What that bucket holds.
+    LimitSize = "penstock_limit_size_tokens" Gauge ["limit", "tenant"],
+    /// What was used beyond it.
+    LimitDebt = "penstock_limit_debt_tokens" Gauge ["limit", "tenant"],
     /// Tokens used.
     Tokens = "penstock_tokens_total" Counter ["model", "version", "tenant", "kind"],
     /// What they cost, in millionths of a US dollar.

@@ -33,7 +33,7 @@ impl Prompt {
             }
         }
         // However many there are, the work is that of one.
-        let budget = config.count_bytes_max / (encodings.len() as u64).max(1);
+        let budget = config.count_bytes_max.checked_div(encodings.len() as u64).unwrap_or_default();
         let count = |encoding| (encoding, Counter::new(encoding).with_budget(budget), Tokens::ZERO);
         let counts = encodings.into_iter().map(count).collect();
         let features = config.models.iter().any(|model| model.approximate).then(Features::default);

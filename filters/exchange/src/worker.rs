@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
+use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
 use crate::port::{Effect, Store};
@@ -41,6 +42,7 @@ pub struct Worker {
     pub series: Registry,
     clock: Clock,
     permits: Permits,
+    shown: Shown,
     owner: u64,
     slot: Option<u32>,
     load_slot: Option<u32>,
@@ -81,6 +83,7 @@ impl Worker {
             slot: None,
             load_slot: None,
             permits: Permits::new(),
+            shown: Shown::default(),
             carry: HashMap::new(),
             gone: Vec::new(),
         };
@@ -135,7 +138,7 @@ impl Worker {
     /// Where limits keep their books.
     pub(crate) fn books<'a>(&'a mut self, now: Nanos, store: &'a mut dyn Store) -> Books<'a> {
         let holder = Holder { owner: self.owner, now, silence_max: self.silence_max() };
-        Books { store, permits: &mut self.permits, holder }
+        Books { store, permits: &mut self.permits, holder, shown: &mut self.shown }
     }
 
     /// How long a worker may be silent before what it holds no longer counts.
@@ -148,6 +151,9 @@ impl Worker {
         self.waiting.refresh(now, store);
         self.clock.refresh(store);
         concurrency::beat(&mut self.books(now, store));
+        if self.plugin.owns(Stage::Limit) {
+            self.shown.tell(now, self.config.tick.to_nanos(), store, &mut self.series, out);
+        }
         if !self.plugin.owns(Stage::Pending) {
             return;
         }

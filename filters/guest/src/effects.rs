@@ -1,10 +1,12 @@
 //! Effects become host calls.
 
 use penstock_exchange::metrics::{Kind, Registry, stat_name};
+use penstock_exchange::series::shown;
 use penstock_exchange::{Call, CallId, CallMessage, Effect, Level, SeriesId, Splice, apply};
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
 use crate::abi::{self, Status};
+use crate::host::Shared;
 
 /// What effects do to a stream's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,18 @@ pub struct Ran {
 /// The host's numbers of metrics, in the order of the worker's.
 #[derive(Default)]
 pub struct Metrics {
-    ids: Vec<Option<u32>>,
+    ids: Vec<Option<Shown>>,
+    /// It was said that there are too many.
+    is_told: bool,
+}
+
+/// What the host knows of a series.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// It, under this number.
+    As(u32),
+    /// Nothing: the process shows too many.
+    Nothing,
 }
 
 /// Carries out effects in their order, on the current stream.
@@ -87,25 +100,35 @@ impl Metrics {
             self.ids.resize(index.saturating_add(1), None);
         }
         let Some(slot) = self.ids.get_mut(index) else { return };
-        let defined = match *slot {
-            Some(metric) => Ok(metric),
-            None => define(id, series).inspect(|metric| *slot = Some(*metric)),
+        let shown = match *slot {
+            Some(shown) => Ok(shown),
+            None => define(id, series, &mut self.is_told).inspect(|shown| *slot = Some(*shown)),
         };
-        if let Err(Status(status)) = defined.and_then(act) {
+        let acted = shown.and_then(|shown| match shown {
+            Shown::As(metric) => act(metric),
+            Shown::Nothing => Ok(()),
+        });
+        if let Err(Status(status)) = acted {
             let name = series.series(id).map_or("a metric", |(metric, _)| metric.name());
             log::warn!("{name}: the host answered status {status}");
         }
     }
 }
 
-fn define(id: SeriesId, series: &Registry) -> Result<u32, Status> {
+fn define(id: SeriesId, series: &Registry, is_told: &mut bool) -> Result<Shown, Status> {
     let (metric, labels) = series.series(id).ok_or(Status::NOT_FOUND)?;
+    let shown = shown(metric, labels, &mut Shared);
+    if shown.as_ref() != Some(labels) && !core::mem::replace(is_told, true) {
+        let name = stat_name(metric, labels);
+        log::warn!("this process shows as many series as it may; {name} and further ones are among the others");
+    }
+    let Some(labels) = shown else { return Ok(Shown::Nothing) };
     let kind = match metric.kind() {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
         Kind::Histogram => MetricType::Histogram,
     };
-    abi::define_metric(kind, &stat_name(metric, labels))
+    abi::define_metric(kind, &stat_name(metric, &labels)).map(Shown::As)
 }
 
 fn dispatch(call: &Call, ran: &mut Ran) {

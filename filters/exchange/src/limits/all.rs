@@ -63,7 +63,14 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
     let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
     for limit in limits(false).chain(limits(true)).filter(|limit| applies(limit, by)) {
         match take(limit, by, books) {
-            Ok(Some(taken)) => admitted.add(taken),
+            Ok(Some(taken)) => {
+                if let Charge::Rate(rate::Charge { fingerprint, .. }) | Charge::Mesh(mesh::Charge { fingerprint, .. }) =
+                    taken.charge
+                {
+                    books.shown.charged(limit, fingerprint, config, by, books.store);
+                }
+                admitted.add(taken);
+            }
             Ok(None) => {}
             Err(asks @ Refused::Ask(_)) => {
                 let keys = limit.per.len();

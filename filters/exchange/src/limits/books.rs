@@ -9,6 +9,7 @@ use penstock_bucket::permit::Holder;
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 
 use super::rls::LeaseRequest;
+use super::shown::Shown;
 use crate::config::{Limit, Source, Spend, Weights};
 use crate::facts::{Facts, Used};
 use crate::hash::Secret;
@@ -27,6 +28,8 @@ pub struct Books<'a> {
     pub permits: &'a mut Permits,
     /// Who the worker is, and when.
     pub holder: Holder,
+    /// Whose state is shown.
+    pub shown: &'a mut Shown,
 }
 
 /// Whose request is to be charged, and what for.

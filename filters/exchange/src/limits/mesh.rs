@@ -24,7 +24,8 @@ const LEFT_ALONE: Nanos = Nanos::SECOND;
 /// What was reserved in a lease.
 #[derive(Clone, Debug)]
 pub struct Charge {
-    fingerprint: Fingerprint,
+    /// Whose.
+    pub fingerprint: Fingerprint,
     /// The lease's window.
     window: Nanos,
     weights: Weights,

@@ -1,7 +1,8 @@
 //! Limits: all of a request's or none, and settlement under the limits that admitted it.
 //!
 //! Each kind of limit is one file, with what it takes and how it settles. Beside them stand what they share ([`books`]), how all of a
-//! request's limits are charged together ([`all`]), and the rate limit service's protocol ([`rls`]).
+//! request's limits are charged together ([`all`]), the rate limit service's protocol
+//! ([`rls`]), and what is shown of their state ([`shown`]).
 
 pub mod all;
 pub mod books;
@@ -10,6 +11,7 @@ pub mod mesh;
 pub mod rate;
 pub mod rls;
 pub mod session;
+pub mod shown;
 
 pub use all::{Admitted, Charge, charge, settle};
 pub use books::{Applicant, Books, Permits, RateLimitStatus, Refused};

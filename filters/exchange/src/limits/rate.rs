@@ -14,7 +14,8 @@ use crate::port::Contended;
 /// What was reserved in a bucket.
 #[derive(Clone, Debug)]
 pub struct Charge {
-    fingerprint: Fingerprint,
+    /// Whose.
+    pub fingerprint: Fingerprint,
     /// The rate and the weights that admitted, whatever the configuration says by the end.
     rate: Rate,
     weights: Weights,

@@ -1,0 +1,79 @@
+//! What is seen of limits before they bind.
+
+mod sim;
+
+use penstock_exchange::Metric;
+use sim::{Proxy, SECOND};
+
+const CONFIG: &str = r#"{"tenant":{"from":[{"jwt":"org"}]},"tenants":{"acme":{},"globex":{}},"models":[{"name":"chat"},{"name":"code"}],
+    "limits":[{"name":"tpm","per":["tenant","model"],"tokens":600,"every":"1m","burst":1000},
+        {"name":"all","tokens":100000,"every":"1h"},{"name":"session","per":[{"header":"x-session"}],"tokens":100000,"every":"1h"}]}"#;
+
+fn ask(proxy: &mut Proxy, tenant: &str, model: &str, max: u64, used: u64) {
+    let mut flight = proxy.open();
+    let claim = "metadata.filter_metadata.envoy.filters.http.jwt_authn.jwt_payload.org";
+    flight.props.0.insert(claim.to_owned(), tenant.as_bytes().to_vec());
+    proxy.send(&mut flight, &format!(r#"{{"model":"{model}","max_tokens":{max},"messages":[]}}"#));
+    assert!(flight.went(), "{:?}", flight.reply());
+    proxy.answer(&mut flight, 200, &format!(r#"{{"usage":{{"prompt_tokens":0,"completion_tokens":{used}}}}}"#));
+}
+
+fn shown(proxy: &mut Proxy, limit: &str, tenant: &str) -> Option<[u64; 3]> {
+    proxy.now += SECOND / 2;
+    let gauges = proxy.gauges();
+    let of = |metric| gauges.get(&(metric, vec![limit.to_owned(), tenant.to_owned()])).copied();
+    Some([of(Metric::LimitUsed)?, of(Metric::LimitSize)?, of(Metric::LimitDebt)?])
+}
+
+#[test]
+fn the_fullest_bucket_of_a_named_tenant_is_shown_until_it_is_empty() {
+    let mut proxy = Proxy::new(CONFIG);
+    assert_eq!(shown(&mut proxy, "tpm", "acme"), None);
+    ask(&mut proxy, "acme", "chat", 100, 100);
+    ask(&mut proxy, "acme", "code", 800, 800);
+    // Ten come back in a second.
+    assert_eq!(shown(&mut proxy, "tpm", "acme"), Some([795, 1000, 0]));
+    assert_eq!(shown(&mut proxy, "all", "other").unwrap()[1..], [100_000, 0]);
+    ask(&mut proxy, "acme", "chat", 100, 3000);
+    let [used, size, debt] = shown(&mut proxy, "tpm", "acme").unwrap();
+    assert_eq!((used, size), (1000, 1000));
+    assert!((2080..2100).contains(&debt), "{debt}");
+    // Who has no name makes no series, and neither does what callers make up.
+    for i in 0..10 {
+        ask(&mut proxy, &format!("made-up-{i}"), "chat", 100, 100);
+    }
+    let mut limits: Vec<_> = proxy.gauges().into_keys().filter(|(metric, _)| *metric == Metric::LimitUsed).collect();
+    assert!(limits.is_empty(), "one worker tells for all, once in a tick");
+    proxy.now += SECOND;
+    limits = proxy.gauges().into_keys().filter(|(metric, _)| *metric == Metric::LimitUsed).collect();
+    limits.sort_by(|a, b| a.1.cmp(&b.1));
+    let labels: Vec<_> = limits.into_iter().map(|(_, labels)| labels.join(" ")).collect();
+    assert_eq!(labels, ["all other", "tpm acme"]);
+    proxy.now += 3600 * SECOND;
+    assert_eq!(shown(&mut proxy, "tpm", "acme"), Some([0, 1000, 0]));
+}
+
+/// However many buckets there are, the list is bounded, and those that are empty make room.
+#[test]
+fn empty_buckets_make_room() {
+    let tenants: Vec<String> = (0..1500).map(|i| format!(r#""t{i}":{{}}"#)).collect();
+    let config = CONFIG.replace(r#""acme":{}"#, &tenants.join(","));
+    let mut proxy = Proxy::new(&config);
+    for i in 0..1100 {
+        ask(&mut proxy, &format!("t{i}"), "chat", 10, 10);
+    }
+    let known = |proxy: &Proxy| proxy.store.values["penstock/limits-shown"].len();
+    let full = known(&proxy);
+    ask(&mut proxy, "t1200", "chat", 10, 10);
+    assert_eq!(known(&proxy), full);
+    proxy.now += 3600 * SECOND;
+    // They are said to be empty, and go.
+    assert_eq!(shown(&mut proxy, "tpm", "t7"), Some([0, 1000, 0]));
+    assert_eq!(known(&proxy), 0);
+    // What a worker has noted it notes anew from time to time.
+    for _ in 0..120 {
+        shown(&mut proxy, "tpm", "t7");
+    }
+    ask(&mut proxy, "t7", "chat", 10, 10);
+    assert_eq!(shown(&mut proxy, "tpm", "t7"), Some([5, 1000, 0]));
+}
