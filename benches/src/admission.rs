@@ -123,6 +123,8 @@ fn tenants(module: &Module) -> Result<(f64, usize), String> {
         let tenants = (0..count).map(|i| (format!("tenant-{i:05}"), json!({"class": "gold", "weight": 2})));
         let mut config = config(&json!([]));
         config["tenants"] = Value::Object(tenants.collect());
+        // Only a header that is trusted leads to a name.
+        config["tenant"]["from"][0]["trusted"] = json!(true);
         config
     };
     let small = host(module, &with(1).to_string(), 1)?.worker(0).memory();

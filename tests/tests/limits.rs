@@ -170,7 +170,7 @@ async fn a_change_of_the_configuration_takes_effect_and_loses_no_settlement() {
     let server = server().await;
     let config = |tokens: u64, suspended: bool| {
         json!({
-            "tenant": {"from": [{"header": "x-api-key"}]},
+            "tenant": {"from": [{"header": "x-api-key", "trusted": true}]},
             "tenants": {"late": {"suspended": suspended}},
             "models": [{"name": "chat"}],
             "limits": [{"name": "tpm", "tokens": tokens, "every": "24h"}],

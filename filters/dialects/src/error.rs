@@ -19,6 +19,8 @@ pub enum ErrorKind {
     ContextLength,
     /// 413: can never fit.
     TooLarge,
+    /// 404: no such model, or none for this caller.
+    NotFound,
 }
 
 impl ErrorKind {
@@ -31,6 +33,7 @@ impl ErrorKind {
             Self::Permission => 403,
             Self::InvalidRequest | Self::ContextLength => 400,
             Self::TooLarge => 413,
+            Self::NotFound => 404,
         }
     }
 }
@@ -45,6 +48,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::ContextLength => ("invalid_request_error", "context_length_exceeded"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
+        ErrorKind::NotFound => ("invalid_request_error", "model_not_found"),
     };
     let param = param.map_or_else(|| b"null".to_vec(), quoted);
     [
@@ -70,6 +74,7 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Permission => "permission_error",
         ErrorKind::InvalidRequest | ErrorKind::ContextLength => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
+        ErrorKind::NotFound => "not_found_error",
     };
     let message = &quoted(message)[..];
     [b"{\"type\":\"error\",\"error\":{\"type\":", &quoted(kind)[..], b",\"message\":", message, b"}}"].concat()

@@ -119,7 +119,7 @@ impl Exchange {
         let plugin = world.worker.plugin;
         for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && plugin.runs(*stage)) {
             match stage {
-                Stage::Door => door::at_body(flow)?,
+                Stage::Door => door::at_body(flow, world)?,
                 Stage::Count => count::run(count, flow, world)?,
                 Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
@@ -316,7 +316,7 @@ impl Exchange {
             return self.decide(Stage::Limit, world);
         }
         if !counts {
-            let might_go = door::at_body(flow).and_then(|()| limit::might_admit(limit, flow, world));
+            let might_go = door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
             if let Err(stop) = might_go {
                 return self.stop(stop, world);
             }

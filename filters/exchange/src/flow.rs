@@ -69,6 +69,11 @@ impl Flow {
         config.model(&self.facts.model)
     }
 
+    /// Whether whoever asks may use the model.
+    pub fn may_use(&self, model: &Model) -> bool {
+        self.config.tenant(&self.facts.tenant).is_none_or(|tenant| tenant.may_use(&model.name))
+    }
+
     /// The labels of the model and of the version.
     pub fn served_by(&self) -> [&str; 2] {
         [labels::model(&self.facts.model), labels::version(self.facts.version.as_deref())]

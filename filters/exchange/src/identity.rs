@@ -1,6 +1,8 @@
 //! Who asks, and by what else the configuration tells callers apart.
 
-use crate::config::{Config, Source};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, Origin, Source, Tenant};
 use crate::hash::{Secret, digest};
 use crate::port::{Headers, Properties};
 
@@ -14,7 +16,11 @@ const VALUE_BYTES_MAX: usize = 256;
 pub struct Caller {
     /// A configured tenant's name, else a keyed hash, else [`ANONYMOUS`].
     pub tenant: String,
-    /// What the tenant was found by, as the request says it.
+    /// Whether that is a configured tenant's name.
+    pub is_named: bool,
+    /// It has shown a key that nobody has, and nothing better.
+    pub has_unknown_key: bool,
+    /// What the tenant is known by in every process: its name, or what it was found by.
     tenant_key: Option<Vec<u8>>,
     /// The values of the sources that limits and sticky draws use.
     values: Vec<(Source, Vec<u8>)>,
@@ -29,33 +35,37 @@ impl Caller {
         properties: &dyn Properties,
         tenant: Option<String>,
     ) -> Self {
-        let look = |source: &Source| {
-            let value = value(config, source, headers, properties)?;
-            // What leaves this process is hashed once more.
-            Some(if value.len() > VALUE_BYTES_MAX { digest(&value).to_vec() } else { value })
+        let request = Request { config, headers, properties };
+        let found = match tenant.as_deref().and_then(|name| config.tenant(name)) {
+            Some(known) => Found::Named(known),
+            None => request.tenant(),
         };
-        let tenant_key = config.tenant_from.iter().find_map(look);
-        let tenant = tenant.unwrap_or_else(|| {
-            let Some(key) = &tenant_key else {
-                return ANONYMOUS.to_owned();
-            };
-            let named = core::str::from_utf8(key).ok().and_then(|name| config.tenant(name));
-            named.map_or_else(|| format!("h-{:016x}", secret.hash([key.as_slice()])), |tenant| tenant.name.clone())
-        });
+        let (own, tenant_key) = match &found {
+            Found::Named(tenant) => (tenant.name.clone(), Some(tenant.name.clone().into_bytes())),
+            Found::Unnamed { space, value } => {
+                let parts = [space.as_bytes(), value.as_slice()];
+                // No name has a zero byte in it.
+                (format!("{HASH}{:016x}", secret.hash(parts)), Some(parts.join(&0)))
+            }
+            Found::UnknownKey | Found::Nobody => (ANONYMOUS.to_owned(), None),
+        };
         let sticky = config.models.iter().flat_map(|model| &model.sticky);
         let per = config.limits.iter().flat_map(|limit| &limit.per);
         let mut values: Vec<(Source, Vec<u8>)> = Vec::new();
         for source in sticky.chain(per) {
             if !values.iter().any(|(known, _)| known == source)
-                && let Some(value) = look(source)
+                && let Some(value) = request.value(source)
             {
                 values.push((source.clone(), value));
             }
         }
-        Self { tenant, tenant_key, values }
+        let is_named =
+            matches!(&found, Found::Named(known) if tenant.as_ref().is_none_or(|tenant| *tenant == known.name));
+        let has_unknown_key = matches!(found, Found::UnknownKey);
+        Self { tenant: tenant.unwrap_or(own), is_named, has_unknown_key, tenant_key, values }
     }
 
-    /// As [`Caller::value`], but with nothing that only this process can know: the tenant by what it was found by.
+    /// As [`Caller::value`], but with nothing that only this process can know: the tenant by its name, or by what it was found by.
     pub fn shared_value<'a>(&'a self, source: &Source, model: &'a str) -> Option<&'a [u8]> {
         match source {
             Source::Tenant => self.tenant_key.as_deref(),
@@ -74,17 +84,81 @@ impl Caller {
     }
 }
 
-fn value(config: &Config, source: &Source, headers: &Headers, properties: &dyn Properties) -> Option<Vec<u8>> {
-    let value = match source {
-        Source::Header(name) => header(headers, name).map(<[u8]>::to_vec),
-        Source::Jwt(claim) => {
-            let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", &config.jwt_payload, claim];
-            properties.get(&path)
+/// How tenants without a name are called: this, and 16 hexadecimal digits.
+const HASH: &str = "h-";
+
+/// Whether a tenant without a name might be called so.
+pub fn is_hash(name: &str) -> bool {
+    name.strip_prefix(HASH).is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Who a request says that it is from.
+enum Found<'c> {
+    /// A configured tenant, for certain.
+    Named(&'c Tenant),
+    /// Somebody else: by which source, and what it says.
+    Unnamed { space: &'c str, value: Vec<u8> },
+    /// Somebody with a key that no tenant has.
+    UnknownKey,
+    /// It does not say.
+    Nobody,
+}
+
+struct Request<'a> {
+    config: &'a Config,
+    headers: &'a Headers,
+    properties: &'a dyn Properties,
+}
+
+impl<'a> Request<'a> {
+    /// The tenant. Verified sources come first; where one had a key that nobody has, what is not verified does not make up for it.
+    fn tenant(&self) -> Found<'a> {
+        let mut has_unknown_key = false;
+        for origin in &self.config.tenant_from {
+            match origin {
+                Origin::Key(name) => {
+                    let Some(key) = header(self.headers, name).filter(|key| !key.is_empty()) else { continue };
+                    match self.config.tenant_of_key(&Sha256::digest(bare(key)).into()) {
+                        Some(tenant) => return Found::Named(tenant),
+                        None => has_unknown_key = true,
+                    }
+                }
+                Origin::Value { is_verified: false, .. } if has_unknown_key => break,
+                Origin::Value { source, is_verified, space } => {
+                    let Some(value) = self.value(source) else { continue };
+                    let named = core::str::from_utf8(&value).ok().filter(|_| *is_verified);
+                    return match named.and_then(|name| self.config.tenant(name)) {
+                        Some(tenant) => Found::Named(tenant),
+                        None => Found::Unnamed { space, value },
+                    };
+                }
+            }
         }
-        Source::Property(path) => properties.get(&path.iter().map(String::as_str).collect::<Vec<_>>()),
-        Source::Tenant | Source::Model => None,
-    };
-    value.filter(|value| !value.is_empty())
+        if has_unknown_key { Found::UnknownKey } else { Found::Nobody }
+    }
+
+    /// What a source says. What leaves this process is hashed once more.
+    fn value(&self, source: &Source) -> Option<Vec<u8>> {
+        let value = match source {
+            Source::Header(name) => header(self.headers, name).map(<[u8]>::to_vec),
+            Source::Jwt(claim) => self.config.jwt_payloads.iter().find_map(|payload| {
+                let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", payload, claim];
+                self.properties.get(&path)
+            }),
+            Source::Property(path) => self.properties.get(&path.iter().map(String::as_str).collect::<Vec<_>>()),
+            Source::Tenant | Source::Model => None,
+        };
+        let value = value.filter(|value| !value.is_empty())?;
+        Some(if value.len() > VALUE_BYTES_MAX { digest(&value).to_vec() } else { value })
+    }
+}
+
+/// A key without the scheme of an `authorization` header.
+fn bare(key: &[u8]) -> &[u8] {
+    match key.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer") && rest.starts_with(b" ") => rest.trim_ascii(),
+        _ => key,
+    }
 }
 
 /// The first header called `name`.

@@ -5,10 +5,33 @@
 
 use penstock_units::Fingerprint;
 
-/// How many pages fingerprints are spread over, for each kind of limit.
+/// How many pages fingerprints are spread over, for each kind of limit and realm.
 const PAGES: u64 = 4096;
 /// How many pages series are spread over.
 const STATS_PAGES: u64 = 128;
+
+/// Who can make up fingerprints. Each realm has pages of its own, so that whoever fills those of one harms nobody in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// Anybody.
+    Strangers,
+    /// Nobody: there are as many as the configuration has tenants and models.
+    Configured,
+    /// A tenant that has a name, by what it writes into its requests.
+    Named,
+}
+
+impl Realm {
+    /// The fingerprint, marked as one of this realm in its highest bits.
+    pub fn mark(self, of: Fingerprint) -> Fingerprint {
+        Fingerprint(of.0 >> 2 | (self as u64) << 62)
+    }
+}
+
+/// The page of a fingerprint, among those of its realm.
+fn page(of: Fingerprint) -> u64 {
+    (of.0 >> 62).saturating_mul(PAGES).saturating_add(of.page(PAGES))
+}
 
 /// The key of all keyed hashes, drawn once per process.
 pub const SECRET: &str = "penstock/secret";
@@ -33,25 +56,25 @@ pub fn stats(of: Fingerprint) -> String {
 
 /// Buckets that are not full.
 pub fn bucket(of: Fingerprint) -> String {
-    let page = of.page(PAGES);
+    let page = page(of);
     format!("penstock/rate/{page}")
 }
 
 /// Permits of concurrency limits, by owner and heartbeat.
 pub fn permit(of: Fingerprint) -> String {
-    let page = of.page(PAGES);
+    let page = page(of);
     format!("penstock/permit/{page}")
 }
 
 /// What sessions used.
 pub fn credit(of: Fingerprint) -> String {
-    let page = of.page(PAGES);
+    let page = page(of);
     format!("penstock/credit/{page}")
 }
 
 /// Leases of limits that all proxies share.
 pub fn lease(of: Fingerprint) -> String {
-    let page = of.page(PAGES);
+    let page = page(of);
     format!("penstock/mesh-lease/{page}")
 }
 

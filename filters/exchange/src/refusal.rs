@@ -115,6 +115,12 @@ impl Refusal {
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
     }
 
+    /// A caller with a key that no tenant has.
+    pub fn unknown_key() -> Self {
+        let message = "this API key is not known here; the gateway knows those of tenants.*.apiKeys";
+        Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
     /// A body that cannot be read.
     pub fn unreadable(error: &Unreadable) -> Self {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
@@ -126,10 +132,12 @@ impl Refusal {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
-    /// A model that is not configured.
+    /// A model that is not configured, or not for this caller: one cannot be told from the other.
     pub fn unknown_model(name: &str) -> Self {
-        let message = format!("the model {name:?} is not served here");
-        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+        let message = format!(
+            "the model {name:?} is not served here; the gateway serves what models[].name and models[].aliases say"
+        );
+        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::NotFound, message).about("model")
     }
 
     /// An answer that is worked on after its response, when nothing of it is seen here.
@@ -260,9 +268,10 @@ mod tests {
         vec![
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
-            (Refusal::unknown_model("x"), 400, "invalid_request", "invalid_request_error", &[]),
+            (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
             (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
             (
                 Refusal::too_long(Dialect::Chat, Tokens(9), Tokens(8)),

@@ -10,7 +10,7 @@ const USAGE: &str = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"promp
 
 fn session(credit: &str) -> Proxy {
     Proxy::new(&format!(
-        r#"{{"tenant":{{"from":[{{"header":"x-api-key"}}]}},"models":[{{"name":"chat","output":{{"expect":50}}}}],
+        r#"{{"tenant":{{"from":[{{"header":"x-api-key","trusted":true}}],"anonymous":"allow"}},"models":[{{"name":"chat","output":{{"expect":50}}}}],
         "limits":[{{"name":"agent","per":["tenant",{{"header":"x-session-id"}}],"session":{credit}}}]}}"#
     ))
 }
@@ -120,7 +120,7 @@ fn a_million_sessions_and_tenants_do_not_grow_the_memory() {
     assert_eq!(refused, 0);
 }
 
-const FULL: &str = r#"{"tenant":{"from":[{"header":"x-api-key"}]},
+const FULL: &str = r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},
     "tenants":{"acme":{"weight":4},"low":{"priority":"low"},"high":{"priority":"high"}},
     "models":[{"name":"chat","output":{"expect":90},"pending":{"ceiling":1000,"whenFull":"shed"}},
         {"name":"big","output":{"expect":90},"pending":{"ceiling":300,"whenFull":"fallback"},"fallback":"small",
@@ -224,7 +224,7 @@ fn fallbacks_that_lead_nowhere_are_refused_at_load() {
 /// not: measured are the tokens that each has pending.
 #[test]
 fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
-    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key"}]},
+    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},
         "tenants":{"four":{"weight":4},"two":{"weight":2},"one":{"weight":1},"light":{}},
         "models":[{"name":"chat","pending":{"ceiling":100000}}]}"#;
     const GREEDY: [(&str, u64); 3] = [("four", 4), ("two", 2), ("one", 1)];
@@ -304,7 +304,7 @@ fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
 /// Sixty-four names made up on the way, each wanting more than there is, take nothing from a tenant below its share.
 #[test]
 fn who_could_not_come_in_anyway_takes_no_share() {
-    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"greedy":{},"honest":{}},
+    const CONFIG: &str = r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},"tenants":{"greedy":{},"honest":{}},
         "models":[{"name":"chat","output":{"expect":90},"pending":{"ceiling":1000,"whenFull":"shed"}}],
         "limits":[{"name":"each","per":["tenant"],"tokens":100000,"every":"1h"}]}"#;
     for (attack, body) in [

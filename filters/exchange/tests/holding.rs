@@ -160,8 +160,8 @@ fn what_is_reserved_is_what_is_written() {
     // None of its own: it gets the model's, and no more is expected than that. What the context ends at its server knows itself.
     assert_eq!(of(r#"{"context":40,"max":100}"#, ""), (Some(ROOM), None, ROOM, Some(ROOM)));
     assert_eq!(of(r#"{"context":40}"#, ""), (None, None, ROOM, None));
-    // A prompt beyond the context leaves room for one token.
-    assert_eq!(of(r#"{"context":5,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
+    // A prompt that fills the context leaves room for one token.
+    assert_eq!(of(r#"{"context":10,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn who_was_refused_is_read_before_it_is_counted() {
     // Nobody was refused yet.
     let second = proxy.chat(&[], &large("chat"));
     assert_eq!((second.reply().unwrap().0, second.facts().prompt_tokens), (429, counted.prompt_tokens));
-    for (model, status) in [("gone", 503), ("made-up", 400)] {
+    for (model, status) in [("gone", 503), ("made-up", 404)] {
         let flight = proxy.chat(&[], &large(model));
         assert_eq!((flight.reply().unwrap().0, flight.facts().prompt_tokens.0), (status, 0), "{model}");
         assert_eq!(flight.facts().prompt_hash, "");

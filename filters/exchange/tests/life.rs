@@ -13,7 +13,7 @@ const USAGE: &str = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"promp
 
 fn limited(tokens: u64, burst: u64) -> String {
     format!(
-        r#"{{"tenant":{{"from":[{{"header":"x-api-key"}}]}},"tenants":{{"acme":{{"class":"gold"}}}},
+        r#"{{"tenant":{{"from":[{{"header":"x-api-key","trusted":true}}],"anonymous":"allow"}},"tenants":{{"acme":{{"class":"gold"}}}},
         "models":[{{"name":"chat","output":{{"expect":50}},"price":{{"input":1,"output":2}}}}],
         "limits":[{{"name":"tpm","per":["tenant"],"tokens":{tokens},"every":"1m","burst":{burst}}}]}}"#
     )
@@ -102,7 +102,7 @@ fn the_output_to_expect_is_learnt() {
 
 #[test]
 fn tenants_and_models_can_be_suspended() {
-    let config = r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"acme":{"suspended":true}},
+    let config = r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},"tenants":{"acme":{"suspended":true}},
         "models":[{"name":"chat"},{"name":"old","suspended":true}]}"#;
     let mut proxy = Proxy::new(config);
     assert_eq!(proxy.chat(&[("x-api-key", "acme")], CHAT).reply().unwrap().0, 403);
@@ -295,10 +295,6 @@ fn unreadable_requests_are_refused_and_charge_nothing() {
     let mut probe = proxy.chat(&[], CHAT);
     proxy.answer(&mut probe, 200, USAGE);
     assert_eq!(probe.response_header("x-ratelimit-remaining-tokens").as_deref(), Some("40"));
-    // An unknown model passes, unless the config says otherwise.
-    assert!(proxy.chat(&[], &CHAT.replace("chat", "who")).went());
-    let mut strict = Proxy::new(r#"{"models":[{"name":"chat"}],"unknownModel":"refuse"}"#);
-    assert_eq!(strict.chat(&[], &CHAT.replace("chat", "who")).reply().unwrap().0, 400);
     let mut lenient = Proxy::new(r#"{"models":[{"name":"chat"}],"unreadable":"pass"}"#);
     assert!(lenient.chat(&[], "nope").went());
 }
@@ -324,8 +320,9 @@ fn identity_is_hashed_named_or_demanded() {
     assert!(hashed.starts_with("h-") && !hashed.contains("secret"));
     assert_eq!(proxy.chat(&[("x-api-key", "sk-secret")], CHAT).facts().tenant, hashed);
     assert_eq!(proxy.chat(&[], CHAT).facts().tenant, "anonymous");
-    let mut strict =
-        Proxy::new(r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#);
+    let mut strict = Proxy::new(
+        r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"deny"},"models":[{"name":"chat"}]}"#,
+    );
     assert_eq!(strict.chat(&[], CHAT).reply().unwrap().0, 401);
 }
 

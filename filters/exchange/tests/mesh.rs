@@ -84,7 +84,7 @@ fn hits(message: &[u8]) -> u64 {
 
 fn config(budget: u64, more: &str) -> String {
     format!(
-        r#"{{"tenant":{{"from":[{{"header":"x-api-key"}}]}},"models":[{{"name":"chat"}}],
+        r#"{{"tenant":{{"from":[{{"header":"x-api-key","trusted":true}}],"anonymous":"allow"}},"models":[{{"name":"chat"}}],
         "mesh":{{"service":"rls","domain":"d"{more}}},
         "limits":[{{"name":"all","per":["tenant"],"tokens":{budget},"every":"1h","scope":"mesh"}},
             {{"name":"here","tokens":1000000,"every":"1h"}}]}}"#
@@ -229,7 +229,7 @@ fn what_a_limit_of_this_proxy_refuses_asks_no_service() {
 #[test]
 fn who_has_nothing_left_does_not_take_from_what_all_share() {
     let mut proxy = Proxy::new(
-        r#"{"tenant":{"from":[{"header":"x-api-key"}]},"models":[{"name":"chat"}],"mesh":{"service":"rls","domain":"d"},
+        r#"{"tenant":{"from":[{"header":"x-api-key","trusted":true}],"anonymous":"allow"},"models":[{"name":"chat"}],"mesh":{"service":"rls","domain":"d"},
         "limits":[{"name":"shared","tokens":100000,"every":"1h","scope":"mesh"},
             {"name":"own","per":["tenant"],"tokens":10000,"every":"1h","scope":"mesh"}]}"#,
     );

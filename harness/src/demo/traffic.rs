@@ -10,8 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// One tenant's habit.
 struct Tenant {
-    /// Sent as `x-api-key`.
+    /// What tells it apart.
     key: &'static str,
+    /// Whether `gateway.yaml` has a key of it, so that it has a name; the others are strangers.
+    is_named: bool,
     every_ms: u64,
     /// How often the prompt's sentence is repeated.
     sentences: usize,
@@ -23,13 +25,45 @@ struct Tenant {
 
 const TENANTS: [Tenant; 4] = [
     // Well-behaved, streamed.
-    Tenant { key: "acme", every_ms: 150, sentences: 8, max_tokens: 40, stream: true, abort_after: None },
+    Tenant {
+        key: "acme",
+        is_named: true,
+        every_ms: 150,
+        sentences: 8,
+        max_tokens: 40,
+        stream: true,
+        abort_after: None,
+    },
     // Asks for more than a minute's budget.
-    Tenant { key: "initech", every_ms: 150, sentences: 240, max_tokens: 60, stream: true, abort_after: None },
+    Tenant {
+        key: "initech",
+        is_named: true,
+        every_ms: 150,
+        sentences: 240,
+        max_tokens: 60,
+        stream: true,
+        abort_after: None,
+    },
     // Not streamed.
-    Tenant { key: "globex", every_ms: 250, sentences: 20, max_tokens: 24, stream: false, abort_after: None },
+    Tenant {
+        key: "globex",
+        is_named: false,
+        every_ms: 250,
+        sentences: 20,
+        max_tokens: 24,
+        stream: false,
+        abort_after: None,
+    },
     // Hangs up in the middle.
-    Tenant { key: "hooli", every_ms: 300, sentences: 10, max_tokens: 60, stream: true, abort_after: Some(5) },
+    Tenant {
+        key: "hooli",
+        is_named: false,
+        every_ms: 300,
+        sentences: 10,
+        max_tokens: 60,
+        stream: true,
+        abort_after: Some(5),
+    },
 ];
 
 /// Callers per tenant that stick to a version.
@@ -93,7 +127,11 @@ impl Traffic {
     }
 
     async fn exchange(&self, tenant: &Tenant, number: u64) -> reqwest::Result<()> {
-        let request = self.client.post(&self.url).header("x-api-key", tenant.key);
+        let request = self.client.post(&self.url);
+        let request = match tenant.is_named {
+            true => request.bearer_auth(format!("sk-{}-example", tenant.key)),
+            false => request.header("x-api-key", tenant.key),
+        };
         let session = format!("{}-{}", tenant.key, number % SESSIONS);
         let mut answer = request.header("x-session-id", session).json(&body(tenant, number)).send().await?;
         let counted =

@@ -2,12 +2,14 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, Policy, WaitForBody};
+use super::checked::{Config, Policy, UnknownModel, WaitForBody};
 use super::limits::limits;
-use super::models::models;
-use super::problems::{ConfigErrors, Problem, Problems};
+use super::models::{implicit, models};
+use super::names::{Names, unknown};
+use super::problems::{ConfigErrors, Problem, Problems, mode};
 use super::raw;
-use super::tenants::tenants;
+use super::sources::origins;
+use super::tenants::{api_keys, reachable, tenants};
 
 /// The period of heartbeats.
 const TICK: Millis = Millis(500);
@@ -44,9 +46,18 @@ fn read(bytes: &[u8]) -> Result<raw::Document, ConfigErrors> {
 }
 
 fn document(problems: &mut Problems, raw: raw::Document) -> Config {
-    let tenants = tenants(problems, raw.tenants);
-    let models = models(problems, raw.models);
-    let limits = limits(problems, raw.limits, raw.mesh, &models);
+    let (mut models, aliases) = models(problems, raw.models);
+    let keys = api_keys(problems, &raw.tenants);
+    let tenants = tenants(problems, raw.tenants, raw.classes, &models);
+    let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
+    let tenant_from = origins(problems, raw.tenant.from);
+    let deny_anonymous = deny_anonymous(problems, raw.tenant.anonymous, !tenant_from.is_empty());
+    let unknown_model = unknown(problems, raw.unknown_model, &models);
+    if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
+        models.extend(implicit());
+    }
+    let names = Names::new(problems, &models, &aliases);
+    reachable(problems, &tenants, &tenant_from, &keys);
     if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
         problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));
     }
@@ -57,14 +68,20 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         }
     }
     Config {
-        tenant_from: problems.sources("tenant.from", raw.tenant.from, false),
-        deny_anonymous: raw.tenant.anonymous == Some(raw::Anonymous::Deny),
-        jwt_payload: raw.tenant.jwt_payload.unwrap_or_else(|| "jwt_payload".to_owned()),
+        tenant_from,
+        tenant_mode: mode(raw.tenant.mode),
+        deny_anonymous,
+        jwt_payloads: match raw.tenant.jwt_payload {
+            Some(key) => vec![key],
+            None => ["jwt_payload", "payload"].map(str::to_owned).to_vec(),
+        },
+        api_keys: keys,
         tenants,
         models,
+        names,
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
-        unknown_model: policy(raw.unknown_model, Policy::Pass),
+        unknown_model,
         default_model: raw.default_model,
         serves_background: matches!(raw.background, Some(raw::Background::Reserve)),
         contended: policy(raw.contended, Policy::Refuse),
@@ -78,6 +95,16 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
     }
+}
+
+/// Whether callers without identity are refused, which the operator is told where nobody said it.
+fn deny_anonymous(problems: &mut Problems, raw: Option<raw::Anonymous>, has_sources: bool) -> bool {
+    if raw.is_none() && has_sources {
+        let text = "tenant.anonymous is not set: callers without an identity are refused (401); they were served before. \
+                    Write tenant.anonymous: deny or allow";
+        problems.notices.push(text.to_owned());
+    }
+    raw.map_or(has_sources, |raw| raw == raw::Anonymous::Deny)
 }
 
 fn policy(raw: Option<raw::Policy>, default: Policy) -> Policy {

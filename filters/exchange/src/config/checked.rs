@@ -9,6 +9,8 @@ use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
+use super::names::Names;
+
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
 /// How many versions a model may have.
@@ -18,7 +20,42 @@ pub const TENANTS_MAX: usize = 10_000;
 /// How many limits there may be.
 pub const LIMITS_MAX: usize = 64;
 
-/// Where a caller's identity, or any key, comes from.
+/// Where a caller's identity may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A key of some tenant, in this header.
+    Key(String),
+    /// A value.
+    Value {
+        /// Where it stands.
+        source: Source,
+        /// Whether somebody has checked that it is the caller's, so that it may be a tenant's name.
+        is_verified: bool,
+        /// The source as text: the same value from another one is somebody else.
+        space: String,
+    },
+}
+
+impl Origin {
+    /// Whether what it yields is known to be the caller's.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::Key(_) => true,
+            Self::Value { is_verified, .. } => *is_verified,
+        }
+    }
+}
+
+/// Whom a limit is for, among tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Whoever has no name.
+    Unnamed,
+    /// The tenant of this name.
+    Named(String),
+}
+
+/// Where any key comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A claim of the verified JWT.
@@ -42,6 +79,17 @@ pub enum Policy {
     Refuse,
 }
 
+/// What to do with a request for a model that is not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownModel {
+    /// Refuse it.
+    Refuse,
+    /// Serve it as any other model, which is counted and limited.
+    Pass,
+    /// The same, and say that it would be refused.
+    Observe,
+}
+
 /// Whether what is decided is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -55,22 +103,28 @@ pub enum Mode {
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The sources of the tenant, first one that yields wins.
-    pub tenant_from: Vec<Source>,
+    /// The sources of the tenant: the verified ones first, and the first one that yields wins.
+    pub tenant_from: Vec<Origin>,
+    /// Whether who may not ask is refused.
+    pub tenant_mode: Mode,
     /// Whether callers without identity are refused.
     pub deny_anonymous: bool,
-    /// The key of the metadata in which `jwt_authn` leaves the claims.
-    pub jwt_payload: String,
+    /// The keys of the metadata in which `jwt_authn` leaves the claims.
+    pub jwt_payloads: Vec<String>,
+    /// The hashes of the tenants' keys, sorted, with the places of the tenants.
+    pub api_keys: Vec<([u8; 32], usize)>,
     /// Sorted by name.
     pub tenants: Vec<Tenant>,
-    /// In the order of the document.
+    /// In the order of the document. Where models pass that are not configured, the last one stands for them.
     pub models: Vec<Model>,
+    /// What clients may call them.
+    pub names: Names,
     /// In the order of the document.
     pub limits: Vec<Limit>,
     /// What happens to bodies that cannot be read.
     pub unreadable: Policy,
     /// What happens to models that are not configured.
-    pub unknown_model: Policy,
+    pub unknown_model: UnknownModel,
     /// The model of requests that name none.
     pub default_model: Option<String>,
     /// Whether answers may be worked on after their response; what was reserved for one stays charged.
@@ -141,6 +195,15 @@ pub struct Tenant {
     pub priority: Priority,
     /// Refused, whatever it asks (403).
     pub suspended: bool,
+    /// The names of the models that it may use, sorted; `None`: every one.
+    pub models: Option<Rc<[String]>>,
+}
+
+impl Tenant {
+    /// Whether it may use the model of this name.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.binary_search_by(|known| known.as_str().cmp(model)).is_ok())
+    }
 }
 
 /// A model, as clients name it.
@@ -148,6 +211,8 @@ pub struct Tenant {
 pub struct Model {
     /// The name; `*` matches every other.
     pub name: String,
+    /// It stands for the models that are not configured, and the document does not have it.
+    pub is_implicit: bool,
     /// The encoding to count with.
     pub encoding: Encoding,
     /// The encoding is only like the model's own: what is counted is an estimate.
@@ -220,6 +285,8 @@ pub struct Limit {
     pub class: Option<String>,
     /// Applies to this model only.
     pub model: Option<String>,
+    /// Applies to these tenants only.
+    pub tenant: Option<Whose>,
     /// Whether it refuses.
     pub mode: Mode,
     /// Of what.
@@ -289,10 +356,21 @@ impl Weights {
 }
 
 impl Config {
-    /// The model that clients call `name`.
+    /// The model that a client asks for by this name: its own, an alias, or what the wildcard matches.
+    pub fn asked(&self, name: &str) -> Option<&Model> {
+        self.names.find(name).and_then(|at| self.models.get(at))
+    }
+
+    /// The model that is configured under `name`.
     pub fn model(&self, name: &str) -> Option<&Model> {
         let find = |name: &str| self.models.iter().find(|model| model.name == name);
         find(name).or_else(|| find("*"))
+    }
+
+    /// The tenant that has the key of this hash.
+    pub fn tenant_of_key(&self, hash: &[u8; 32]) -> Option<&Tenant> {
+        let at = self.api_keys.binary_search_by(|(known, _)| known.cmp(hash)).ok()?;
+        self.tenants.get(self.api_keys.get(at)?.1)
     }
 
     /// The named tenant `name`.

@@ -6,9 +6,10 @@ use penstock_bucket::Rate;
 use penstock_bucket::credit::Allowance;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
-use super::checked::{Kind, LIMITS_MAX, Limit, Model, OnError, RateLimitService, Weights};
+use super::checked::{Kind, LIMITS_MAX, Limit, Model, OnError, RateLimitService, Tenant, Weights, Whose};
 use super::problems::{Problems, mode};
 use super::raw;
+use super::sources::sources;
 use crate::hash::digest;
 
 /// How long a bucket may take to refill: an instant that far ahead is still one that can be written down.
@@ -18,7 +19,13 @@ const REFILL_MAX: u128 = 50 * 365 * 86_400 * 1_000_000_000;
 const TIMEOUT: Millis = Millis(100);
 
 /// `limits` and `mesh`
-pub fn limits(problems: &mut Problems, raw: Vec<raw::Limit>, mesh: Option<raw::Mesh>, models: &[Model]) -> Vec<Limit> {
+pub fn limits(
+    problems: &mut Problems,
+    raw: Vec<raw::Limit>,
+    mesh: Option<raw::Mesh>,
+    models: &[Model],
+    tenants: &[Tenant],
+) -> Vec<Limit> {
     problems.count("limits", raw.len(), LIMITS_MAX);
     let service = mesh.map(|mesh| Rc::new(rate_limit_service(problems, mesh)));
     let read = |(i, raw)| Some((i, limit(problems, i, raw, service.as_ref())?));
@@ -33,6 +40,12 @@ pub fn limits(problems: &mut Problems, raw: Vec<raw::Limit>, mesh: Option<raw::M
             let what = format!("{model:?} is not a configured model; use one of models[].name");
             problems.problem(format!("limits[{i}].match.model"), what);
         }
+        if let Some(Whose::Named(tenant)) = &limit.tenant
+            && !tenants.iter().any(|known| known.name == *tenant)
+        {
+            let what = format!("{tenant:?} is not a configured tenant; use a name of tenants, or unnamed");
+            problems.problem(format!("limits[{i}].match.tenant"), what);
+        }
     }
     indexed.into_iter().map(|(_, limit)| limit).collect()
 }
@@ -40,7 +53,7 @@ pub fn limits(problems: &mut Problems, raw: Vec<raw::Limit>, mesh: Option<raw::M
 fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc<RateLimitService>>) -> Option<Limit> {
     let path = format!("limits[{i}]");
     problems.name(format!("{path}.name"), &raw.name);
-    let per = problems.sources(&format!("{path}.per"), raw.per, true);
+    let per = sources(problems, &format!("{path}.per"), raw.per);
     let kind = match (raw.tokens, raw.concurrent, &raw.session) {
         (Some(tokens), None, None) => {
             let rate = rate(problems, &path, tokens, raw.every.as_deref(), raw.burst)?;
@@ -79,6 +92,10 @@ fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc
         per,
         class: raw.matches.class,
         model: raw.matches.model,
+        tenant: raw.matches.tenant.map(|tenant| match tenant.as_str() {
+            "unnamed" => Whose::Unnamed,
+            _ => Whose::Named(tenant),
+        }),
         mode: mode(raw.mode),
         kind,
     })

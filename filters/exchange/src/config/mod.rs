@@ -7,14 +7,16 @@ mod check;
 pub mod checked;
 mod limits;
 mod models;
+pub mod names;
 mod problems;
 pub mod raw;
+mod sources;
 mod tenants;
 mod units;
 
 pub use checked::{
-    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Policy, Price, RateLimitService, Source, Spend,
-    TENANTS_MAX, Tenant, VERSIONS_MAX, Version, WaitForBody, Weights,
+    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price, RateLimitService, Source,
+    Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

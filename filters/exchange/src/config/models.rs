@@ -4,17 +4,27 @@ use penstock_canary::Split;
 use penstock_tokens::Encoding;
 use penstock_units::Tokens;
 
-use super::checked::{MODELS_MAX, Model, Price, VERSIONS_MAX, Version};
+use super::checked::{MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
 use super::problems::{Problems, mode};
 use super::raw;
+use super::sources::sources;
 
 /// The output tokens that are expected of a model of which nothing is known.
 const OUTPUT_EXPECT: Tokens = Tokens(256);
 
+/// The aliases of each model, and its place in the document.
+pub type Aliases = Vec<(usize, Vec<String>)>;
+
 /// `models`
-pub fn models(problems: &mut Problems, raw: Vec<raw::Model>) -> Vec<Model> {
+pub fn models(problems: &mut Problems, raw: Vec<raw::Model>) -> (Vec<Model>, Aliases) {
     problems.count("models", raw.len(), MODELS_MAX);
-    let read = |(i, raw)| Some((i, model(problems, i, raw)?));
+    let mut aliases = Aliases::new();
+    let read = |(i, mut raw): (usize, raw::Model)| {
+        let names = core::mem::take(&mut raw.aliases);
+        let model = model(problems, i, raw)?;
+        aliases.push((i, names));
+        Some((i, model))
+    };
     let indexed: Vec<(usize, Model)> = raw.into_iter().enumerate().filter_map(read).collect();
     for (at, (i, model)) in indexed.iter().enumerate() {
         if indexed.iter().take(at).any(|(_, other)| other.name == model.name) {
@@ -23,7 +33,30 @@ pub fn models(problems: &mut Problems, raw: Vec<raw::Model>) -> Vec<Model> {
         }
         fallback(problems, *i, model, &indexed);
     }
-    indexed.into_iter().map(|(_, model)| model).collect()
+    (indexed.into_iter().map(|(_, model)| model).collect(), aliases)
+}
+
+/// The model that stands for those that are not configured. Nothing is known of their tokenizers, so that what is counted is an estimate.
+pub fn implicit() -> Option<Model> {
+    let (_, encoding) = *Encoding::ALL.first()?;
+    Some(Model {
+        name: "*".to_owned(),
+        is_implicit: true,
+        encoding,
+        approximate: true,
+        output_expect: OUTPUT_EXPECT,
+        output_max: None,
+        output_key: "max_tokens",
+        context: None,
+        price: Price::default(),
+        versions: Vec::new(),
+        split: None,
+        sticky: Vec::new(),
+        suspended: false,
+        ceiling: None,
+        ceiling_mode: Mode::Enforce,
+        fallback: None,
+    })
 }
 
 fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
@@ -51,6 +84,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     let (versions, split) = versions(problems, &path, raw.versions);
     Some(Model {
         encoding: encoding?,
+        is_implicit: false,
         approximate,
         output_expect: raw.output.expect.map_or(OUTPUT_EXPECT, Tokens),
         output_max: raw.output.max.map(Tokens),
@@ -62,7 +96,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         price: price(problems, &path, &raw.price),
         versions,
         split,
-        sticky: problems.sources(&format!("{path}.sticky"), raw.sticky, true),
+        sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
         suspended: raw.suspended,
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),

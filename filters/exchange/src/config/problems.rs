@@ -4,7 +4,7 @@ use core::fmt;
 
 use penstock_units::Nanos;
 
-use super::checked::{Mode, Source};
+use super::checked::Mode;
 use super::raw;
 use super::units::{duration, is_name};
 
@@ -82,32 +82,5 @@ impl Problems {
             self.problem(path, format!("{text:?} is not a duration; write 30s, 5m, 1h"));
         }
         nanos
-    }
-
-    /// Where keys come from; `own`: the tenant and the model are among them.
-    pub fn sources(&mut self, path: &str, raw: Vec<raw::Source>, own: bool) -> Vec<Source> {
-        let convert = |(i, raw)| match raw {
-            raw::Source::Jwt(claim) => Source::Jwt(claim),
-            raw::Source::Header(name) => {
-                let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-                if name.is_empty() || !name.bytes().all(fits) {
-                    self.problem(format!("{path}[{i}].header"), format!("{name:?} is not a header name"));
-                }
-                Source::Header(name.to_ascii_lowercase())
-            }
-            raw::Source::Property(keys) => {
-                if keys.is_empty() {
-                    self.problem(format!("{path}[{i}].property"), "the path is empty; write [source, address]");
-                }
-                Source::Property(keys)
-            }
-            raw::Source::Tenant | raw::Source::Model if !own => {
-                self.problem(format!("{path}[{i}]"), "use {jwt: …}, {header: …} or {property: […]}");
-                Source::Tenant
-            }
-            raw::Source::Tenant => Source::Tenant,
-            raw::Source::Model => Source::Model,
-        };
-        raw.into_iter().enumerate().map(convert).collect()
     }
 }

@@ -15,6 +15,9 @@ pub struct Document {
     /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
     /// Default: none. Example: `{"acme": {"class": "gold"}}`.
     pub tenants: BTreeMap<String, Tenant>,
+    /// Classes of tenants by name, where there is something to say of them. A class that no tenant is in does no harm.
+    /// Default: none. Example: `{"gold": {"models": ["chat"]}}`.
+    pub classes: BTreeMap<String, Class>,
     /// The models that are served, at most 128.
     /// Default: none. Example: `[{"name": "chat"}]`.
     pub models: Vec<Model>,
@@ -24,9 +27,10 @@ pub struct Document {
     /// What happens to a body that cannot be read, on a path that generates tokens. One that passes is neither counted nor limited.
     /// Default: `refuse` (400). Example: `pass`.
     pub unreadable: Option<Policy>,
-    /// What happens to a request for a model that is not configured. One that passes is neither counted nor limited.
-    /// Default: `pass`; `refuse` answers 400. Example: `refuse`.
-    pub unknown_model: Option<Policy>,
+    /// What happens to a request for a model that is neither in `models[].name` nor in `models[].aliases`. One that passes is counted,
+    /// limited and labelled as the model `other`, by an estimate; what `versions[].model` names never passes.
+    /// Default: `refuse` (404); without `models` it is `pass`. Example: `observe`.
+    pub unknown_model: Option<UnknownModel>,
     /// The model of requests that name none, one of `models[].name`. Nothing is written into their bodies, unless a version has a name of
     /// its own. Without it, requests to the Responses API that name none, as those with a prompt template do, go to the model `*` where it
     /// is configured, and others are refused (400).
@@ -106,6 +110,19 @@ pub enum Policy {
     Refuse,
 }
 
+/// `unknownModel`: `refuse`, `pass` or `observe`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum UnknownModel {
+    /// The request is refused (404).
+    Refuse,
+    /// The request is served as the model `other`.
+    Pass,
+    /// The same, and it is counted, told in `x-penstock-would` and left in the access log that it would be refused.
+    Observe,
+}
+
 /// `background`
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -178,16 +195,52 @@ impl<'de> Deserialize<'de> for WaitForBody {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TenantSources {
-    /// Where to look for the caller's identity; the first source that has a value wins.
-    /// Default: none. Example: `[{"jwt": "org_id"}, {"header": "x-api-key"}]`.
-    pub from: Vec<Source>,
+    /// Where to look for the caller's identity. The first verified source that has a value wins: `jwt`, `apiKey`, a certificate's field, or a
+    /// header that is `trusted`; without one, the first of the others. Only verified sources lead to a name in `tenants`.
+    /// Default: none. Example: `[{"jwt": "org_id"}, {"apiKey": {"header": "authorization"}}]`.
+    pub from: Vec<TenantSource>,
     /// Whether callers without an identity are served.
-    /// Default: `allow`. Example: `deny`.
+    /// Default: `deny` where `from` is set, else `allow`. Example: `allow`.
     pub anonymous: Option<Anonymous>,
-    /// The key under which `envoy.filters.http.jwt_authn` leaves the verified claims (`payload_in_metadata`). Istio's RequestAuthentication
-    /// uses `payload`.
-    /// Default: `jwt_payload`. Example: `payload`.
+    /// The key under which `envoy.filters.http.jwt_authn` leaves the verified claims (`payload_in_metadata`).
+    /// Default: none; Envoy's own `jwt_payload` and Istio's `payload` are both read. Example: `claims`.
     pub jwt_payload: Option<String>,
+    /// Whether who may not ask is refused (401, 403), or only observed.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
+}
+
+/// An element of `tenant.from`: one of `jwt`, `apiKey`, `header` and `property`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TenantSource {
+    /// A claim of the token that `envoy.filters.http.jwt_authn` verified.
+    /// Default: none. Example: `org_id`.
+    pub jwt: Option<String>,
+    /// A key that a tenant has under `apiKeys`. One that nobody has is refused (401), unless another source has a verified tenant.
+    /// Default: none. Example: `{"header": "authorization"}`.
+    pub api_key: Option<ApiKey>,
+    /// A request header, by its name. Its value is hashed before it becomes a key, a label or a field of the log.
+    /// Default: none. Example: `x-tenant`.
+    pub header: Option<String>,
+    /// Whether a filter in front of this one sets the header, and takes away what a client sends under its name: only then it may lead to a
+    /// name in `tenants`.
+    /// Default: `false`. Example: `true`.
+    pub trusted: Option<bool>,
+    /// A property of the request, by its path. Verified are the fields of the client's certificate.
+    /// Default: none. Example: `["connection", "uri_san_peer_certificate"]`.
+    pub property: Option<Vec<String>>,
+}
+
+/// `tenant.from[].apiKey`
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiKey {
+    /// The request header that has the key, with or without `Bearer`.
+    /// Required. Example: `authorization`.
+    pub header: String,
 }
 
 /// `tenant.anonymous`
@@ -201,7 +254,7 @@ pub enum Anonymous {
     Deny,
 }
 
-/// An element of `from`, `sticky` or `per`.
+/// An element of `sticky` or `per`.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -212,9 +265,9 @@ pub enum Source {
     Header(String),
     /// A property of the request, by its path. Example: `["connection", "uri_san_peer_certificate"]`.
     Property(Vec<String>),
-    /// The tenant. Not in `tenant.from`.
+    /// The tenant.
     Tenant,
-    /// The model. Not in `tenant.from`.
+    /// The model.
     Model,
 }
 
@@ -226,6 +279,13 @@ pub struct Tenant {
     /// A class of tenants, for `match` in limits and for what is learnt about the length of answers.
     /// Default: none. Example: `gold`.
     pub class: Option<String>,
+    /// The tenant's keys for `{"apiKey": …}` in `tenant.from`, at most 16 at a time, so that they can be changed one by one: `sha256:` and the
+    /// SHA-256 of the key in lower-case hexadecimal.
+    /// Default: none. Example: `["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]`.
+    pub api_keys: Vec<String>,
+    /// The models that the tenant may use, of `models[].name`; `*` is every one. Another is refused like one that is not configured (404).
+    /// Default: that of the tenant's class, else every one. Example: `["chat"]`.
+    pub models: Option<Vec<String>>,
     /// The tenant's share where a model is nearly full, relative to the other tenants: 1 or more.
     /// Default: `1`. Example: `4`.
     pub weight: Option<u32>,
@@ -235,6 +295,16 @@ pub struct Tenant {
     /// Whether every request of the tenant is refused (403).
     /// Default: `false`. Example: `true`.
     pub suspended: bool,
+}
+
+/// A value of `classes`.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Class {
+    /// The models that tenants of the class may use, of `models[].name`; `*` is every one. A tenant's own list replaces it.
+    /// Default: none, every one. Example: `["chat"]`.
+    pub models: Option<Vec<String>>,
 }
 
 /// `tenants.*.priority`
@@ -258,6 +328,11 @@ pub struct Model {
     /// What clients put in `model`; `*` is every model that has no entry of its own.
     /// Required. Example: `chat`.
     pub name: String,
+    /// What clients may call the model besides, at most 64 entries: a name, or a prefix that ends in `*`. Names and exact aliases come
+    /// first, then the longest prefix. Limits, labels and logs use the model's own name; the request keeps the client's.
+    /// Default: none. Example: `["gpt-4o", "claude-*"]`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// How to count the model's tokens.
     /// Default: `o200k_base`, or the first encoding that is built into the module. Example: `{"like": "o200k_base"}`.
     pub tokenizer: Option<Tokenizer>,
@@ -510,6 +585,9 @@ pub struct Match {
     /// Only this model, one of `models[].name`.
     /// Default: none. Example: `chat`.
     pub model: Option<String>,
+    /// Only this tenant, one of `tenants`; or `unnamed`, which is whoever is not under `tenants`, with an identity or without.
+    /// Default: none. Example: `unnamed`.
+    pub tenant: Option<String>,
 }
 
 /// `limits[].scope`

@@ -10,10 +10,11 @@ use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 
 use super::rls::LeaseRequest;
 use super::shown::Shown;
-use crate::config::{Limit, Spend, Weights};
+use crate::config::{Limit, Source, Spend, Weights};
 use crate::facts::{Facts, Used};
 use crate::hash::Secret;
 use crate::identity::Caller;
+use crate::keys::Realm;
 use crate::port::{Contended, Store};
 
 /// The permits that one worker holds, by the fingerprint of whom they are counted for: repeated with every heartbeat.
@@ -47,7 +48,30 @@ impl Applicant<'_> {
     /// a time.
     pub fn fingerprint(&self, limit: &Limit, period: Nanos) -> Fingerprint {
         let key = limit.per.iter().map(|source| self.caller.value(source, &self.facts.model).unwrap_or_default());
-        self.secret.fingerprint([limit.name.as_bytes(), &period.0.to_le_bytes()].into_iter().chain(key))
+        let fingerprint =
+            self.secret.fingerprint([limit.name.as_bytes(), &period.0.to_le_bytes()].into_iter().chain(key));
+        self.realm(limit).mark(fingerprint)
+    }
+
+    /// Whom a limit counts a stranger for where there is no room for one more: all of them together, so that nobody gets a new bucket by
+    /// leaving no room. `None` for others than strangers.
+    pub fn rest(&self, limit: &Limit, period: Nanos) -> Option<Fingerprint> {
+        let parts = [limit.name.as_bytes(), &period.0.to_le_bytes(), b"", b"rest"];
+        (self.realm(limit) == Realm::Strangers).then(|| Realm::Configured.mark(self.secret.fingerprint(parts)))
+    }
+
+    /// Who can make up further keys of this limit.
+    fn realm(&self, limit: &Limit) -> Realm {
+        let is_own = |source: &Source| match source {
+            Source::Model => true,
+            Source::Tenant => self.caller.is_named,
+            Source::Jwt(_) | Source::Header(_) | Source::Property(_) => false,
+        };
+        match (limit.per.iter().all(is_own), self.caller.is_named) {
+            (true, _) => Realm::Configured,
+            (false, true) => Realm::Named,
+            (false, false) => Realm::Strangers,
+        }
     }
 
     /// What to reserve. Where the client set no ceiling the output is a guess, and a guess does not refuse a request whose prompt fits: it

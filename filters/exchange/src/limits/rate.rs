@@ -36,16 +36,21 @@ pub fn take(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let fingerprint = by.fingerprint(limit, rate.period());
+    let mut fingerprint = by.fingerprint(limit, rate.period());
     let reserved = by.reservation(rate.burst(), weights);
     let mut outcome = None;
     let mut before = FullAt::default();
-    let changed = change(fingerprint, books, &mut |bucket| {
+    let mut reserve = |bucket: Bucket| {
         before = bucket.full_at();
         let admitted = bucket.admit(rate, now, reserved);
         outcome = Some(admitted);
         admitted.ok()
-    });
+    };
+    let mut changed = change(fingerprint, books, &mut reserve);
+    if let (Err(Unchanged::Full), Some(rest)) = (&changed, by.rest(limit, rate.period())) {
+        fingerprint = rest;
+        changed = change(fingerprint, books, &mut reserve);
+    }
     // Where others kept winning, the state that was looked at last says nothing.
     let after = outcome.ok_or(Refused::Contended)?.map_err(|refusal| {
         let status = status(limit, rate, before, now);
@@ -64,6 +69,26 @@ pub fn settle(charge: &Charge, used: Option<Used>, books: &mut Books<'_>) -> boo
     change(fingerprint, books, &mut |bucket| Some(bucket.settle(rate, at, now, reserved, cost))).is_ok()
 }
 
+/// Why a bucket was not changed.
+enum Unchanged {
+    /// Others kept winning.
+    Contended,
+    /// Its page has no room for it.
+    Full,
+}
+
+impl From<Contended> for Unchanged {
+    fn from(Contended: Contended) -> Self {
+        Self::Contended
+    }
+}
+
+impl From<Unchanged> for Refused {
+    fn from(_: Unchanged) -> Self {
+        Self::Contended
+    }
+}
+
 fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus {
     RateLimitStatus {
         limit: limit.name.clone(),
@@ -78,7 +103,7 @@ fn change(
     fingerprint: Fingerprint,
     books: &mut Books<'_>,
     to: &mut dyn FnMut(Bucket) -> Option<Bucket>,
-) -> Result<u32, Contended> {
+) -> Result<u32, Unchanged> {
     let now = books.holder.now;
     let mut full = false;
     let retries = books.store.update(&keys::bucket(fingerprint), &mut |old| {
@@ -87,5 +112,5 @@ fn change(
         full = page.is_err();
         page.ok()
     })?;
-    if full { Err(Contended) } else { Ok(retries) }
+    if full { Err(Unchanged::Full) } else { Ok(retries) }
 }

@@ -63,7 +63,7 @@ pub fn run(
         if goes_otherwise.is_ok() {
             remember(model, flow, world);
         }
-        let Some(next) = model.fallback.as_ref().and_then(|name| config.model(name)) else {
+        let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {
             return goes_otherwise.and(Err(Refusal::saturated(&model.name).into()));
         };
         model = next;
@@ -74,6 +74,12 @@ pub fn run(
         }
         count::for_model(counted, flow, model, world);
     }
+}
+
+/// The models that may take this one's place, in their order.
+fn fallbacks<'c>(config: &'c Config, model: &'c Model) -> impl Iterator<Item = &'c Model> {
+    let next = |model: &&'c Model| model.fallback.as_ref().and_then(|name| config.model(name));
+    core::iter::successors(next(&model), next)
 }
 
 /// What the client is told.

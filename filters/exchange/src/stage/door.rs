@@ -3,8 +3,8 @@
 
 use penstock_dialects::{Dialect, Request};
 
-use super::stop::Stop;
-use crate::config::{Config, Policy};
+use super::stop::{self, Stop};
+use crate::config::{Config, Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -31,21 +31,24 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> 
     flow.facts = known.unwrap_or_default();
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
-    if flow.is_known { Ok(()) } else { identify(flow, headers) }
+    if flow.is_known { Ok(()) } else { identify(flow, headers, world) }
 }
 
 /// Who asks, and whether they may ask at all.
-fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
+fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let tenant = config.tenant(&flow.caller.tenant);
     flow.facts.tenant.clone_from(&flow.caller.tenant);
     flow.facts.class = tenant.and_then(|tenant| tenant.class.clone());
     flow.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
     if tenant.is_some_and(|tenant| tenant.suspended) {
-        return Err(Refusal::suspended_tenant().into());
+        return stop::refuse(config.tenant_mode, Refusal::suspended_tenant(), flow, world);
+    }
+    if flow.caller.has_unknown_key {
+        return stop::refuse(config.tenant_mode, Refusal::unknown_key(), flow, world);
     }
     if config.deny_anonymous && flow.facts.tenant == ANONYMOUS {
-        return Err(Refusal::anonymous().into());
+        return stop::refuse(config.tenant_mode, Refusal::anonymous(), flow, world);
     }
     Ok(())
 }
@@ -54,17 +57,21 @@ fn identify(flow: &mut Flow, headers: &Headers) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`Stop`], as the configuration says.
-pub fn at_body(flow: &mut Flow) -> Result<(), Stop> {
+pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let request = flow.read.as_ref().map(|read| &read.request);
     let name = request.and_then(|request| request.model.as_deref().or_else(|| unnamed(flow.dialect, request, &config)));
     let Some(name) = name else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
-    let Some(model) = config.model(name) else {
-        return Err(or_pass(config.unknown_model, Refusal::unknown_model(name)));
-    };
+    let unknown = || Refusal::unknown_model(name);
+    // A model that is not theirs is as good as none: what there is besides is nobody's business.
+    let model = config.asked(name).filter(|model| flow.may_use(model)).ok_or_else(unknown)?;
+    let observed = (model.is_implicit && config.unknown_model == UnknownModel::Observe).then(unknown);
     flow.facts.model.clone_from(&model.name);
+    if let Some(refusal) = observed {
+        stop::refuse(Mode::Observe, refusal, flow, world)?;
+    }
     if model.suspended { Err(Refusal::suspended_model().into()) } else { outlives(flow, &config) }
 }
 

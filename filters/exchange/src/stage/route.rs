@@ -17,14 +17,15 @@ pub fn run(flow: &mut Flow, world: &mut World<'_>) {
 /// Draws it before the body is there, where headers cannot wait: only possible where there is no choice of models.
 pub fn run_ahead(flow: &mut Flow, world: &mut World<'_>) {
     let config = flow.config.clone();
-    if let ([model], true) = (config.models.as_slice(), world.worker.plugin.owns(Stage::Route)) {
+    let mut models = config.models.iter().filter(|model| !model.is_implicit);
+    if let (Some(model), None, true) = (models.next(), models.next(), world.worker.plugin.owns(Stage::Route)) {
         draw(flow, model, world);
     }
 }
 
 fn draw(flow: &mut Flow, model: &Model, world: &mut World<'_>) {
     let Some(split) = &model.split else { return };
-    let key = model.sticky.iter().find_map(|source| flow.caller.value(source, &model.name));
+    let key = model.sticky.iter().find_map(|source| flow.caller.shared_value(source, &model.name));
     let point = key.map_or_else(|| ((world.entropy)() >> 32) as u32, |key| penstock_canary::point(&model.name, key));
     let Some(version) = model.versions.get(split.draw(point)) else { return };
     flow.facts.version = Some(version.name.clone());

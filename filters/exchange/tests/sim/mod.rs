@@ -130,7 +130,8 @@ impl Proxy {
         self.send_with(flight, &[], body);
     }
 
-    fn send_with(&mut self, flight: &mut Flight, headers: &[(&str, &str)], body: &str) {
+    /// The same, with these headers.
+    pub fn send_with(&mut self, flight: &mut Flight, headers: &[(&str, &str)], body: &str) {
         let mut all: Headers =
             vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
         all.extend(headers.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())));

@@ -1,0 +1,279 @@
+//! Who a request is from: which sources lead to a name, and what everybody else is.
+
+mod sim;
+
+use penstock_bucket::bucket::Bucket;
+use penstock_bucket::{Rate, page};
+use penstock_exchange::{Config, Metric};
+use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
+use sim::{Flight, Proxy};
+
+const CHAT: &str = r#"{"model":"chat","max_tokens":10,"messages":[{"role":"user","content":"Hello, world"}]}"#;
+const ANSWER: &str = r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"#;
+/// Of `sk-acme-1`, `sk-acme-2` and `sk-globex`.
+const KEYS: [&str; 3] = [
+    "sha256:819685611e044dc4918e558945f580790befd0786cc2fb36e3417477ed704a3d",
+    "sha256:e13ec0cb85b1e9b4c68f9ab2eb9abeed3376e468aa136fcfbac7c29ca02d6a08",
+    "sha256:486e1dad908597991e4425462823f650cfc9ded21de30af03481f0a489f983db",
+];
+const CLAIM: &str = "metadata.filter_metadata.envoy.filters.http.jwt_authn.";
+
+/// A request with these headers and properties.
+fn ask(proxy: &mut Proxy, headers: &[(&str, &str)], properties: &[(&str, &str)]) -> Flight {
+    let mut flight = proxy.open();
+    for (name, value) in properties {
+        flight.props.0.insert((*name).to_owned(), value.as_bytes().to_vec());
+    }
+    proxy.send_with(&mut flight, headers, CHAT);
+    flight
+}
+
+/// The tenant that a request was served for, or the status that it was refused with.
+fn who(proxy: &mut Proxy, headers: &[(&str, &str)], properties: &[(&str, &str)]) -> Result<String, u32> {
+    let flight = ask(proxy, headers, properties);
+    flight.reply().map_or_else(|| Ok(flight.facts().tenant), |(status, ..)| Err(status))
+}
+
+fn config(from: &str, more: &str) -> String {
+    let [one, two, other] = KEYS;
+    format!(
+        r#"{{"tenant":{{"from":[{from}]{more}}},"models":[{{"name":"chat"}}],
+            "tenants":{{"acme":{{"apiKeys":["{one}","{two}"]}},"globex":{{"apiKeys":["{other}"]}}}}}}"#
+    )
+}
+
+#[test]
+fn only_verified_sources_lead_to_a_name() {
+    let jwt = format!("{CLAIM}payload.org_id");
+    let own = format!("{CLAIM}jwt_payload.org_id");
+    let from = r#"{"header":"x-plain"},{"jwt":"org_id"},{"property":["connection","uri_san_peer_certificate"]},
+        {"property":["request","host"]},{"header":"x-tenant","trusted":true},{"apiKey":{"header":"authorization"}}"#;
+    let mut proxy = Proxy::new(&config(from, ""));
+    let acme = Ok("acme".to_owned());
+    for property in [jwt.as_str(), own.as_str(), "connection.uri_san_peer_certificate"] {
+        assert_eq!(who(&mut proxy, &[], &[(property, "acme")]), acme, "{property}");
+    }
+    assert_eq!(who(&mut proxy, &[("x-tenant", "acme")], &[]), acme);
+    // A name that anybody can write down is somebody else's.
+    for (headers, properties) in [
+        (&[("x-plain", "acme")][..], &[][..]),
+        (&[], &[("request.host", "acme")]),
+        (&[("x-tenant", "Acme")], &[]),
+        (&[("x-tenant", "acme ")], &[]),
+        (&[], &[(jwt.as_str(), "other")]),
+    ] {
+        assert!(who(&mut proxy, headers, properties).unwrap().starts_with("h-"), "{headers:?} {properties:?}");
+    }
+    assert_eq!(who(&mut proxy, &[], &[]), Err(401), "whoever says nothing is refused where somebody is asked");
+    assert_eq!(who(&mut proxy, &[("x-plain", "")], &[]), Err(401));
+    // No claim takes a verified identity away.
+    assert_eq!(who(&mut proxy, &[("x-plain", "globex")], &[(jwt.as_str(), "acme")]), acme);
+}
+
+#[test]
+fn the_same_text_from_another_source_is_somebody_else() {
+    let jwt = format!("{CLAIM}payload.org_id");
+    let from = r#"{"jwt":"org_id"},{"header":"x-tenant","trusted":true},{"header":"x-plain"},{"header":"x-other"}"#;
+    let config = format!(r#"{{"tenant":{{"from":[{from}]}},"models":[{{"name":"chat"}}]}}"#);
+    let mut proxy = Proxy::new(&config);
+    let mut seen = vec![who(&mut proxy, &[], &[(jwt.as_str(), "x")]).unwrap()];
+    for header in ["x-tenant", "x-plain", "x-other"] {
+        let tenant = who(&mut proxy, &[(header, "x")], &[]).unwrap();
+        assert_eq!(who(&mut proxy, &[(header, "x")], &[]), Ok(tenant.clone()));
+        assert!(!seen.contains(&tenant), "{header}");
+        seen.push(tenant);
+    }
+}
+
+#[test]
+fn a_key_is_known_by_its_hash_and_an_unknown_one_is_nobody_new() {
+    let from = r#"{"apiKey":{"header":"authorization"}},{"apiKey":{"header":"x-api-key"}},{"jwt":"org_id"},{"header":"x-plain"}"#;
+    let jwt = format!("{CLAIM}payload.org_id");
+    for anonymous in [r#","anonymous":"allow""#, r#","anonymous":"deny""#, ""] {
+        let mut proxy = Proxy::new(&config(from, anonymous));
+        for (header, key, tenant) in [
+            ("authorization", "Bearer sk-acme-1", "acme"),
+            ("authorization", "bearer sk-acme-2", "acme"),
+            ("authorization", "BEARER   sk-acme-2", "acme"),
+            ("authorization", "sk-acme-1", "acme"),
+            ("x-api-key", "sk-acme-1", "acme"),
+            ("x-api-key", "sk-globex", "globex"),
+        ] {
+            assert_eq!(who(&mut proxy, &[(header, key)], &[]), Ok(tenant.to_owned()), "{key}");
+        }
+        for key in [
+            "sk-acme-3",
+            "Bearer",
+            "Bearer ",
+            "Basic sk-acme-1",
+            "acme",
+            KEYS[0],
+            "Bearersk-acme-1",
+            "Bearer Bearer sk-acme-1",
+            "SK-ACME-1",
+        ] {
+            let flight = ask(&mut proxy, &[("authorization", key), ("x-plain", "me")], &[]);
+            let (status, _, body) = flight.reply().unwrap();
+            assert_eq!((status, body["error"]["code"].as_str()), (401, Some("invalid_api_key")), "{key}");
+            let labels = ["other", "other", "identity", "none"].map(str::to_owned).to_vec();
+            assert_eq!(flight.counted(Metric::Refused), [(labels, 1)]);
+        }
+        // What another source has verified counts, whatever else is sent along.
+        let headers = [("authorization", "Bearer token"), ("x-api-key", "sk-globex")];
+        assert_eq!(who(&mut proxy, &headers, &[]), Ok("globex".to_owned()));
+        assert_eq!(who(&mut proxy, &[("authorization", "Bearer token")], &[(&jwt, "acme")]), Ok("acme".to_owned()));
+        assert!(who(&mut proxy, &[("authorization", "Bearer token")], &[(&jwt, "else")]).unwrap().starts_with("h-"));
+        assert!(who(&mut proxy, &[("x-plain", "me")], &[]).unwrap().starts_with("h-"));
+    }
+}
+
+#[test]
+fn who_may_not_ask_is_seen_before_it_is_refused() {
+    let [key, ..] = KEYS;
+    let config = |mode: &str| {
+        format!(
+            r#"{{"tenant":{{"from":[{{"apiKey":{{"header":"authorization"}}}}],"mode":"{mode}"}},"models":[{{"name":"chat"}}],
+                "tenants":{{"late":{{"apiKeys":["{key}"],"suspended":true}}}}}}"#
+        )
+    };
+    let cases = [
+        (None, 401, "identity", "anonymous"),
+        (Some("nobodys"), 401, "identity", "anonymous"),
+        (Some("sk-acme-1"), 403, "suspended", "late"),
+    ];
+    for (key, status, would, tenant) in cases {
+        let headers: Vec<(&str, &str)> = key.iter().map(|key| ("authorization", *key)).collect();
+        assert_eq!(who(&mut Proxy::new(&config("enforce")), &headers, &[]), Err(status));
+        let mut proxy = Proxy::new(&config("observe"));
+        let mut flight = ask(&mut proxy, &headers, &[]);
+        assert!(flight.went(), "{key:?}");
+        proxy.answer(&mut flight, 200, ANSWER);
+        assert_eq!(flight.response_header("x-penstock-would").as_deref(), Some(would));
+        assert_eq!((flight.facts().would.as_deref(), flight.facts().tenant.as_str()), (Some(would), tenant));
+        assert_eq!(flight.counted(Metric::Observed).len(), 1);
+    }
+}
+
+#[test]
+fn a_limit_is_for_one_tenant_or_for_whoever_has_no_name() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}],"anonymous":"allow"},"models":[{"name":"chat"}],
+        "tenants":{"acme":{},"globex":{}},
+        "limits":[{"name":"acme","match":{"tenant":"acme"},"tokens":25,"every":"1h"},
+            {"name":"rest","match":{"tenant":"unnamed"},"tokens":45,"every":"1h"}]}"#;
+    let mut proxy = Proxy::new(config);
+    for (headers, limit) in [
+        (&[("x-tenant", "acme")][..], None),
+        (&[("x-tenant", "acme")], Some("acme")),
+        (&[("x-tenant", "globex")], None),
+        (&[("x-tenant", "globex")], None),
+        (&[("x-tenant", "globex")], None),
+        (&[("x-tenant", "one")], None),
+        (&[("x-tenant", "two")], None),
+        (&[("x-tenant", "unnamed")], Some("rest")),
+        (&[], Some("rest")),
+    ] {
+        let flight = ask(&mut proxy, headers, &[]);
+        let refused = flight.reply().map(|(_, headers, _)| headers["x-penstock-limit"].clone());
+        assert_eq!(refused.as_deref(), limit, "{headers:?}");
+    }
+}
+
+/// Pages that strangers have filled with buckets that never become full again.
+#[test]
+fn strangers_who_fill_every_page_harm_nobody_with_a_name() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true},{"header":"x-plain"}],"anonymous":"allow"},
+        "models":[{"name":"chat"}],"tenants":{"acme":{}},
+        "limits":[{"name":"tpm","per":["tenant","model"],"tokens":1000,"every":"365d"},
+            {"name":"team","per":["tenant",{"header":"x-team"}],"tokens":1000,"every":"365d"},
+            {"name":"all","per":["model"],"tokens":100000,"every":"365d"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let rate = Rate::new(Tokens(1000), Nanos(365 * 86_400 * sim::SECOND), Tokens(1000)).unwrap();
+    let now = Nanos(proxy.now);
+    let used = Bucket::full(now).admit(rate, now, MilliTokens(900_000)).unwrap();
+    let mut full = Vec::new();
+    for fingerprint in 0..page::ENTRIES_MAX as u64 {
+        full = page::set(&full, Fingerprint(fingerprint), used, now).unwrap();
+    }
+    for number in 0..4096 {
+        proxy.store.values.insert(format!("penstock/rate/{number}"), full.clone());
+    }
+    // Those for whom there is no room share one bucket.
+    let went = (0..100).filter(|i| who(&mut proxy, &[("x-plain", &format!("new-{i}"))], &[]).is_ok()).count();
+    assert!((40..60).contains(&went), "{went}");
+    for team in ["a", "b", "c"] {
+        assert_eq!(who(&mut proxy, &[("x-tenant", "acme"), ("x-team", team)], &[]), Ok("acme".to_owned()));
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_their_fix() {
+    let [key, ..] = KEYS;
+    for (config, said) in [
+        (
+            r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"late-payer":{"suspended":true}}}"#.to_owned(),
+            "trusted: true",
+        ),
+        (
+            r#"{"tenant":{"from":[{"header":"x-api-key"}]},"tenants":{"late-payer":{}}}"#.to_owned(),
+            "tenants.late-payer: no source of tenant.from can tell who this is for certain; give the tenant apiKeys",
+        ),
+        (r#"{"tenants":{"acme":{}}}"#.to_owned(), "trusted: true"),
+        (r#"{"tenant":{"from":[{"property":["request","host"]}]},"tenants":{"acme":{}}}"#.to_owned(), "tenants.acme: "),
+        (
+            r#"{"tenant":{"from":[{"property":["connection","subject_local_certificate"]}]},"tenants":{"acme":{}}}"#
+                .to_owned(),
+            "tenants.acme: ",
+        ),
+        (format!(r#"{{"tenants":{{"acme":{{"apiKeys":["{key}"]}}}}}}"#), "no source of tenant.from reads keys"),
+        (
+            r#"{"tenant":{"from":[{"apiKey":{"header":"authorization"}}]}}"#.to_owned(),
+            "no tenant has a key; write apiKeys",
+        ),
+        (
+            format!(
+                r#"{{"tenant":{{"from":[{{"apiKey":{{"header":"a"}}}}]}},"tenants":{{"a":{{"apiKeys":["{key}"]}},"b":{{}}}}}}"#
+            ),
+            "tenants.b: no source",
+        ),
+        (
+            format!(
+                r#"{{"tenant":{{"from":[{{"apiKey":{{"header":"a"}}}}]}},"tenants":{{"a":{{"apiKeys":["{key}"]}},"b":{{"apiKeys":["{key}"]}}}}}}"#
+            ),
+            r#"tenants.b.apiKeys: a key is also one of "a""#,
+        ),
+        (r#"{"tenant":{"from":[{"jwt":"a","header":"b"}]}}"#.to_owned(), "tenant.from[0]: write one of"),
+        (r#"{"tenant":{"from":[{}]}}"#.to_owned(), "tenant.from[0]: write one of"),
+        (r#"{"tenant":{"from":[{"jwt":"a","trusted":true}]}}"#.to_owned(), "tenant.from[0].trusted: only a header"),
+        (r#"{"tenant":{"from":[{"header":"a b","trusted":true}]}}"#.to_owned(), "tenant.from[0].header: "),
+        (r#"{"tenant":{"from":["tenant"]}}"#.to_owned(), "tenant.from[0]"),
+        (
+            r#"{"limits":[{"name":"a","match":{"tenant":"acme"},"tokens":1,"every":"1m"}]}"#.to_owned(),
+            r#"limits[0].match.tenant: "acme" is not a configured tenant"#,
+        ),
+        (
+            r#"{"tenant":{"from":[{"jwt":"a"}]},"tenants":{"unnamed":{}}}"#.to_owned(),
+            "tenants.unnamed: the name is reserved",
+        ),
+        (r#"{"tenant":{"from":[{"jwt":"a"}]},"tenants":{"h-0123456789abcdef":{}}}"#.to_owned(), "the name is reserved"),
+    ] {
+        let errors = Config::parse(config.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(said), "{config}: {errors}");
+    }
+    for wrong in
+        ["", "sha256:", "sk-secret", &KEYS[0][7..], &KEYS[0].to_uppercase(), &KEYS[0][..70], &format!("{}0", KEYS[0])]
+    {
+        let text = format!(
+            r#"{{"tenant":{{"from":[{{"apiKey":{{"header":"a"}}}}]}},"tenants":{{"acme":{{"apiKeys":["{wrong}"]}}}}}}"#
+        );
+        let errors = Config::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains("tenants.acme.apiKeys[0]: not a hash; write sha256:"), "{wrong}: {errors}");
+        assert!(
+            wrong.is_empty() || wrong == "sha256:" || !errors.contains(wrong),
+            "what may be a key is not told: {errors}"
+        );
+    }
+    let said =
+        |text: &str| Config::parse(text.as_bytes()).unwrap().notices.join("\n").contains("tenant.anonymous is not set");
+    assert!(said(r#"{"tenant":{"from":[{"jwt":"a"}]}}"#));
+    assert!(!said(r#"{"tenant":{"from":[{"jwt":"a"}],"anonymous":"deny"}}"#) && !said("{}"));
+}
