@@ -70,7 +70,8 @@ async fn a_limit_is_seen_before_it_binds() {
         let script = script(&json!({"tokens": 192}));
         let client = Client::new();
         let answer = client.post(format!("{}/v1/chat/completions", stage.envoy.url())).json(&chat(192));
-        let answer = answer.header(script[0].0, &script[0].1).header("x-tenant", "acme").send().await.expect("an answer");
+        let answer =
+            answer.header(script[0].0, &script[0].1).header("x-tenant", "acme").send().await.expect("an answer");
         assert_eq!(answer.status(), 200);
         answer.bytes().await.expect("a body");
     }
@@ -82,9 +83,8 @@ async fn a_limit_is_seen_before_it_binds() {
             && of("penstock_limit_debt_tokens", "acme") == 0.0
     })
     .await;
-    let of_others = |metrics: &penstock_harness::envoy::Metrics| {
-        metrics.select("penstock_limit_size_tokens", &[]).count()
-    };
+    let of_others =
+        |metrics: &penstock_harness::envoy::Metrics| metrics.select("penstock_limit_size_tokens", &[]).count();
     assert_eq!(of_others(&stage.metrics().await), 1, "who has no name has no gauge");
 }
 

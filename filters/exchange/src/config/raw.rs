@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Document {
     /// Where the tenant of a request comes from.
-    /// Default: none, every caller is anonymous. Example: `{"from": [{"header": "x-api-key"}]}`.
+    /// Default: none, every caller is anonymous. Example: `{"from": [{"jwt": "org_id"}]}`.
     pub tenant: TenantSources,
     /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
     /// Default: none. Example: `{"acme": {"class": "gold"}}`.
@@ -200,7 +200,7 @@ pub struct TenantSources {
     /// Default: none. Example: `[{"jwt": "org_id"}, {"apiKey": {"header": "authorization"}}]`.
     pub from: Vec<TenantSource>,
     /// Whether callers without an identity are served.
-    /// Default: `deny` where `from` is set, else `allow`. Example: `allow`.
+    /// Default: `deny`; `allow` where `from` is empty. Example: `allow`.
     pub anonymous: Option<Anonymous>,
     /// The key under which `envoy.filters.http.jwt_authn` leaves the verified claims (`payload_in_metadata`).
     /// Default: none; Envoy's own `jwt_payload` and Istio's `payload` are both read. Example: `claims`.
@@ -406,8 +406,8 @@ impl Tokenizer {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Output {
-    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model and the tenant's
-    /// class.
+    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model to the tenant, or
+    /// of at least three tenants of its class.
     /// Default: `256`. Example: `512`.
     pub expect: Option<u64>,
     /// The most tokens that a client may ask for. This ceiling is written into requests that ask for more or set none.

@@ -18,6 +18,7 @@ use crate::pace::Pace;
 use crate::port::{Effect, Store};
 use crate::refusal::Refusal;
 use crate::tools;
+use crate::voices;
 use crate::world::World;
 
 /// By how many times an estimate may be too high. The 95th percentile of what is learnt of a tokenizer is 12 % off; before it is learnt, and
@@ -92,10 +93,9 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
 }
 
 fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+    let learnt = expected(flow, world.store);
     let Flow { dialect, facts, body, read: Some(read), .. } = flow else { return };
     let Read { request, budget, .. } = read.as_mut();
-    let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
-    let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
     let prompt = Prompted { tokens: facts.prompt_tokens, is_estimate: facts.estimated };
     let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
     *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
@@ -165,7 +165,7 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, took: Millis, world: &mut World<'_>) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
-        learn_output(state.choices, flow, outcome, used, took, world.store);
+        learn_output(state.choices, flow, outcome, used, took, world);
     }
     if world.worker.plugin.owns(Stage::Count) {
         totals(flow, outcome, used, world);
@@ -183,28 +183,49 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 }
 
 /// How much was generated tells how much to expect.
-fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, store: &mut dyn Store) {
+fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, world: &mut World<'_>) {
     // What is worked on later has not shown how long it is.
     let is_unseen = flow.facts.background && used.counted;
     if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || is_unseen {
         return;
     }
     let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
-    let key = keys::output(&flow.facts.model, flow.facts.class.as_deref().unwrap_or_default());
-    let _ = store.update(&key, &mut |old| {
+    let Facts { model, class, .. } = &flow.facts;
+    let (who, store) = (voice(flow, world), &mut world.store);
+    let mut told = None;
+    let _ = store.update(&keys::answers(model, flow.tenant_label()), &mut |old| {
         let mut expectation = old.map(Expectation::decode).unwrap_or_default();
         expectation.learn(each);
+        told = expectation.told();
         Some(expectation.encode())
     });
-    let _ = store.update(&keys::pace(&flow.facts.model), &mut |old| {
-        Pace::learn(old.and_then(Pace::decode), each, took).map(Pace::encode)
-    });
+    if let (Some(told), Some(class)) = (told, class) {
+        let page = &keys::expected(model, class);
+        let _ = store.update(page, &mut |old| voices::say(old.unwrap_or_default(), who, told.0));
+    }
+    let _ = store.update(&keys::pace(model), &mut |old| Pace::heard(old.unwrap_or_default(), who, each, took));
 }
 
-/// What a model may have generated in this time.
-pub fn generated_in(model: &str, took: Millis, store: &mut dyn Store) -> Tokens {
-    let known = store.get(&keys::pace(model)).as_deref().and_then(Pace::decode);
-    Pace::tokens(known, took)
+/// How much output to expect of whoever asks: by its own answers, else by what its class's tenants say.
+fn expected(flow: &Flow, store: &mut dyn Store) -> Option<Tokens> {
+    let Facts { model, class, .. } = &flow.facts;
+    let own = store.get(&keys::answers(model, flow.tenant_label()));
+    let own = own.as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
+    own.or_else(|| {
+        let page = store.get(&keys::expected(model, class.as_ref()?))?;
+        voices::believed(&page).map(Tokens)
+    })
+}
+
+/// What a model may have generated in this time, as far as this can be known of whoever asked.
+pub fn generated_in(flow: &Flow, took: Millis, world: &mut World<'_>) -> Tokens {
+    let page = world.store.get(&keys::pace(&flow.facts.model)).unwrap_or_default();
+    Pace::tokens(Pace::known(&page, voice(flow, world)), took)
+}
+
+/// Whose voice it is: those without a name are one, as names cost nothing to make up.
+fn voice(flow: &Flow, world: &World<'_>) -> u64 {
+    world.worker.secret.hash([flow.tenant_label().as_bytes()])
 }
 
 fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
