@@ -22,6 +22,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/chat/completions"],
+    count: None,
     model: ModelAt::Body,
     // `n_predict` is llama.cpp's own, which it prefers to the others.
     ceilings: &[MaxTokens, MaxCompletionTokens, NPredict],

@@ -15,6 +15,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/embeddings"],
+    count: None,
     model: ModelAt::Body,
     // It means nothing here, but where it stands it is held to the same rules as everywhere.
     ceilings: &[MaxTokens],

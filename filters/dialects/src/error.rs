@@ -19,7 +19,7 @@ pub enum ErrorKind {
     ContextLength,
     /// 413: can never fit.
     TooLarge,
-    /// 404: no such model, or none for this caller.
+    /// 404: nothing of that name, or nothing for this caller; where `model` is what it is about, no such model.
     NotFound,
 }
 
@@ -48,7 +48,8 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::ContextLength => ("invalid_request_error", "context_length_exceeded"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
-        ErrorKind::NotFound => ("invalid_request_error", "model_not_found"),
+        ErrorKind::NotFound if param == Some("model") => ("invalid_request_error", "model_not_found"),
+        ErrorKind::NotFound => ("invalid_request_error", "not_found"),
     };
     let param = param.map_or_else(|| b"null".to_vec(), quoted);
     [

@@ -3,7 +3,7 @@
 //! Sources: Anthropic API reference ("Create a Message", "Streaming messages", "Errors"); Anthropic, "Vision", for the price of images.
 //! How messages are framed is not documented; it is taken to be as in OpenAI's chats.
 
-use crate::api::{Api, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
@@ -20,6 +20,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/messages"],
+    count: Some(CountApi { path: "/v1/messages/count_tokens", answer: counted }),
     model: ModelAt::Body,
     ceilings: &[MaxTokens],
     ceiling_key: Some("max_tokens"),
@@ -32,6 +33,11 @@ pub const API: Api = Api {
     has_choices: false,
     error: error::anthropic,
 };
+
+/// The answer to a request that is only counted.
+fn counted(tokens: u64) -> Vec<u8> {
+    format!("{{\"input_tokens\":{tokens}}}").into_bytes()
+}
 
 /// The system prompt, and the blocks of the messages' content.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {

@@ -3,7 +3,7 @@
 //! Sources: OpenAI API reference ("Create a model response", "Streaming events"). How messages are framed is not documented; it is
 //! taken to be as in chats.
 
-use crate::api::{Api, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
@@ -22,6 +22,7 @@ use crate::sink::PromptSink;
 
 pub const API: Api = Api {
     paths: &["/v1/responses"],
+    count: Some(CountApi { path: "/v1/responses/input_tokens", answer: counted }),
     model: ModelAt::Body,
     ceilings: &[MaxOutputTokens],
     ceiling_key: Some("max_output_tokens"),
@@ -34,6 +35,11 @@ pub const API: Api = Api {
     has_choices: false,
     error: error::openai,
 };
+
+/// The answer to a request that is only counted.
+fn counted(tokens: u64) -> Vec<u8> {
+    format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}").into_bytes()
+}
 
 /// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {

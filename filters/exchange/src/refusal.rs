@@ -20,6 +20,8 @@ pub enum Reason {
     Identity,
     /// The tenant or the model is suspended.
     Suspended,
+    /// The path is not open.
+    Path,
     /// The model is not served here, or not to this tenant.
     Model,
     /// The body cannot be read.
@@ -44,6 +46,7 @@ impl Reason {
         match self {
             Self::Identity => "identity",
             Self::Suspended => "suspended",
+            Self::Path => "path",
             Self::Model => "model",
             Self::Unreadable => "unreadable",
             Self::Background => "background",
@@ -119,6 +122,18 @@ impl Refusal {
     pub fn unknown_key() -> Self {
         let message = "this API key is not known here; the gateway knows those of tenants.*.apiKeys";
         Self::new(Reason::Identity, Outcome::Denied, ErrorKind::Authentication, message)
+    }
+
+    /// A request that only asks for its count, where nobody answers that.
+    pub fn no_counting() -> Self {
+        let message = "requests are not counted on their own here: countEndpoints is set to refuse";
+        Self::new(Reason::Path, Outcome::ClientError, ErrorKind::NotFound, message)
+    }
+
+    /// A path that is no API's, and that nobody opened.
+    pub fn closed_path() -> Self {
+        let message = "this path is not open here: what is not an API's own path, to the letter, has to be named under paths.allow";
+        Self::new(Reason::Path, Outcome::ClientError, ErrorKind::NotFound, message)
     }
 
     /// A body that cannot be read.
@@ -268,6 +283,8 @@ mod tests {
         vec![
             (Refusal::suspended_tenant(), 403, "permission_denied", "permission_error", &[]),
             (Refusal::anonymous(), 401, "invalid_api_key", "authentication_error", &[]),
+            (Refusal::no_counting(), 404, "not_found", "not_found_error", &[]),
+            (Refusal::closed_path(), 404, "not_found", "not_found_error", &[]),
             (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),

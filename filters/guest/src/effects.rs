@@ -10,6 +10,19 @@ use crate::abi::{self, Status};
 use crate::calls;
 use crate::host::Shared;
 
+/// Under which property the facts are left.
+const FACTS: &str = "penstock.exchange";
+
+/// Asks the host to keep the facts for as long as the client's request takes. Elsewhere they end with the stream, of which there may be two:
+/// Envoy follows redirects of servers with a second one.
+pub fn declare_facts() {
+    // `envoy.source.extensions.common.wasm.DeclarePropertyArguments`: `name` (1), and `span` (5) DownstreamRequest (1).
+    let length = u8::try_from(FACTS.len()).unwrap_or_default();
+    let argument = [&[0x0a, length][..], FACTS.as_bytes(), &[0x28, 0x01]].concat();
+    // A host that has no such function needs none, and one that knows the property by now says so.
+    let _ = abi::foreign_function("declare_property", &argument);
+}
+
 /// What effects do to a stream's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -79,7 +92,7 @@ pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, 
                 let set = abi::set_buffer(BufferType::HttpResponseBody, usize::MAX >> 1, &bytes);
                 warn(set, "editing the response's body");
             }
-            Effect::Publish(facts) => warn(abi::set_property("penstock.exchange", &facts), "penstock.exchange"),
+            Effect::Publish(facts) => warn(abi::set_property(FACTS, &facts), FACTS),
             Effect::Count(id, by) => {
                 let by = i64::try_from(by).unwrap_or(i64::MAX);
                 metrics.with(id, series, |metric| abi::increment_metric(metric, by));

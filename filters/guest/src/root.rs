@@ -9,7 +9,7 @@ use proxy_wasm::types::{BufferType, ContextType};
 
 use crate::abi;
 use crate::calls::{self, in_root};
-use crate::effects::Progress;
+use crate::effects::{Progress, declare_facts};
 use crate::log::init;
 use crate::stream::Stream;
 use crate::vm::{Due, Vm};
@@ -82,6 +82,7 @@ impl RootContext for Root {
         for notice in &config.notices {
             log::warn!("{notice}");
         }
+        declare_facts();
         if abi::set_tick_period(config.tick).is_err() {
             log::error!("the host gives no ticks; gauges will not be set");
         }

@@ -48,6 +48,20 @@ pub struct Document {
     /// with one.
     /// Default: none. Example: `["/openai"]`.
     pub path_prefixes: Vec<String>,
+    /// On a gateway that others share: the hosts that Penstock is for. Each is a domain, or the name of one of the proxy's virtual hosts,
+    /// without wildcards. What goes to others passes untouched.
+    /// Default: none, it is for all. Example: `["llm.example.com"]`.
+    pub hosts: Vec<String>,
+    /// Who answers requests that ask what a prompt costs, `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. They are
+    /// charged nothing, and refused to whom the limits give nothing more.
+    /// Default: `answer`. Example: `forward`.
+    pub count_endpoints: Option<CountEndpoints>,
+    /// Who answers `GET /v1/models` and `GET /v1/models/NAME`. Where a model is called `*`, the server does.
+    /// Default: `answer`. Example: `forward`.
+    pub models_endpoint: Option<ModelsEndpoint>,
+    /// Which requests pass besides those to the APIs' own paths.
+    /// Default: none, everything else is refused (404) where `models` is set. Example: `{"allow": ["/v1/audio/*"], "public": ["/health"]}`.
+    pub paths: Option<Paths>,
     /// Whether the headers of a request may wait until its body has been read: `true`, `false`, or `auto`, which finds out on the first
     /// requests.
     /// Default: `auto`. Example: `true`.
@@ -61,6 +75,51 @@ pub struct Document {
     /// The rate limit service behind limits with `scope: mesh`, which need this section.
     /// Default: none. Example: `{"service": "ratelimit", "salt": "change me"}`.
     pub mesh: Option<Mesh>,
+}
+
+/// `countEndpoints`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum CountEndpoints {
+    /// They are answered here, for models whose encoding is built in; for others the server answers.
+    Answer,
+    /// The server answers.
+    Forward,
+    /// Nobody answers (404).
+    Refuse,
+}
+
+/// `modelsEndpoint`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ModelsEndpoint {
+    /// It is answered here: with the models that are configured and that the tenant may use.
+    Answer,
+    /// The server answers.
+    Forward,
+}
+
+/// `paths`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Paths {
+    /// Paths that pass by every method, and with upgrades such as websockets: exact ones, and with `/*` at the end everything below one.
+    /// They are neither counted nor limited. An API's own path is opened to other methods and upgrades only where it is named itself.
+    /// Default: none. Example: `["/v1/audio/*", "/v1/realtime"]`.
+    pub allow: Vec<String>,
+    /// What happens to all other requests that are not `GET`, `HEAD` or `OPTIONS`, or ask for an upgrade. What is written otherwise than an
+    /// API's own path and might still be read as that is refused in any case.
+    /// Default: `refuse` (404). Example: `pass`.
+    pub other: Option<Policy>,
+    /// Whether that is enforced or only observed.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
+    /// Paths that callers without an identity may ask for, written as in `allow`. It opens no method that is not open otherwise.
+    /// Default: none. Example: `["/health"]`.
+    pub public: Vec<String>,
 }
 
 /// `mesh`

@@ -90,7 +90,8 @@ pub fn might_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Res
 
 /// Charges the limits for these facts, and gives all back.
 fn attempt(state: &mut State, flow: &Flow, facts: &Facts, world: &mut World<'_>) -> Result<(), Stop> {
-    if !world.worker.plugin.owns(Stage::Limit) {
+    // A plugin that answers what a prompt costs asks the limits of the one that would have charged it.
+    if !world.worker.plugin.owns(Stage::Limit) && !flow.is_count {
         return Ok(());
     }
     let secret = world.worker.secret;
