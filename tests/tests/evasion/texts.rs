@@ -211,7 +211,8 @@ async fn text_that_is_not_counted() {
         ("/v1/completions", r#"{"model":"chat","prompt":"x","prompt_embeds":[VECTORS]}"#),
     ];
     let (data, vectors) = ("QUJD".repeat(150_000), vec!["\"QUJD\""; 2_000].join(","));
-    stage.refuses(413, media.map(|(path, body)| (path, body.replace("DATA", &data)))).await;
+    let media = media.map(|(path, body)| (path, body.replace("DATA", &data).replace("VECTORS", &vectors)));
+    stage.refuses(413, media).await;
     // What is no text is free as before: 8 tokens.
     let honest = r#"{"model":"chat","user":"u","metadata":{"a":"b"},"messages":[{"role":"user","content":"hello"}]}"#;
     let (status, _, headers) = stage.ask(CHAT, honest).await;

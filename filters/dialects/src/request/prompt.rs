@@ -31,8 +31,8 @@ pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
             | [.., Key(CacheControl), _],
             event,
         ) => draft.label(event),
-        // What only the server that made it can read.
-        ([.., Key(Signature)], _) => {}
+        // Of a thought in a message: what only the server that made it can read.
+        ([_, _, _, _, Key(Signature)], _) => {}
         (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
         ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
         _ => {}
