@@ -75,9 +75,11 @@ fn the_manifests_agree() {
 /// A check and its name.
 type Check = (&'static str, fn(&Set) -> Problems);
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 12] = [
     ("configuration", checks::configuration),
     ("configuration_copies", checks::configuration_copies),
+    ("hosts", checks::hosts),
+    ("mesh", checks::mesh),
     ("module_copies", checks::module_copies),
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),
@@ -93,12 +95,14 @@ const CHECKS: [Check; 10] = [
 fn every_check_sees_the_mistake_that_it_is_for() {
     let added = "/spec/configPatches/0/patch/value/typed_config/config";
     let trigger = "/spec/triggers/0/metadata";
-    let edits: [(&str, &str, String, Value); 23] = [
+    let edits: [(&str, &str, String, Value); 25] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
         ("configuration", "WasmPlugin", "/spec/pluginConfig/models/0/output".into(), json!({"expected": 256})),
         ("configuration_copies", "TrafficExtension", "/spec/wasm/pluginConfig/limits/0/tokens".into(), json!(1)),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("{}")),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("models: []")),
+        ("hosts", "VirtualService", "/spec/hosts".into(), json!(["llm.example.com", "other.example.com"])),
+        ("hosts", "Gateway", "/spec/servers/0/hosts".into(), json!(["*"])),
         ("module_copies", "TrafficExtension", "/spec/wasm/url".into(), json!("oci://elsewhere")),
         ("module_copies", "EnvoyFilter", format!("{added}/failure_policy"), json!("FAIL_CLOSED")),
         ("module_copies", "EnvoyFilter", "/spec/workloadSelector/labels".into(), json!({"app": "other"})),

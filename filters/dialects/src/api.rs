@@ -10,10 +10,12 @@ pub const MODEL_BYTES_MAX: usize = 256;
 pub struct Api {
     /// The paths at which it is served; where the model's name is in the path, what stands in front of the name.
     pub paths: &'static [&'static str],
+    /// Where clients ask what a prompt costs.
+    pub count: Option<CountApi>,
     /// Where the model's name is.
     pub model: ModelAt,
     /// The keys that set the ceiling of a choice's output.
-    pub ceilings: &'static [Ceiling],
+    pub ceilings: &'static [Field],
     /// The key under which a ceiling is inserted where a request has none.
     pub ceiling_key: Option<&'static str>,
     /// Whether a model may want another key there.
@@ -34,6 +36,14 @@ pub struct Api {
     pub error: fn(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8>,
 }
 
+/// A path at which requests are counted and not answered.
+pub struct CountApi {
+    /// The path.
+    pub path: &'static str,
+    /// The JSON body of the answer: so many tokens.
+    pub answer: fn(tokens: u64) -> Vec<u8>,
+}
+
 /// Where a request names its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelAt {
@@ -44,14 +54,6 @@ pub enum ModelAt {
         /// What may stand behind the name: `:generateContent`.
         actions: &'static [&'static str],
     },
-}
-
-/// A key that sets the ceiling of a choice's output.
-pub struct Ceiling {
-    /// The key, at the top of the body.
-    pub key: Field,
-    /// What the error says where its value is no number.
-    pub mistyped: &'static str,
 }
 
 /// What a prompt costs in tokens beside its texts.
@@ -89,18 +91,25 @@ pub enum ImagePrice {
 }
 
 impl Api {
-    /// Which of the keys that set a ceiling this is, if it is one.
-    #[inline]
-    pub(crate) fn ceiling(&self, key: Field) -> Option<(usize, &Ceiling)> {
-        self.ceilings.iter().enumerate().find(|(_, ceiling)| ceiling.key == key)
-    }
-
-    /// Whether requests to this path, already decoded, are requests to this API.
+    /// Whether requests to this path, as it is written, are requests to this API.
     pub(crate) fn is_at(&self, path: &[u8]) -> bool {
         let is_own = |path: &[u8]| self.paths.iter().any(|own| own.as_bytes() == path);
         match self.model {
             ModelAt::Body => is_own(path),
             ModelAt::Path { actions } => split_name(path, actions).is_some_and(|(before, _)| is_own(before)),
+        }
+    }
+
+    /// Whether a path of this normal form might be this API's for some server.
+    pub(crate) fn is_like(&self, form: &str) -> bool {
+        let own = |path: &str| self.paths.iter().any(|own| own.trim_end_matches('/').eq_ignore_ascii_case(path));
+        match self.model {
+            ModelAt::Body => own(form),
+            ModelAt::Path { actions } => {
+                let mut actions = actions.iter().map(|action| action.to_ascii_lowercase());
+                let named = actions.any(|action| form.ends_with(&action));
+                named && form.rsplit_once('/').is_some_and(|(before, _)| own(before))
+            }
         }
     }
 
@@ -118,6 +127,10 @@ fn split_name<'a>(path: &'a [u8], actions: &[&str]) -> Option<(&'a [u8], &'a str
     let name = path.rsplit(|byte| *byte == b'/').next()?;
     let before = path.strip_suffix(name)?;
     let name = core::str::from_utf8(name).ok()?;
+    // Servers differ in what they undo.
+    if name.contains(['%', ';', '\\', '#']) || matches!(name, "." | "..") {
+        return None;
+    }
     (1..=MODEL_BYTES_MAX).contains(&name.len()).then_some((before, name))
 }
 
@@ -127,6 +140,7 @@ mod tests {
 
     const BODY: Api = Api {
         paths: &["/v1/made-up"],
+        count: None,
         model: ModelAt::Body,
         ceilings: &[],
         ceiling_key: None,
@@ -155,6 +169,8 @@ mod tests {
             ("/v1/models/m:other", None),
             ("/v1/models/m/n:make", None),
             ("/v2/models/m:make", None),
+            ("/v1/models/%6d:make", None),
+            ("/v1/models/..:make", None),
             (&format!("/v1/models/{}:make", "m".repeat(MODEL_BYTES_MAX + 1)), None),
         ] {
             assert_eq!(PATH.model_in(path.as_bytes()), model, "{path}");
@@ -162,6 +178,9 @@ mod tests {
         }
         assert_eq!(PATH.model_in(b"/prefix/v1/models/m:make"), Some("m"));
         assert!(!PATH.is_at(b"/prefix/v1/models/m:make") && !PATH.is_at(b"/v1/models/\xff:make"));
+        assert!(
+            PATH.is_like("/v1/models/m:streammake") && !PATH.is_like("/v1/models/m") && BODY.is_like("/v1/made-up")
+        );
         assert!(BODY.is_at(b"/v1/made-up") && !BODY.is_at(b"/v1/made-up/m:make"));
         assert_eq!(BODY.model_in(b"/v1/made-up"), None);
     }

@@ -6,6 +6,7 @@
 use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error::ErrorKind;
 use crate::json::path::{At, Step};
+use crate::path::without_query;
 use crate::request::draft::Draft;
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -54,20 +55,6 @@ dialects! {
 }
 
 impl Dialect {
-    /// The dialect of a request, if it is one that costs tokens. A query string is ignored; anything else in
-    /// front of the API's own path (`/openai/v1/chat/completions`) is not, unless `prefixes` names it.
-    pub fn of(method: &[u8], path: &[u8], prefixes: &[String]) -> Option<Self> {
-        if method != b"POST" {
-            return None;
-        }
-        let path = &decoded(path)[..];
-        let own = |path: &[u8]| {
-            let path = without_slash(path);
-            Self::ALL.iter().copied().find(|dialect| dialect.api().is_at(path))
-        };
-        own(path).or_else(|| prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.as_bytes())).find_map(own))
-    }
-
     /// Where its requests name the model.
     pub fn model_at(self) -> ModelAt {
         self.api().model
@@ -75,7 +62,7 @@ impl Dialect {
 
     /// The model that the path of such a request names, where that is where the name is.
     pub fn model_in_path(self, path: &[u8]) -> Option<String> {
-        self.api().model_in(without_slash(&decoded(path))).map(str::to_owned)
+        self.api().model_in(without_query(path)).map(str::to_owned)
     }
 
     /// What a prompt costs beside its texts.
@@ -109,36 +96,14 @@ impl Dialect {
     }
 }
 
+/// The JSON body of an answer that says how many tokens a prompt has, where the API has one.
+pub fn count_body(dialect: Dialect, tokens: u64) -> Option<Vec<u8>> {
+    dialect.api().count.as_ref().map(|count| (count.answer)(tokens))
+}
+
 /// The JSON body of an error, as clients of the dialect read it. `param` names the offending field, where there is one.
 pub fn error_body(dialect: Dialect, kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
     (dialect.api().error)(kind, message, param)
-}
-
-/// A path as servers read it: without its query, and with its percent-escapes undone.
-fn decoded(path: &[u8]) -> Vec<u8> {
-    let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
-    let hex = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Vec::with_capacity(path.len());
-    let mut at = 0usize;
-    while let Some(byte) = path.get(at) {
-        let (high, low) = (hex(at.saturating_add(1)), hex(at.saturating_add(2)));
-        match (byte, high, low) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                at = at.saturating_add(3);
-            }
-            _ => {
-                out.push(*byte);
-                at = at.saturating_add(1);
-            }
-        }
-    }
-    out
-}
-
-/// A path without the slash that it may end in.
-fn without_slash(path: &[u8]) -> &[u8] {
-    path.strip_suffix(b"/").unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -146,19 +111,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_those_that_servers_see() {
-        let of = |path: &str| Dialect::of(b"POST", path.as_bytes(), &["/openai".to_owned()]);
-        assert_eq!(of("/v1/%63hat/completion%73?x=%"), Some(Dialect::Chat));
-        assert_eq!(of("/open%61i/v1/messages"), Some(Dialect::Messages));
-        assert_eq!(of("/v1/chat/completions%"), None);
-    }
-
-    #[test]
-    fn every_dialect_is_at_its_paths() {
+    fn bodies_name_the_model() {
         for dialect in Dialect::ALL {
             for path in dialect.api().paths {
-                assert_eq!(Dialect::of(b"POST", path.as_bytes(), &[]), Some(*dialect));
-                assert_eq!(Dialect::of(b"GET", path.as_bytes(), &[]), None);
                 assert_eq!((dialect.model_at(), dialect.model_in_path(path.as_bytes())), (ModelAt::Body, None));
             }
         }

@@ -6,7 +6,7 @@ use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 
 use crate::body::Head;
 use crate::budget::OutputBudget;
-use crate::config::Config;
+use crate::config::{Config, Model};
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
 use crate::identity::header;
@@ -14,6 +14,7 @@ use crate::labels;
 use crate::metrics::Metric;
 use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
 use crate::prompt::Prompt;
+use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
 use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
@@ -42,6 +43,8 @@ enum State {
     /// Let go.
     Decided,
     /// Answered here.
+    Answered,
+    /// Refused here.
     Refused,
     /// Over.
     Closed,
@@ -88,12 +91,17 @@ impl Exchange {
 
     /// Whether it was answered here.
     pub fn is_refused(&self) -> bool {
-        matches!(self.state, State::Refused)
+        matches!(self.state, State::Answered | State::Refused)
     }
 
     /// Whether request and response pass untouched.
     pub fn is_foreign(&self) -> bool {
-        matches!(self.state, State::New | State::Foreign | State::Closed)
+        match self.state {
+            State::New | State::Answered | State::Closed => true,
+            // Who asked is told what would have refused it.
+            State::Foreign => self.flow.facts.would.is_none(),
+            _ => false,
+        }
     }
 
     /// Something happened.
@@ -117,11 +125,13 @@ impl Exchange {
     fn run(&mut self, from: Stage, world: &mut World<'_>) -> Result<(), Stop> {
         let Self { id, flow, count, admit, limit, .. } = self;
         let plugin = world.worker.plugin;
-        for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && plugin.runs(*stage)) {
+        let is_count = flow.is_count;
+        let runs = |stage: Stage| plugin.runs(stage) && (!is_count || matches!(stage, Stage::Door | Stage::Route));
+        for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && runs(*stage)) {
             match stage {
                 Stage::Door => door::at_body(flow, world)?,
-                Stage::Count => count::run(count, flow, world),
-                Stage::Admit => admit::run(admit, count, flow, world)?,
+                Stage::Count => count::run(count, flow, world)?,
+                Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
                 Stage::Route => route::run(flow, world),
                 Stage::Pending => pending::run(*id, flow, world),
@@ -136,9 +146,29 @@ impl Exchange {
         // What an earlier plugin named need not be configured here.
         let is_ours = from == Stage::Door || self.flow.model(&self.flow.config).is_some();
         match if is_ours { self.run(from, world) } else { Err(Stop::Pass) } {
+            Ok(()) if self.flow.is_count => self.count(world),
             Ok(()) => self.forward(world),
             Err(stop) => self.stop(stop, world),
         }
+    }
+
+    /// What a request costs is all that is asked. Where that is not known here, the server is.
+    fn count(&mut self, world: &mut World<'_>) {
+        let Self { flow, count, limit, .. } = self;
+        let config = flow.config.clone();
+        if !flow.is_known
+            && let Err(stop) = limit::might_admit(limit, flow, world)
+        {
+            return self.stop(stop, world);
+        }
+        let is_known_here = |model: &&Model| !flow.is_known && !model.approximate && !model.is_implicit;
+        if let Some(model) = flow.model(&config).filter(is_known_here) {
+            count::for_model(count, flow, model, world);
+            let answer = door::answer::count(flow);
+            return self.stop(answer, world);
+        }
+        self.forward(world);
+        self.state = State::Foreign;
     }
 
     /// The request goes on, with what the stages write into it.
@@ -148,7 +178,7 @@ impl Exchange {
             if flow.body.holds_headers() {
                 world.out.push(Effect::RequestHeader("x-penstock-model", flow.facts.model.clone().into_bytes()));
             }
-            if world.worker.plugin.owns(Stage::Count) {
+            if world.worker.plugin.owns(Stage::Count) && !flow.is_count {
                 response.usage_filter = count::write(count, flow);
             }
         }
@@ -169,6 +199,10 @@ impl Exchange {
             Stop::Pass => {
                 world.out.push(Effect::Resume);
                 State::Foreign
+            }
+            Stop::Answer(answer) => {
+                world.out.push((*answer).into());
+                State::Answered
             }
             Stop::Call(call) => {
                 world.out.push(Effect::Call(call));
@@ -192,8 +226,12 @@ impl Exchange {
     }
 
     fn request_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
+        let known = Facts::published(world.properties);
+        if self.second_pass(known.as_ref(), world) {
+            return;
+        }
         self.response.started = world.now;
-        match door::at_headers(&mut self.flow, headers, world) {
+        match door::at_headers(&mut self.flow, headers, known, world) {
             Ok(()) => {}
             // Nothing was held, so that there is nothing to let go.
             Err(Stop::Pass) => return self.state = State::Foreign,
@@ -351,7 +389,7 @@ impl Exchange {
     /// to find room once more before that, with its fallbacks.
     fn call_done(&mut self, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
         if !matches!(self.state, State::Calling) || !limit::awaits(&self.limit, id) {
-            return;
+            return limit::late(&mut self.limit, id, answer, world);
         }
         match limit::answered(&mut self.limit, &mut self.flow, answer, world) {
             Ok(()) if self.flow.is_known => self.decide(Stage::Limit, world),
@@ -365,14 +403,17 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let Self { flow, count, admit, limit, response, .. } = self;
+        let Self { state, flow, count, admit, limit, response, .. } = self;
+        if let Some(would) = &flow.facts.would {
+            world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
+        }
+        if matches!(state, State::Foreign) {
+            return;
+        }
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
         route::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
-        if let Some(would) = &flow.facts.would {
-            world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
-        }
         response.head(headers, end, flow, world.out);
     }
 
@@ -390,9 +431,21 @@ impl Exchange {
         }
     }
 
-    /// It is over: settles everything, backwards through the stages, and says what it came to.
+    /// The stream is over, and mostly the request with it.
     fn closed(&mut self, world: &mut World<'_>) {
-        let is_foreign = self.is_foreign();
+        if matches!(self.state, State::New) {
+            // A filter in front of this one may have refused a second pass.
+            let known = Facts::published(world.properties);
+            self.second_pass(known.as_ref(), world);
+        } else if matches!(self.state, State::Decided) && redirect::follows(world.properties) {
+            return self.end_of_first_pass(world);
+        }
+        self.settle(world);
+    }
+
+    /// It is over: settles everything, backwards through the stages, and says what it came to.
+    pub fn settle(&mut self, world: &mut World<'_>) {
+        let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
         pending::done(self.id, world);
@@ -415,5 +468,27 @@ impl Exchange {
         limit::settle(limit, used, tool_calls, world);
         count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));
+    }
+
+    /// The proxy follows a redirect: this stream is over, and the request is not. What is known of it waits for the stream that comes next.
+    fn end_of_first_pass(&mut self, world: &mut World<'_>) {
+        // The plugins of a row share the number; each keeps its own.
+        let known = Facts::published(world.properties).and_then(|facts| facts.redirected);
+        let number = *self.flow.facts.redirected.get_or_insert_with(|| known.unwrap_or_else(world.entropy));
+        world.out.push(Effect::Publish(self.flow.facts.encode()));
+        let mut first = Self::new(self.id, self.flow.config.clone());
+        first.state = State::Closed;
+        core::mem::swap(self, &mut first);
+        redirect::keep(number, first, world);
+    }
+
+    /// Goes on with what the first pass of this request left. Whether it is a second one.
+    fn second_pass(&mut self, known: Option<&Facts>, world: &mut World<'_>) -> bool {
+        let first = known.and_then(|facts| world.worker.redirected.remove(&facts.redirected?));
+        let is_second = first.is_some();
+        if let Some((_, first)) = first {
+            *self = *first;
+        }
+        is_second
     }
 }

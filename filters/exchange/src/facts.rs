@@ -145,8 +145,17 @@ pub struct Facts {
     pub max_output: Option<Tokens>,
     /// Output tokens that are expected.
     pub expected_output: Tokens,
+    /// Whether the answer is worked on after its response.
+    #[serde(skip_serializing_if = "is_false")]
+    pub background: bool,
     /// Whether the answer is streamed.
     pub stream: bool,
+    /// It passes unread, as what is not the API of a model does.
+    #[serde(skip_serializing_if = "is_false")]
+    pub passed: bool,
+    /// The proxy follows a redirect of the server with it: under which number the exchange goes on with its second pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirected: Option<u64>,
     /// The limit that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,

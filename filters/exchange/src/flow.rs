@@ -25,6 +25,8 @@ pub struct Flow {
     pub caller: Caller,
     /// An earlier plugin in the row has read it, and decided what is decided by reading.
     pub is_known: bool,
+    /// It only asks what it would cost: nothing is charged for it.
+    pub is_count: bool,
     /// Its body, as it goes on.
     pub body: Body,
     /// What its body says: from when it has been read until it goes on.
@@ -52,6 +54,7 @@ impl Flow {
             facts: Facts::default(),
             caller: Caller::default(),
             is_known: false,
+            is_count: false,
             body: Body::default(),
             read: None,
             calls: 0,

@@ -40,6 +40,7 @@ pub mod metrics;
 mod pace;
 pub mod port;
 mod prompt;
+mod redirect;
 mod refusal;
 mod refused;
 mod response;

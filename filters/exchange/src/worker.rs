@@ -10,6 +10,7 @@ use penstock_units::Nanos;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exchange::Exchange;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
@@ -48,6 +49,10 @@ pub struct Worker {
     load_slot: Option<u32>,
     /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
     carry: HashMap<SeriesId, u64>,
+    /// Exchanges between two passes of their request, by number.
+    pub(crate) redirected: HashMap<u64, (Nanos, Box<Exchange>)>,
+    /// The operator has been told that a host is served by a virtual host of another name.
+    pub(crate) told_of_host: bool,
     /// Series that are no longer set, and are to be zero from now on.
     gone: Vec<(Series, Sum)>,
 }
@@ -85,6 +90,8 @@ impl Worker {
             permits: Permits::new(),
             shown: Shown::default(),
             carry: HashMap::new(),
+            redirected: HashMap::new(),
+            told_of_host: false,
             gone: Vec::new(),
         };
         if plugin.owns(Stage::Pending) {

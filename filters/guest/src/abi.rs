@@ -64,7 +64,26 @@ mod host {
         pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub fn proxy_call_foreign_function(
+            name: *const u8,
+            name_size: usize,
+            argument: *const u8,
+            argument_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
     }
+}
+
+unsafe extern "C" {
+    /// The SDK's own callback, which hands over to the root context.
+    fn proxy_on_queue_ready(root: u32, queue: u32);
+}
+
+/// Has the SDK run the root context's `on_queue_ready`, here and now. Not to be used while a callback of the root context runs.
+pub fn tell_root(root: u32) {
+    // SAFETY: the function is the SDK's, of this module, and takes no pointers.
+    unsafe { proxy_on_queue_ready(root, 0) };
 }
 
 fn check(status: u32) -> Result<(), Status> {
@@ -277,4 +296,12 @@ pub fn record_metric(id: u32, value: u64) -> Result<(), Status> {
 pub fn increment_metric(id: u32, offset: i64) -> Result<(), Status> {
     // SAFETY: no pointers.
     check(unsafe { host::proxy_increment_metric(id, offset) })
+}
+
+/// Calls a function that only some hosts have.
+pub fn foreign_function(name: &str, argument: &[u8]) -> Result<Vec<u8>, Status> {
+    // SAFETY: pointers and lengths are of `name` and `argument`; the two out-pointers outlive the call.
+    bytes(|data, size| unsafe {
+        host::proxy_call_foreign_function(name.as_ptr(), name.len(), argument.as_ptr(), argument.len(), data, size)
+    })
 }

@@ -12,7 +12,7 @@ use super::set::{Set, list, names};
 
 pub type Problems = Vec<String>;
 
-/// Every copy of the configuration is the same document.
+/// Every copy of the configuration is the same document, but for `waitForBody`, which goes with the flag that the EnvoyFilter sets.
 pub fn configuration_copies(set: &Set) -> Problems {
     let reference = &set.one("WasmPlugin")["spec"]["pluginConfig"];
     let mut problems = Problems::new();
@@ -20,8 +20,10 @@ pub fn configuration_copies(set: &Set) -> Problems {
         problems.push("pluginConfig of the TrafficExtension differs from that of the WasmPlugin".into());
     }
     let json = added_config(set)["configuration"]["value"].as_str().unwrap_or("");
+    let mut expected = reference.clone();
+    expected["waitForBody"] = Value::Bool(true);
     match serde_json::from_str::<Value>(json) {
-        Ok(copy) if &copy == reference => {}
+        Ok(copy) if copy == expected => {}
         Ok(_) => problems.push("the JSON in the EnvoyFilter differs from pluginConfig of the WasmPlugin".into()),
         Err(error) => problems.push(format!("the EnvoyFilter's configuration is not JSON: {error}")),
     }
@@ -32,6 +34,36 @@ pub fn configuration_copies(set: &Set) -> Problems {
 pub fn configuration(set: &Set) -> Problems {
     let document = set.one("WasmPlugin")["spec"]["pluginConfig"].to_string();
     Config::parse(document.as_bytes()).err().map(|errors| errors.to_string()).into_iter().collect()
+}
+
+/// Penstock is for the hosts that the routes are for, and none of them is a wildcard: that would be reached by any host.
+pub fn hosts(set: &Set) -> Problems {
+    let ours = &set.one("WasmPlugin")["spec"]["pluginConfig"]["hosts"];
+    let routed = &set.one("VirtualService")["spec"]["hosts"];
+    let mut problems = Problems::new();
+    if ours != routed {
+        problems.push(format!("hosts are {ours}, those of the VirtualService {routed}"));
+    }
+    for server in list(&set.one("Gateway")["spec"]["servers"]) {
+        if list(&server["hosts"]).iter().any(|host| host.as_str().is_none_or(|host| host.contains('*'))) {
+            problems.push(format!("the Gateway's hosts are {}, a wildcard", server["hosts"]));
+        }
+    }
+    problems
+}
+
+/// The mesh makes paths normal that servers read differently, and lets no client wait for a 100 that comes with the request's end.
+pub fn mesh(set: &Set) -> Problems {
+    let values = set.file("mesh/values-istiod.yaml");
+    let mut problems = Problems::new();
+    let normalization = &values["meshConfig"]["pathNormalization"]["normalization"];
+    if normalization != "DECODE_AND_MERGE_SLASHES" {
+        problems.push(format!("paths are made normal as {normalization}"));
+    }
+    if values["env"]["ENABLE_100_CONTINUE_HEADERS"] != "false" {
+        problems.push("gateways keep `Expect: 100-continue` to themselves, with waitForBody: true".into());
+    }
+    problems
 }
 
 /// All three load the same module, as the same plugin, for the same gateways, with the same answer to a trap.

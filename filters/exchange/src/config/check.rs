@@ -2,10 +2,12 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, Policy, UnknownModel, WaitForBody};
+use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
+use super::hosts::hosts;
 use super::limits::limits;
 use super::models::{implicit, models};
 use super::names::{Names, unknown};
+use super::paths::{paths, prefixes};
 use super::problems::{ConfigErrors, Problem, Problems, mode};
 use super::raw;
 use super::sources::origins;
@@ -46,7 +48,11 @@ fn read(bytes: &[u8]) -> Result<raw::Document, ConfigErrors> {
 }
 
 fn document(problems: &mut Problems, raw: raw::Document) -> Config {
+    prefixes(problems, &raw.path_prefixes);
+    let paths = paths(problems, raw.paths, &raw.path_prefixes, !raw.models.is_empty());
     let (mut models, aliases) = models(problems, raw.models);
+    let is_list = !models.is_empty() && models.iter().all(|model| model.name != "*");
+    let lists_models = is_list && !matches!(raw.models_endpoint, Some(raw::ModelsEndpoint::Forward));
     let keys = api_keys(problems, &raw.tenants);
     let tenants = tenants(problems, raw.tenants, raw.classes, &models);
     let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
@@ -58,11 +64,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     }
     let names = Names::new(problems, &models, &aliases);
     reachable(problems, &tenants, &tenant_from, &keys);
-    for (i, prefix) in raw.path_prefixes.iter().enumerate() {
-        if !prefix.starts_with('/') || prefix.ends_with('/') {
-            let what = format!("{prefix:?} must start with a slash and not end with one, as in /openai");
-            problems.problem(format!("pathPrefixes[{i}]"), what);
-        }
+    if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
+        problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));
     }
     Config {
         tenant_from,
@@ -79,8 +82,18 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
         unknown_model,
+        default_model: raw.default_model,
+        serves_background: matches!(raw.background, Some(raw::Background::Reserve)),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
+        count_endpoints: match raw.count_endpoints {
+            Some(raw::CountEndpoints::Answer) | None => CountEndpoints::Answer,
+            Some(raw::CountEndpoints::Forward) => CountEndpoints::Forward,
+            Some(raw::CountEndpoints::Refuse) => CountEndpoints::Refuse,
+        },
+        lists_models,
+        hosts: hosts(problems, raw.hosts),
+        paths,
         wait_for_body: match raw.wait_for_body {
             raw::WaitForBody::Auto => WaitForBody::Auto,
             raw::WaitForBody::Yes => WaitForBody::Yes,

@@ -10,6 +10,7 @@ use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
 use super::names::Names;
+use super::paths::Paths;
 
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
@@ -100,6 +101,18 @@ pub enum Mode {
     Observe,
 }
 
+/// Who answers requests that only ask what a prompt costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountEndpoints {
+    /// Penstock, where it knows the model's encoding.
+    #[default]
+    Answer,
+    /// The server.
+    Forward,
+    /// Nobody.
+    Refuse,
+}
+
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -125,10 +138,22 @@ pub struct Config {
     pub unreadable: Policy,
     /// What happens to models that are not configured.
     pub unknown_model: UnknownModel,
+    /// The model of requests that name none.
+    pub default_model: Option<String>,
+    /// Whether answers may be worked on after their response; what was reserved for one stays charged.
+    pub serves_background: bool,
     /// What happens when shared state is contended.
     pub contended: Policy,
     /// Paths in front of which the APIs' own paths may stand.
     pub path_prefixes: Vec<String>,
+    /// Who says what a prompt costs.
+    pub count_endpoints: CountEndpoints,
+    /// Whether the list of models is answered here.
+    pub lists_models: bool,
+    /// Which hosts it is for, in lower case; all where none is named.
+    pub hosts: Vec<String>,
+    /// What passes besides.
+    pub paths: Paths,
     /// Whether the headers may wait for the body.
     pub wait_for_body: WaitForBody,
     /// How many bytes of a request's texts are counted exactly; what follows is extrapolated.

@@ -5,9 +5,11 @@
 
 mod check;
 pub mod checked;
+mod hosts;
 mod limits;
 mod models;
 pub mod names;
+mod paths;
 mod problems;
 pub mod raw;
 mod sources;
@@ -15,9 +17,11 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price, RateLimitService, Source,
-    Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
+    Config, CountEndpoints, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price,
+    RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights,
+    Whose,
 };
+pub use paths::{PathPattern, Paths};
 pub use problems::{ConfigErrors, Problem};
 
 /// The JSON Schema of the document: what keys there are, and of what type. What is said in `check` it does not say.

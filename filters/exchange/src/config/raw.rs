@@ -31,6 +31,15 @@ pub struct Document {
     /// limited and labelled as the model `other`, by an estimate; what `versions[].model` names never passes.
     /// Default: `refuse` (404); without `models` it is `pass`. Example: `observe`.
     pub unknown_model: Option<UnknownModel>,
+    /// The model of requests that name none, one of `models[].name`. Nothing is written into their bodies, unless a version has a name of
+    /// its own. Without it, requests to the Responses API that name none, as those with a prompt template do, go to the model `*` where it
+    /// is configured, and others are refused (400).
+    /// Default: none. Example: `chat`.
+    pub default_model: Option<String>,
+    /// What happens to a request whose answer is worked on after the response has ended (`background: true` in the Responses API). Under
+    /// `reserve` it stays charged what was reserved for it, as what it uses is never reported here.
+    /// Default: `refuse` (400). Example: `reserve`.
+    pub background: Option<Background>,
     /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
     /// share a page of it. A request that passes is not limited.
     /// Default: `refuse` (503). Example: `pass`.
@@ -39,6 +48,20 @@ pub struct Document {
     /// with one.
     /// Default: none. Example: `["/openai"]`.
     pub path_prefixes: Vec<String>,
+    /// On a gateway that others share: the hosts that Penstock is for. Each is a domain, or the name of one of the proxy's virtual hosts,
+    /// without wildcards. What goes to others passes untouched.
+    /// Default: none, it is for all. Example: `["llm.example.com"]`.
+    pub hosts: Vec<String>,
+    /// Who answers requests that ask what a prompt costs, `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. They are
+    /// charged nothing, and refused to whom the limits give nothing more.
+    /// Default: `answer`. Example: `forward`.
+    pub count_endpoints: Option<CountEndpoints>,
+    /// Who answers `GET /v1/models` and `GET /v1/models/NAME`. Where a model is called `*`, the server does.
+    /// Default: `answer`. Example: `forward`.
+    pub models_endpoint: Option<ModelsEndpoint>,
+    /// Which requests pass besides those to the APIs' own paths.
+    /// Default: none, everything else is refused (404) where `models` is set. Example: `{"allow": ["/v1/audio/*"], "public": ["/health"]}`.
+    pub paths: Option<Paths>,
     /// Whether the headers of a request may wait until its body has been read: `true`, `false`, or `auto`, which finds out on the first
     /// requests.
     /// Default: `auto`. Example: `true`.
@@ -52,6 +75,51 @@ pub struct Document {
     /// The rate limit service behind limits with `scope: mesh`, which need this section.
     /// Default: none. Example: `{"service": "ratelimit", "salt": "change me"}`.
     pub mesh: Option<Mesh>,
+}
+
+/// `countEndpoints`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum CountEndpoints {
+    /// They are answered here, for models whose encoding is built in; for others the server answers.
+    Answer,
+    /// The server answers.
+    Forward,
+    /// Nobody answers (404).
+    Refuse,
+}
+
+/// `modelsEndpoint`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ModelsEndpoint {
+    /// It is answered here: with the models that are configured and that the tenant may use.
+    Answer,
+    /// The server answers.
+    Forward,
+}
+
+/// `paths`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Paths {
+    /// Paths that pass by every method, and with upgrades such as websockets: exact ones, and with `/*` at the end everything below one.
+    /// They are neither counted nor limited. An API's own path is opened to other methods and upgrades only where it is named itself.
+    /// Default: none. Example: `["/v1/audio/*", "/v1/realtime"]`.
+    pub allow: Vec<String>,
+    /// What happens to all other requests that are not `GET`, `HEAD` or `OPTIONS`, or ask for an upgrade. What is written otherwise than an
+    /// API's own path and might still be read as that is refused in any case.
+    /// Default: `refuse` (404). Example: `pass`.
+    pub other: Option<Policy>,
+    /// Whether that is enforced or only observed.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
+    /// Paths that callers without an identity may ask for, written as in `allow`. It opens no method that is not open otherwise.
+    /// Default: none. Example: `["/health"]`.
+    pub public: Vec<String>,
 }
 
 /// `mesh`
@@ -112,6 +180,17 @@ pub enum UnknownModel {
     Pass,
     /// The same, and it is counted, told in `x-penstock-would` and left in the access log that it would be refused.
     Observe,
+}
+
+/// `background`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Background {
+    /// The request is refused (400).
+    Refuse,
+    /// The request stays charged what was reserved.
+    Reserve,
 }
 
 /// `mode`: whether what is decided is done.
@@ -396,7 +475,8 @@ pub struct Output {
     /// How a ceiling is written into a chat request that has none.
     /// Default: `max_tokens`. Example: `max_completion_tokens`.
     pub key: Option<OutputKey>,
-    /// Tokens of prompt and answer together that the model takes. What is reserved, and the ceiling that is written into a request, leave
+    /// Tokens of prompt and answer together that the model takes. A longer prompt is refused (400, `context_length_exceeded`); where the
+    /// prompt's count is an estimate, one of twice as many tokens. What is reserved, and the ceiling that is written into a request, leave
     /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
     /// Default: none. Example: `8192`.
     pub context: Option<u64>,

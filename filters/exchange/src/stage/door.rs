@@ -1,10 +1,18 @@
 //! The door: by which path somebody comes, and who it is, at the headers; for which model, at the end of the body, whose texts have been
 //! counted as they came. What is certain to be refused is refused here, before anything is estimated, asked or charged.
 
-use penstock_dialects::Dialect;
+pub mod answer;
+mod head;
+mod host;
+mod path;
 
+use penstock_dialects::{Dialect, Request};
+
+use self::head::Head;
+use self::path::Way;
+use super::order::Plugin;
 use super::stop::{self, Stop};
-use crate::config::{Mode, Policy, UnknownModel};
+use crate::config::{Config, CountEndpoints, Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -12,26 +20,76 @@ use crate::port::{Effect, Headers};
 use crate::refusal::Refusal;
 use crate::world::World;
 
-/// At the headers: the path, what an earlier plugin knows, and who asks.
+/// At the headers: the path, what an earlier plugin knows, and who asks. In a row of plugins the first decides about the path. `known` is
+/// also what is left of a request that passed unread and comes once more, as the proxy follows a redirect with it: where it leads now has to
+/// be open too.
 ///
 /// # Errors
-/// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a caller who may not ask.
-pub fn at_headers(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result<(), Stop> {
-    let known = Facts::published(world.properties);
+/// [`Stop::Pass`] for what is not the API of a model; [`Stop::Refuse`] for a path that is not open, and for a caller who may not ask.
+pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, world: &mut World<'_>) -> Result<(), Stop> {
     // One that decides at the body has only left its mark by now.
     flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
-    if known.is_none() {
-        for (name, _) in headers.iter().filter(|(name, _)| name.starts_with("x-penstock-")) {
-            world.out.push(Effect::DropRequestHeader(name.clone()));
-        }
-    }
-    let path = header(headers, ":path").unwrap_or_default();
-    let method = header(headers, ":method").unwrap_or_default();
-    flow.dialect = Dialect::of(method, path, &flow.config.path_prefixes).ok_or(Stop::Pass)?;
+    let passed = known.as_ref().is_some_and(|facts| facts.passed);
+    let is_first = passed || known.is_none();
     flow.facts = known.unwrap_or_default();
+    let head = Head::of(headers);
+    if is_first && !host::is_ours(&head, world) {
+        return Err(Stop::Pass);
+    }
+    if is_first {
+        world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
+    }
+    let way = path::way(&flow.config, &head);
+    match &way {
+        Way::Open | Way::Public if passed => return Err(Stop::Pass),
+        Way::Closed(_) if passed && flow.facts.would.is_some() => return Err(Stop::Pass),
+        _ if passed => flow.facts = Facts::default(),
+        _ => {}
+    }
+    flow.dialect = match way {
+        Way::Api(dialect) | Way::Count(dialect) | Way::Closed(Some(dialect)) => dialect,
+        _ if head.is_anthropic => Dialect::Messages,
+        _ => Dialect::Chat,
+    };
+    match way {
+        Way::Public => return Err(pass(flow, &head, world)),
+        Way::Models(name, true) => return Err(answer::models(flow, name.as_deref())),
+        _ => {}
+    }
     let tenant = flow.is_known.then(|| flow.facts.tenant.clone());
     flow.caller = Caller::identify(&flow.config, &world.worker.secret, headers, world.properties, tenant);
-    if flow.is_known { Ok(()) } else { identify(flow, headers, world) }
+    if !flow.is_known {
+        identify(flow, headers, world)?;
+    }
+    if let (Way::Closed(_), true) = (&way, is_first) {
+        stop::refuse(flow.config.paths.mode, Refusal::closed_path(), flow, world)?;
+    }
+    match way {
+        Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
+        Way::Count(_) => count_only(flow, &head, world),
+        Way::Models(name, _) => Err(answer::models(flow, name.as_deref())),
+        Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, &head, world)),
+    }
+}
+
+/// What only asks for its count goes on being read, where it is answered here.
+fn count_only(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Result<(), Stop> {
+    flow.is_count = true;
+    match flow.config.count_endpoints {
+        CountEndpoints::Answer => Ok(()),
+        CountEndpoints::Forward => Err(pass(flow, head, world)),
+        CountEndpoints::Refuse => Err(Refusal::no_counting().into()),
+    }
+}
+
+/// Lets a request pass unread, and says so to the plugins behind this one, and to its own second pass; what would have refused it is left for
+/// the access log.
+fn pass(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Stop {
+    flow.facts.passed = true;
+    if world.worker.plugin != Plugin::Penstock || !head.is_safe() || flow.facts.would.is_some() {
+        world.out.push(Effect::Publish(flow.facts.encode()));
+    }
+    Stop::Pass
 }
 
 /// Who asks, and whether they may ask at all.
@@ -59,7 +117,9 @@ fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result
 /// [`Stop`], as the configuration says.
 pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
-    let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
+    let request = flow.read.as_ref().map(|read| &read.request);
+    let name = request.and_then(|request| request.model.as_deref().or_else(|| unnamed(flow.dialect, request, &config)));
+    let Some(name) = name else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
     let unknown = || Refusal::unknown_model(name);
@@ -70,7 +130,19 @@ pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     if let Some(refusal) = observed {
         stop::refuse(Mode::Observe, refusal, flow, world)?;
     }
-    if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
+    if model.suspended { Err(Refusal::suspended_model().into()) } else { outlives(flow, &config) }
+}
+
+/// The model of a request that names none. In the Responses API a prompt template may name it, which only the server knows.
+fn unnamed<'c>(dialect: Dialect, request: &Request, config: &'c Config) -> Option<&'c str> {
+    let any = || config.model("*").filter(|_| dialect == Dialect::Responses).map(|model| model.name.as_str());
+    config.default_model.as_deref().or_else(any).filter(|_| request.has_members)
+}
+
+/// Whether the answer is to be worked on after its response.
+fn outlives(flow: &mut Flow, config: &Config) -> Result<(), Stop> {
+    flow.facts.background = flow.read.as_ref().is_some_and(|read| read.request.background);
+    if flow.facts.background && !config.serves_background { Err(Refusal::background().into()) } else { Ok(()) }
 }
 
 /// The refusal, unless such requests are to pass.

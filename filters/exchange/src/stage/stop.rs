@@ -13,10 +13,28 @@ use crate::world::World;
 pub enum Stop {
     /// It is refused.
     Refuse(Box<Refusal>),
+    /// It is answered here.
+    Answer(Box<Answer>),
     /// A service is to be asked first. Nothing is charged until it has answered.
     Call(Box<Call>),
     /// It is none of ours: passes untouched.
     Pass,
+}
+
+/// What is answered here, with status 200.
+#[derive(Debug)]
+pub struct Answer {
+    /// Besides the content type.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+impl From<Answer> for Effect {
+    fn from(Answer { mut headers, body }: Answer) -> Self {
+        headers.push(("content-type", "application/json".to_owned()));
+        Self::Reply { status: 200, headers, body }
+    }
 }
 
 impl From<Refusal> for Stop {
