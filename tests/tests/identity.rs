@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 const JWKS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/providers/\
                     identity/local_jwks/inline_string";
+const PAYLOAD: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/providers/\
+                       identity/payload_in_metadata";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_claim_of_a_verified_token_is_the_tenant() {
@@ -42,6 +44,39 @@ async fn the_claim_of_a_verified_token_is_the_tenant() {
     assert_eq!(stage.send(&spoofed).await, 401, "no token");
     assert_eq!(stage.server.totals().requests, 2);
     stage.only_acme_has_a_label().await;
+}
+
+/// What a client claims beside its token neither adds to it nor takes it away, under Envoy's key of the claims and under Istio's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_claimed_beside_a_token_changes_nothing() {
+    let (envoy, python) = (need!(find_envoy()), need!(find_python()));
+    let claims = |org: &str| json!({"iss": "https://identity.example", "aud": "models", "sub": "u", "org_id": org, "exp": 4_000_000_000u64});
+    let issued = issue(&python, &json!([claims("acme"), claims("late"), claims("unlisted")])).await;
+    let config = json!({
+        "tenant": {"from": [{"header": "x-api-key"}, {"jwt": "org_id"}], "anonymous": "deny"},
+        "tenants": {"acme": {"models": ["chat"]}, "late": {"suspended": true}},
+        "models": [{"name": "chat"}],
+    });
+    for payload in ["jwt_payload", "payload"] {
+        let change = |gateway: Gateway| {
+            let gateway = gateway.set(JWKS, json!(issued["jwks"].to_string()));
+            gateway.set(PAYLOAD, json!(payload)).plugin_config(&config)
+        };
+        let stage = Stage::start(&envoy, "jwt.yaml", change).await;
+        for (token, status, tenant) in [(0, 200, "acme"), (1, 403, ""), (2, 200, "h-")] {
+            let bearer = format!("Bearer {}", issued["tokens"][token].as_str().unwrap());
+            for claimed in [None, Some("acme"), Some("late"), Some("made-up")] {
+                let token = ("authorization", bearer.as_str());
+                let headers: Vec<_> = claimed.map(|name| ("x-api-key", name)).into_iter().chain([token]).collect();
+                assert_eq!(stage.send(&headers).await, status, "{payload} {tenant} {claimed:?}");
+                if status == 200 {
+                    let seen = stage.server.requests().pop().unwrap();
+                    assert!(seen.header("x-penstock-tenant").unwrap().starts_with(tenant), "{seen:?}");
+                }
+            }
+        }
+        assert_eq!(stage.send(&[("x-api-key", "acme")]).await, 401);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ pub struct Api {
     /// Where the model's name is.
     pub model: ModelAt,
     /// The keys that set the ceiling of a choice's output.
-    pub ceilings: &'static [Ceiling],
+    pub ceilings: &'static [Field],
     /// The key under which a ceiling is inserted where a request has none.
     pub ceiling_key: Option<&'static str>,
     /// Whether a model may want another key there.
@@ -56,14 +56,6 @@ pub enum ModelAt {
     },
 }
 
-/// A key that sets the ceiling of a choice's output.
-pub struct Ceiling {
-    /// The key, at the top of the body.
-    pub key: Field,
-    /// What the error says where its value is no number.
-    pub mistyped: &'static str,
-}
-
 /// What a prompt costs in tokens beside its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
@@ -99,12 +91,6 @@ pub enum ImagePrice {
 }
 
 impl Api {
-    /// Which of the keys that set a ceiling this is, if it is one.
-    #[inline]
-    pub(crate) fn ceiling(&self, key: Field) -> Option<(usize, &Ceiling)> {
-        self.ceilings.iter().enumerate().find(|(_, ceiling)| ceiling.key == key)
-    }
-
     /// Whether requests to this path, as it is written, are requests to this API.
     pub(crate) fn is_at(&self, path: &[u8]) -> bool {
         let is_own = |path: &[u8]| self.paths.iter().any(|own| own.as_bytes() == path);

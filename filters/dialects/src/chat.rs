@@ -3,17 +3,19 @@
 //! Sources: OpenAI API reference ("Create chat completion", "The chat completion chunk object"); OpenAI cookbook, "How to count
 //! tokens with tiktoken", for the framing; vLLM, "OpenAI-Compatible Server", extra parameters, for reasoning.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Choices, Content, Delta, Function, ImageUrl, MaxCompletionTokens, MaxTokens, Message, Messages, Name,
-    Reasoning, ReasoningContent, Refusal, Role, Text, ToolCalls,
+    Arguments, AudioKey, AudioUrl, Choices, Content, Data, Delta, Detail, FileData, FileId, FileKey, Function,
+    ImageEmbeds, ImageUrl, InputAudio, MaxCompletionTokens, MaxTokens, Message, Messages, NPredict, Name, Reasoning,
+    ReasoningContent, Refusal, Role, Text, ToolCalls, Url, VideoUrl,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::prompt::{list_of_messages, text};
+use crate::request::media::Kind;
+use crate::request::prompt::{anything, arguments, list_of_messages, text};
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
@@ -22,10 +24,8 @@ pub const API: Api = Api {
     paths: &["/v1/chat/completions"],
     count: None,
     model: ModelAt::Body,
-    ceilings: &[
-        Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" },
-        Ceiling { key: MaxCompletionTokens, mistyped: "max_completion_tokens must be a whole number" },
-    ],
+    // `n_predict` is llama.cpp's own, which it prefers to the others.
+    ceilings: &[MaxTokens, MaxCompletionTokens, NPredict],
     ceiling_key: Some("max_tokens"),
     // OpenAI's reasoning models take `max_completion_tokens` only.
     is_ceiling_key_configurable: true,
@@ -38,29 +38,46 @@ pub const API: Api = Api {
     error: error::openai,
 };
 
-/// The texts and images of the messages.
+/// The texts of the messages, and what else they have in them.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
-        ([Key(Messages)], Event::Key(_)) => {
-            draft.forget_messages();
-            sink.restart();
-        }
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),
         ([Key(Messages), Item, Key(Name)], Event::TextEnd) => {
             draft.request.names = draft.request.names.saturating_add(1);
             sink.end();
         }
-        ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl)], Event::Object) => draft.images.begin(),
-        ([Key(Messages), Item, Key(Content), Item, Key(ImageUrl), Key(field)], event) => {
-            draft.images.field(*field, event);
+        ([Key(Messages), Item, Key(Role | Content)] | [Key(Messages), Item, Key(Content), Item, Key(Text)], event) => {
+            text(event, sink);
         }
-        (
-            [Key(Messages), Item, Key(Role | Content | Name | Reasoning | ReasoningContent)]
-            | [Key(Messages), Item, Key(Content), Item, Key(Text)]
-            | [Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Name | Arguments)],
-            event,
-        ) => text(event, sink),
-        _ => {}
+        ([Key(Messages), Item, Key(Content), Item, part @ ..], _) => content(part, at, draft, sink),
+        ([Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Arguments), below @ ..], _) => {
+            arguments(below, at, draft, sink);
+        }
+        // An answer in sound that is sent back.
+        ([Key(Messages), Item, Key(AudioKey), Key(Data)], event) => draft.media.read(Kind::Audio, event),
+        ([Key(Messages), ..], _) => anything(at, draft, sink),
+        _ => draft.unread(at),
+    }
+}
+
+/// A part of a message's content. Images, sounds and films may also be named without an object around the URL (vLLM, "Multimodal Inputs").
+fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match (part, at.event) {
+        ([Key(ImageUrl)], Event::Object | Event::Key(_)) => draft.images.begin(),
+        ([Key(ImageUrl)], Event::Close) => draft.images.end(),
+        ([Key(ImageUrl)], Event::TextEnd) => {
+            draft.images.field(Url, at.event);
+            draft.images.end();
+        }
+        ([Key(ImageUrl)], event) => draft.images.field(Url, event),
+        ([Key(ImageUrl), Key(field @ (Url | Detail))], event) => draft.images.field(*field, event),
+        ([Key(InputAudio), Key(Data)] | [Key(AudioUrl)] | [Key(AudioUrl), Key(Url)], event) => {
+            draft.media.read(Kind::Audio, event);
+        }
+        ([Key(VideoUrl)] | [Key(VideoUrl), Key(Url)], event) => draft.media.read(Kind::Video, event),
+        ([Key(FileKey), Key(FileData | FileId)], event) => draft.media.read(Kind::File, event),
+        ([Key(ImageEmbeds), ..], event) => draft.media.read(Kind::Vectors, event),
+        _ => anything(at, draft, sink),
     }
 }
 

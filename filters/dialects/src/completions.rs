@@ -2,13 +2,14 @@
 //!
 //! Sources: OpenAI API reference ("Create completion"); vLLM, "OpenAI-Compatible Server", extra parameters.
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
-use crate::json::path::Field::{Choices, MaxTokens, Prompt, Suffix, Text};
+use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix, Text};
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
+use crate::request::media::Kind;
 use crate::request::prompt::{text, texts_or_tokens};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -18,7 +19,8 @@ pub const API: Api = Api {
     paths: &["/v1/completions"],
     count: None,
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    // `n_predict` is llama.cpp's own, which it prefers to the others.
+    ceilings: &[MaxTokens, NPredict],
     // Servers have a ceiling of their own here, which mostly is 16.
     ceiling_key: None,
     is_ceiling_key_configurable: false,
@@ -31,13 +33,14 @@ pub const API: Api = Api {
     error: error::openai,
 };
 
-/// One prompt or several, as texts or as tokens. Prompts of repeated keys are all counted.
+/// One prompt or several, as texts or as tokens.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Prompt)], Event::Array) => draft.prompts = 0,
         ([Key(Prompt), ..], _) => texts_or_tokens(at, draft, "prompt must be text or tokens", sink),
         ([Key(Suffix)], event) => text(event, sink),
-        _ => {}
+        ([Key(PromptEmbeds)] | [Key(PromptEmbeds), Item], event) => draft.media.read(Kind::Vectors, event),
+        _ => draft.unread(at),
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! Source: OpenAI API reference ("Create embeddings").
 
-use crate::api::{Api, Ceiling, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
-use crate::json::lexer::Event;
 use crate::json::path::Field::{Input, MaxTokens};
 use crate::json::path::Step::Key;
 use crate::json::path::{At, Step};
@@ -19,7 +18,7 @@ pub const API: Api = Api {
     count: None,
     model: ModelAt::Body,
     // It means nothing here, but where it stands it is held to the same rules as everywhere.
-    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    ceilings: &[MaxTokens],
     ceiling_key: None,
     is_ceiling_key_configurable: false,
     usage_on_request: false,
@@ -33,13 +32,9 @@ pub const API: Api = Api {
 
 /// One input or several, as texts or as tokens.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-    match (at.steps, at.event) {
-        ([Key(Input)], Event::Key(_)) => {
-            draft.request.token_ids = 0;
-            sink.restart();
-        }
-        ([Key(Input), ..], _) => texts_or_tokens(at, draft, "input must be text or tokens", sink),
-        _ => {}
+    match at.steps {
+        [Key(Input), ..] => texts_or_tokens(at, draft, "input must be text or tokens", sink),
+        _ => draft.unread(at),
     }
 }
 

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Permission,
     /// 400: not readable.
     InvalidRequest,
+    /// 400: longer than the model takes.
+    ContextLength,
     /// 413: can never fit.
     TooLarge,
     /// 404: nothing of that name, or nothing for this caller; where `model` is what it is about, no such model.
@@ -29,7 +31,7 @@ impl ErrorKind {
             Self::Overloaded => 503,
             Self::Authentication => 401,
             Self::Permission => 403,
-            Self::InvalidRequest => 400,
+            Self::InvalidRequest | Self::ContextLength => 400,
             Self::TooLarge => 413,
             Self::NotFound => 404,
         }
@@ -44,6 +46,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::Authentication => ("invalid_request_error", "invalid_api_key"),
         ErrorKind::Permission => ("invalid_request_error", "permission_denied"),
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
+        ErrorKind::ContextLength => ("invalid_request_error", "context_length_exceeded"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
         ErrorKind::NotFound if param == Some("model") => ("invalid_request_error", "model_not_found"),
         ErrorKind::NotFound => ("invalid_request_error", "not_found"),
@@ -70,7 +73,7 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Overloaded => "overloaded_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        ErrorKind::InvalidRequest => "invalid_request_error",
+        ErrorKind::InvalidRequest | ErrorKind::ContextLength => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::NotFound => "not_found_error",
     };

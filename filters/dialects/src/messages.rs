@@ -3,17 +3,17 @@
 //! Sources: Anthropic API reference ("Create a Message", "Streaming messages", "Errors"); Anthropic, "Vision", for the price of images.
 //! How messages are framed is not documented; it is taken to be as in OpenAI's chats.
 
-use crate::api::{Api, Ceiling, CountApi, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    self, Content, ContentBlock, Data, Delta, Input, MaxTokens, Messages, Name, PartialJson, Role, Source, System,
-    Text, Thinking,
+    Content, ContentBlock, Delta, Input, MaxTokens, Messages, Name, PartialJson, Source, System, Text, Thinking,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::prompt::{list_of_messages, text};
+use crate::request::prompt::{anything, arguments, list_of_messages};
+use crate::request::source;
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
@@ -22,7 +22,7 @@ pub const API: Api = Api {
     paths: &["/v1/messages"],
     count: Some(CountApi { path: "/v1/messages/count_tokens", answer: counted }),
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxTokens, mistyped: "max_tokens must be a whole number" }],
+    ceilings: &[MaxTokens],
     ceiling_key: Some("max_tokens"),
     is_ceiling_key_configurable: false,
     usage_on_request: false,
@@ -39,57 +39,17 @@ fn counted(tokens: u64) -> Vec<u8> {
     format!("{{\"input_tokens\":{tokens}}}").into_bytes()
 }
 
-/// The system prompt, and the blocks of the messages' content. Messages of repeated keys are all counted.
+/// The system prompt, and the blocks of the messages' content.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),
-        (
-            [Key(Messages), Item, Key(Content), Item, Key(Source)]
-            | [Key(Messages), Item, Key(Content), Item, Key(Content), Item, Key(Source)],
-            Event::Object,
-        ) => draft.images.begin(),
-        (
-            [Key(Messages), Item, Key(Content), Item, Key(Source), Key(field)]
-            | [Key(Messages), Item, Key(Content), Item, Key(Content), Item, Key(Source), Key(field)],
-            event,
-        ) => source(*field, event, draft, sink),
-        (
-            [Key(System)]
-            | [Key(System), Item, Key(Text)]
-            | [Key(Messages), Item, Key(Role | Content)]
-            | [Key(Messages), Item, Key(Content), Item, Key(Text | Thinking | Name | Content)]
-            | [Key(Messages), Item, Key(Content), Item, Key(Content), Item, Key(Text)],
-            event,
-        ) => text(event, sink),
-        ([Key(Messages), Item, Key(Content), Item, Key(Input), below @ ..], event) => {
-            arguments(below, event, sink);
-        }
-        _ => {}
-    }
-}
-
-/// A field of the source of an image, or of a document, whose text costs what it is.
-fn source(field: Field, event: &Event<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-    if field == Data && matches!(event, Event::Key(_)) {
-        draft.images.begin_data();
-    }
-    if field == Data && draft.images.is_text() {
-        text(event, sink);
-    } else {
-        draft.images.field(field, event);
-    }
-}
-
-/// The arguments of a call, which are an object here: its keys and values cost what they are.
-fn arguments(below: &[Step], event: &Event<'_>, sink: &mut impl PromptSink) {
-    match event {
-        // This is the key `input` itself.
-        Event::Key(_) if below.is_empty() => {}
-        Event::Key(word) | Event::Number(word) => {
-            sink.part(word);
-            sink.end();
-        }
-        _ => text(event, sink),
+        ([Key(Messages), Item, Key(Content), Item, Key(Input), below @ ..], _) => arguments(below, at, draft, sink),
+        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Object) => source::begin(draft),
+        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Close) => source::end(draft),
+        ([Key(Messages), Item, Key(Content), .., Key(Source), Key(field)], event)
+            if source::field(*field, event, draft, sink) => {}
+        ([Key(System | Messages), ..], _) => anything(at, draft, sink),
+        _ => draft.unread(at),
     }
 }
 

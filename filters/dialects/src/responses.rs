@@ -3,17 +3,19 @@
 //! Sources: OpenAI API reference ("Create a model response", "Streaming events"). How messages are framed is not documented; it is
 //! taken to be as in chats.
 
-use crate::api::{Api, Ceiling, CountApi, Framing, ImagePrice, ModelAt};
+use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Content, Conversation, Delta, Detail, ImageUrl, Input, Instructions, ItemKey, MaxOutputTokens, Name,
-    Output, PreviousResponseId, Prompt, Refusal, Role, Summary, Text, Url,
+    Arguments, Background, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl, Input,
+    InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal, ResultKey,
+    Summary, Text, Url,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::prompt::{list_of_messages, text};
+use crate::request::media::Kind;
+use crate::request::prompt::{anything, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
@@ -22,7 +24,7 @@ pub const API: Api = Api {
     paths: &["/v1/responses"],
     count: Some(CountApi { path: "/v1/responses/input_tokens", answer: counted }),
     model: ModelAt::Body,
-    ceilings: &[Ceiling { key: MaxOutputTokens, mistyped: "max_output_tokens must be a whole number" }],
+    ceilings: &[MaxOutputTokens],
     ceiling_key: Some("max_output_tokens"),
     is_ceiling_key_configurable: false,
     usage_on_request: false,
@@ -39,8 +41,7 @@ fn counted(tokens: u64) -> Vec<u8> {
     format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}").into_bytes()
 }
 
-/// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning. Inputs of repeated
-/// keys are all counted.
+/// Instructions, and the input as text or as items: messages, calls of tools, what these returned, reasoning.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         ([Key(Input | Instructions)], Event::Text(part)) => sink.part(part),
@@ -53,23 +54,53 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             list_of_messages(at, draft);
         }
         ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
-        ([Key(Input), Item, Key(Content | Output), Item, Key(ImageUrl)], event) => {
-            if let Event::Key(_) = event {
-                draft.images.begin();
-            }
-            draft.images.field(Url, event);
-        }
-        ([Key(Input), Item, Key(Content | Output), Item, Key(Detail)], event) => draft.images.field(Detail, event),
+        ([Key(Background)], event) => background(event, at, draft),
+        // What a call returned may also be a single part, as the picture of a screen is.
         (
-            [Key(Input), Item, Key(Role | Content | Name | Arguments | Output | Input)]
-            | [Key(Input), Item, Key(Content | Output | Summary), Item, Key(Text)],
-            event,
-        ) => text(event, sink),
+            [Key(Input), Item, Key(Content | Output), Item, part @ ..]
+            | [Key(Input), Item, Key(Content | Output), part @ ..],
+            _,
+        ) => content(part, at, draft, sink),
+        // A picture that was generated.
+        ([Key(Input), Item, Key(ResultKey)], event) => draft.media.read(Kind::File, event),
         // What is stored at the server is not seen here.
         ([Key(PreviousResponseId | Conversation)], Event::Text(_) | Event::Object) | ([Key(Prompt)], Event::Object) => {
-            draft.request.unseen = true
+            draft.request.unseen = true;
+            draft.label(at.event);
         }
-        _ => {}
+        ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => draft.label(event),
+        ([Key(Input | Instructions | Prompt), ..], _) => anything(at, draft, sink),
+        _ => draft.unread(at),
+    }
+}
+
+/// Whether the answer is worked on behind the back of a response that says `queued`.
+fn background(event: &Event<'_>, at: &At<'_>, draft: &mut Draft) {
+    match event {
+        Event::Key(_) | Event::Null => {}
+        Event::Bool(background) => draft.request.background = *background,
+        // Servers take `"true"` and 1 for it.
+        _ => draft.mistyped("background must be true or false", at.span),
+    }
+}
+
+/// A part of an item's content, or of what a call returned.
+fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match (part, at.event) {
+        ([], Event::Object) => draft.images.begin(),
+        ([], Event::Close) => {
+            if core::mem::take(&mut draft.images.is_named) {
+                draft.images.end();
+            }
+        }
+        ([Key(ImageUrl)], event) => {
+            draft.images.is_named |= matches!(event, Event::Text(_));
+            draft.images.field(Url, event);
+        }
+        ([Key(Detail)], event) => draft.images.field(Detail, event),
+        ([Key(InputAudio), Key(Data)], event) => draft.media.read(Kind::Audio, event),
+        ([Key(FileData | FileUrl | FileId)], event) => draft.media.read(Kind::File, event),
+        _ => anything(at, draft, sink),
     }
 }
 

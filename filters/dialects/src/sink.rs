@@ -9,8 +9,6 @@ pub trait PromptSink {
     fn part(&mut self, text: &str);
     /// The current text is complete.
     fn end(&mut self);
-    /// A repeated key made everything reported so far void, because the last of equal keys wins.
-    fn restart(&mut self);
 }
 
 /// Where the texts of a response go as they are generated.
@@ -27,7 +25,6 @@ pub struct Ignore;
 impl PromptSink for Ignore {
     fn part(&mut self, _: &str) {}
     fn end(&mut self) {}
-    fn restart(&mut self) {}
 }
 
 impl CompletionSink for Ignore {

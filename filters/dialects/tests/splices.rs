@@ -61,7 +61,7 @@ fn member() -> impl Strategy<Value = (String, String)> {
     ];
     prop_oneof![
         3 => (Just("model".to_owned()), string("[a-zA-Z0-9./é\"-]{1,20}")),
-        2 => (prop_oneof![Just("max_tokens"), Just("max_completion_tokens"), Just("max_output_tokens")].prop_map(str::to_owned), limits),
+        2 => (prop_oneof![Just("max_tokens"), Just("max_completion_tokens"), Just("n_predict"), Just("max_output_tokens")].prop_map(str::to_owned), limits),
         2 => (Just("stream_options".to_owned()), options),
         1 => (Just("stream".to_owned()), prop_oneof![Just("true".to_owned()), Just("null".to_owned())]),
         1 => (Just("tools".to_owned()), any_value().prop_map(|value| format!("[{value}]"))),
@@ -70,12 +70,14 @@ fn member() -> impl Strategy<Value = (String, String)> {
     ]
 }
 
-/// A body with a model somewhere.
+/// A body with a model somewhere, and no key twice.
 fn body() -> impl Strategy<Value = String> {
     let members = prop::collection::vec((member(), any::<u64>(), space(), space()), 0..9);
     (members, 0usize..9, string("[a-z-]{1,12}"), space()).prop_map(|(mut members, at, model, outer)| {
         let at = at.min(members.len());
         members.insert(at, (("model".to_owned(), model), 0, " ".to_owned(), String::new()));
+        let mut seen = std::collections::BTreeSet::new();
+        members.retain(|((key, _), ..)| seen.insert(key.clone()));
         let members: Vec<String> = members
             .into_iter()
             .map(|((key, value), escapes, before, after)| {
@@ -102,34 +104,6 @@ fn read(dialect: Dialect, body: &[u8], pieces: usize) -> Option<Request> {
     reader.finish(&mut Ignore).ok()
 }
 
-/// The members of the body's object as a reader sees them that takes the first of equal keys, and one that takes the last.
-fn readings(body: &[u8]) -> [serde_json::Map<String, Value>; 2] {
-    struct All(Vec<(String, Value)>);
-    impl<'de> serde::Deserialize<'de> for All {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Visit;
-            impl<'de> serde::de::Visitor<'de> for Visit {
-                type Value = All;
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an object")
-                }
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<All, A::Error> {
-                    let mut all = Vec::new();
-                    while let Some(entry) = map.next_entry()? {
-                        all.push(entry);
-                    }
-                    Ok(All(all))
-                }
-            }
-            deserializer.deserialize_map(Visit)
-        }
-    }
-    let all: All = serde_json::from_slice(body).expect("JSON");
-    let last = all.0.iter().cloned().collect();
-    let first = all.0.into_iter().rev().collect();
-    [first, last]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -142,26 +116,26 @@ proptest! {
         let Some(request) = request else { return Ok(()) };
 
         let keys: Vec<&str> = match dialect {
-            Dialect::Chat => vec!["max_tokens", "max_completion_tokens"],
+            Dialect::Chat => vec!["max_tokens", "max_completion_tokens", "n_predict"],
             Dialect::Responses => vec!["max_output_tokens"],
             Dialect::Embeddings => vec![],
+            Dialect::Completions => vec!["max_tokens", "n_predict"],
             _ => vec!["max_tokens"],
         };
         let splices: Vec<Splice> =
             [request.with_model("other \"m\""), request.with_ceiling(100, keys.first().map(|key| (*key, 100))), request.with_usage()].concat();
         let out = apply(bytes, splices.clone());
-        for reading in readings(&out) {
-            prop_assert_eq!(&reading["model"], "other \"m\"");
-            // A null is none, if the other key has one.
-            let ceilings: Vec<&Value> =
-                keys.iter().filter_map(|key| reading.get(*key)).filter(|value| !value.is_null()).collect();
-            prop_assert_eq!(ceilings.is_empty(), keys.is_empty());
-            for ceiling in ceilings {
-                prop_assert!(ceiling.as_f64().is_some_and(|value| value <= 100.0), "{}", ceiling);
-            }
-            if dialect.usage_on_request() {
-                prop_assert_eq!(&reading["stream_options"]["include_usage"], true);
-            }
+        let reading: Value = serde_json::from_slice(&out).expect("JSON");
+        prop_assert_eq!(&reading["model"], "other \"m\"");
+        // A null is none, if another key has one.
+        let ceilings: Vec<&Value> =
+            keys.iter().filter_map(|key| reading.get(*key)).filter(|value| !value.is_null()).collect();
+        prop_assert_eq!(ceilings.is_empty(), keys.is_empty());
+        for ceiling in ceilings {
+            prop_assert!(ceiling.as_f64().is_some_and(|value| value <= 100.0), "{}", ceiling);
+        }
+        if dialect.usage_on_request() {
+            prop_assert_eq!(&reading["stream_options"]["include_usage"], true);
         }
 
         // What is kept of the body and what was put in are all that there is.
@@ -176,5 +150,17 @@ proptest! {
         }
         rebuilt.extend_from_slice(&bytes[from..]);
         prop_assert_eq!(rebuilt, out);
+    }
+
+    /// Of a key that is there twice, or that is another but for the case of its letters, no server's reading is taken.
+    #[test]
+    fn what_servers_read_differently_is_refused(body in body(), at in 0usize..5, upper in any::<bool>(), pieces in 1usize..40) {
+        let dialect = Dialect::ALL[at];
+        prop_assume!(read(dialect, body.as_bytes(), pieces).is_some());
+        let more = if upper { "Model" } else { "model" };
+        let end = body.rfind('}').expect("an object");
+        let body = format!("{},\"{more}\":\"other\"{}", &body[..end], &body[end..]);
+        serde_json::from_str::<Value>(&body).expect("JSON");
+        prop_assert!(read(dialect, body.as_bytes(), pieces).is_none());
     }
 }

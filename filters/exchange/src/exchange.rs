@@ -130,8 +130,8 @@ impl Exchange {
         for stage in Stage::ALL.into_iter().filter(|stage| *stage >= from && runs(*stage)) {
             match stage {
                 Stage::Door => door::at_body(flow, world)?,
-                Stage::Count => count::run(count, flow, world),
-                Stage::Admit => admit::run(admit, count, flow, world)?,
+                Stage::Count => count::run(count, flow, world)?,
+                Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
                 Stage::Route => route::run(flow, world),
                 Stage::Pending => pending::run(*id, flow, world),
@@ -389,7 +389,7 @@ impl Exchange {
     /// to find room once more before that, with its fallbacks.
     fn call_done(&mut self, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
         if !matches!(self.state, State::Calling) || !limit::awaits(&self.limit, id) {
-            return;
+            return limit::late(&mut self.limit, id, answer, world);
         }
         match limit::answered(&mut self.limit, &mut self.flow, answer, world) {
             Ok(()) if self.flow.is_known => self.decide(Stage::Limit, world),
@@ -458,7 +458,7 @@ impl Exchange {
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));
         flow.facts.quality = response.quality();
         let took = response.duration(world.now);
-        let by_time = || count::generated_in(&flow.facts.model, took, world.store);
+        let by_time = || count::generated_in(flow, took, world);
         let used = if was_forwarded { response.used(outcome, &flow.facts, by_time) } else { None };
         flow.facts.outcome = Some(outcome);
         flow.facts.used = used;

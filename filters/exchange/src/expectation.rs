@@ -1,5 +1,8 @@
 //! How much output to expect of a request whose client sets no ceiling: a high quantile of what came before.
 //!
+//! Each named tenant has a histogram of its own, and those without a name have one together. So what is expected of a tenant is moved by its
+//! own answers only. One that is new takes what its class's tenants say ([`crate::voices`]), which no single one of them decides.
+//!
 //! A histogram over quarter octaves; when it is full all counts are halved, so it follows a change within a few hundred
 //! requests.
 
@@ -12,7 +15,10 @@ const ENOUGH: u32 = 20;
 /// At how many it is halved.
 const FULL: u32 = 1024;
 
-/// The histogram of one model and class.
+/// After how many more answers a tenant's class hears of it.
+const EVERY: u32 = 8;
+
+/// The histogram of one model and tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     counts: [u16; BUCKETS],
@@ -48,6 +54,11 @@ impl Expectation {
             sum.saturating_mul(10) >= total.saturating_mul(9)
         };
         self.counts.iter().position(reached).map(end).map(Tokens)
+    }
+
+    /// What the class is to hear, where it is time for that.
+    pub fn told(&self) -> Option<Tokens> {
+        self.p90().filter(|_| self.total().is_multiple_of(EVERY))
     }
 
     fn total(&self) -> u32 {

@@ -145,6 +145,9 @@ pub struct Facts {
     pub max_output: Option<Tokens>,
     /// Output tokens that are expected.
     pub expected_output: Tokens,
+    /// Whether the answer is worked on after its response.
+    #[serde(skip_serializing_if = "is_false")]
+    pub background: bool,
     /// Whether the answer is streamed.
     pub stream: bool,
     /// It passes unread, as what is not the API of a model does.

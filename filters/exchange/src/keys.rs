@@ -78,9 +78,14 @@ pub fn lease(of: Fingerprint) -> String {
     format!("penstock/mesh-lease/{page}")
 }
 
-/// How much a model generates for a class of tenants.
-pub fn output(model: &str, class: &str) -> String {
-    format!("penstock/output/{model}/{class}")
+/// How much a model generates for a tenant.
+pub fn answers(model: &str, tenant: &str) -> String {
+    format!("penstock/answers/{model}/{tenant}")
+}
+
+/// What the tenants of a class say of how much a model generates.
+pub fn expected(model: &str, class: &str) -> String {
+    format!("penstock/expected/{model}/{class}")
 }
 
 /// What was learnt of a model's tokenizer.
@@ -88,9 +93,9 @@ pub fn ratio(model: &str) -> String {
     format!("penstock/ratio/{model}")
 }
 
-/// How fast a model generates.
+/// What tenants say of how fast a model generates.
 pub fn pace(model: &str) -> String {
-    format!("penstock/pace/{model}")
+    format!("penstock/paces/{model}")
 }
 
 /// What one worker's tenants hold of models with a ceiling.

@@ -47,6 +47,7 @@ mod response;
 pub mod series;
 mod stage;
 mod tools;
+mod voices;
 mod waiting;
 mod worker;
 mod world;

@@ -3,7 +3,12 @@
 //! An answer that is not streamed shows nothing of what was generated when its client leaves, or when the proxy gives up on it: the server
 //! may have worked all the while, and often goes on.
 
+//!
+//! What is learnt is one tenant's voice ([`crate::voices`]): who abandons dear requests cannot make them cheap by answers that seem slow.
+
 use penstock_units::{Millis, Tokens};
+
+use crate::voices;
 
 /// What is taken where nothing was learnt.
 const UNKNOWN: Pace = Pace { micros_per_token: 20_000 };
@@ -42,14 +47,18 @@ impl Pace {
         Tokens(took.0.saturating_mul(1000).checked_div(pace).unwrap_or(0))
     }
 
-    /// As bytes: microseconds for a token, little-endian.
-    pub fn encode(self) -> Vec<u8> {
-        self.micros_per_token.to_le_bytes().to_vec()
+    /// What is believed by all voices, else by this one.
+    pub fn known(page: &[u8], who: u64) -> Option<Self> {
+        Self::of(voices::believed(page).or_else(|| voices::own(page, who))?)
     }
 
-    /// The inverse of [`Pace::encode`]; `None` for anything else.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let micros_per_token = u64::from_le_bytes(bytes.try_into().ok()?);
+    /// The page after an answer to `who`; `None` where it says nothing new.
+    pub fn heard(page: &[u8], who: u64, tokens: Tokens, took: Millis) -> Option<Vec<u8>> {
+        let learnt = Self::learn(voices::own(page, who).and_then(Self::of), tokens, took)?;
+        voices::say(page, who, learnt.micros_per_token)
+    }
+
+    fn of(micros_per_token: u64) -> Option<Self> {
         (micros_per_token > 0).then_some(Self { micros_per_token })
     }
 }
@@ -73,10 +82,26 @@ mod tests {
         assert!((12..=14).contains(&Pace::tokens(pace, Millis(500)).0), "{pace:?}");
         assert_eq!(Pace::learn(pace, Tokens(7), Millis(1)), None);
         assert_eq!(Pace::tokens(None, Millis(1000)), Tokens(50));
-        assert_eq!(Pace::decode(&pace.unwrap().encode()), pace);
-        for bad in [&[][..], &[0; 8], &[1; 7]] {
-            assert_eq!(Pace::decode(bad), None);
+        for bad in [&[][..], &[0; 16], &[1; 7]] {
+            assert_eq!(Pace::known(bad, 0), None);
         }
         Pace::learn(Some(Pace { micros_per_token: u64::MAX }), Tokens::MAX, Millis::MAX);
+    }
+
+    #[test]
+    fn one_tenant_does_not_make_its_own_abandoned_requests_cheap() {
+        let mut page = Vec::new();
+        for who in [1, 2] {
+            page = Pace::heard(&page, who, Tokens(100), Millis(1000)).unwrap();
+        }
+        for _ in 0..1000 {
+            page = Pace::heard(&page, 3, Tokens(8), Millis(100_000)).unwrap_or(page);
+        }
+        assert_eq!(Pace::tokens(Pace::known(&page, 3), Millis(1000)), Tokens(100));
+        assert_eq!(Pace::tokens(Pace::known(&page, 4), Millis(1000)), Tokens(100));
+        // One alone is believed by itself.
+        let alone = Pace::heard(&[], 1, Tokens(100), Millis(1000)).unwrap();
+        assert_eq!(Pace::known(&alone, 2), None);
+        assert_eq!(Pace::tokens(Pace::known(&alone, 1), Millis(1000)), Tokens(100));
     }
 }

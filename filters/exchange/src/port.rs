@@ -40,16 +40,17 @@ pub enum Event<'a> {
         /// They are the last.
         end: bool,
     },
-    /// A call that was asked for with [`Effect::Call`] has ended.
+    /// A call that was asked for with [`Effect::Call`] has ended, or has taken too long. Then, and also when it is all over, the answer is
+    /// told if it comes after all.
     CallDone {
         /// Which.
         id: CallId,
-        /// What came of it; `None` where nothing did.
+        /// What came of it; `None` where nothing did so far.
         answer: Option<CallAnswer<'a>>,
     },
     /// A tick has passed. Reaches exchanges that asked for it with [`Effect::Ticks`].
     Tick,
-    /// It is over, however it ended. Comes once, last.
+    /// It is over, however it ended. Comes once, last but for answers to calls.
     Closed,
 }
 
@@ -110,7 +111,7 @@ pub struct Call {
     pub hold: bool,
     /// A cluster of the proxy.
     pub cluster: String,
-    /// How long to wait.
+    /// How long the request waits for it.
     pub timeout: Millis,
     /// What is sent.
     pub message: CallMessage,

@@ -14,7 +14,6 @@ use crate::hash::Secret;
 /// Counts the texts of a prompt. Which encoding applies depends on the model, and many clients send the model after
 /// the messages; so every encoding that the configuration uses is counted, which mostly is one.
 pub struct Prompt {
-    secret: Secret,
     hash: SipHasher13,
     counts: Vec<(Encoding, Counter, Tokens)>,
     /// What a learnt estimate needs; only gathered where some model is estimated.
@@ -37,7 +36,7 @@ impl Prompt {
         let count = |encoding| (encoding, Counter::new(encoding).with_budget(budget), Tokens::ZERO);
         let counts = encodings.into_iter().map(count).collect();
         let features = config.models.iter().any(|model| model.approximate).then(Features::default);
-        Self { secret, hash: secret.hasher(), counts, features, estimated: false }
+        Self { hash: secret.hasher(), counts, features, estimated: false }
     }
 
     /// The tokens of all texts in `encoding`.
@@ -74,15 +73,5 @@ impl PromptSink for Prompt {
             self.estimated |= count.estimated;
             *tokens = tokens.saturating_add(Tokens(count.tokens));
         }
-    }
-
-    fn restart(&mut self) {
-        self.hash = self.secret.hasher();
-        for (_, counter, tokens) in &mut self.counts {
-            counter.finish();
-            *tokens = Tokens::ZERO;
-        }
-        self.estimated = false;
-        self.features = self.features.map(|_| Features::default());
     }
 }

@@ -26,6 +26,10 @@ pub enum Reason {
     Model,
     /// The body cannot be read.
     Unreadable,
+    /// The answer is to be worked on after the response.
+    Background,
+    /// The prompt is longer than the model takes.
+    Context,
     /// It is larger than the limit ever is.
     TooLarge,
     /// A limit is reached.
@@ -45,6 +49,8 @@ impl Reason {
             Self::Path => "path",
             Self::Model => "model",
             Self::Unreadable => "unreadable",
+            Self::Background => "background",
+            Self::Context => "context",
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
             Self::Shed => "shed",
@@ -137,7 +143,7 @@ impl Refusal {
 
     /// A request that names no model.
     pub fn no_model() -> Self {
-        let message = "model is missing; name the model in the request";
+        let message = "model is missing; name the model in the request (defaultModel in the gateway's configuration is for those that name none)";
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
     }
 
@@ -147,6 +153,33 @@ impl Refusal {
             "the model {name:?} is not served here; the gateway serves what models[].name and models[].aliases say"
         );
         Self::new(Reason::Model, Outcome::ClientError, ErrorKind::NotFound, message).about("model")
+    }
+
+    /// An answer that is worked on after its response, when nothing of it is seen here.
+    pub fn background() -> Self {
+        let message = "background: true is not served here, as what it uses is not seen; leave it out (the gateway's configuration \
+                       opens it with background: reserve)";
+        Self::new(Reason::Background, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("background")
+    }
+
+    /// A prompt that is longer than the model takes, in the words of whoever made the API: clients look for them.
+    pub fn too_long(dialect: Dialect, tokens: Tokens, context: Tokens) -> Self {
+        let (message, param) = match dialect {
+            Dialect::Messages => (format!("prompt is too long: {tokens} tokens > {context} maximum"), "messages"),
+            _ => {
+                let param = match dialect {
+                    Dialect::Chat => "messages",
+                    Dialect::Completions => "prompt",
+                    _ => "input",
+                };
+                let message = format!(
+                    "This model's maximum context length is {context} tokens. However, your {param} resulted in {tokens} tokens. \
+                     Please reduce the length of the {param}."
+                );
+                (message, param)
+            }
+        };
+        Self::new(Reason::Context, Outcome::ClientError, ErrorKind::ContextLength, message).about(param)
     }
 
     /// A model that is not served, whoever asks.
@@ -256,6 +289,14 @@ mod tests {
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
+            (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
+            (
+                Refusal::too_long(Dialect::Chat, Tokens(9), Tokens(8)),
+                400,
+                "context_length_exceeded",
+                "invalid_request_error",
+                &[],
+            ),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),

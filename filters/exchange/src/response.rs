@@ -96,6 +96,11 @@ impl Response {
     /// used nothing; one that the client left has been read by then. `by_time`: what may have been generated in the time that passed, for
     /// answers that show nothing of themselves before they are complete.
     pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
+        let is_accepted = self.status.is_none_or(|status| status < 400);
+        if facts.background && is_accepted && !self.is_settled() {
+            // A response that says `queued` ends long before the work does.
+            return Some(counted(facts, facts.max_output.unwrap_or(facts.expected_output)));
+        }
         let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
         if gave_up && !facts.stream && self.first_token.is_none() {
             let reserved = facts.max_output.unwrap_or(facts.expected_output);
@@ -117,6 +122,11 @@ impl Response {
             None => counted(facts, seen),
         };
         has_worked(outcome, seen).then_some(used)
+    }
+
+    /// Whether usage was reported that is final.
+    fn is_settled(&self) -> bool {
+        self.reader.as_deref().is_some_and(|(reader, _)| reader.usage().is_some() && reader.is_settled())
     }
 
     /// From the request's headers to the first token.

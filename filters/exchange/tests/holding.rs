@@ -160,8 +160,8 @@ fn what_is_reserved_is_what_is_written() {
     // None of its own: it gets the model's, and no more is expected than that. What the context ends at its server knows itself.
     assert_eq!(of(r#"{"context":40,"max":100}"#, ""), (Some(ROOM), None, ROOM, Some(ROOM)));
     assert_eq!(of(r#"{"context":40}"#, ""), (None, None, ROOM, None));
-    // A prompt beyond the context leaves room for one token.
-    assert_eq!(of(r#"{"context":5,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
+    // A prompt that fills the context leaves room for one token.
+    assert_eq!(of(r#"{"context":10,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
 }
 
 #[test]

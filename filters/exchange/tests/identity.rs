@@ -4,7 +4,7 @@ mod sim;
 
 use penstock_bucket::bucket::Bucket;
 use penstock_bucket::{Rate, page};
-use penstock_exchange::{Config, Metric};
+use penstock_exchange::{Config, Metric, Plugin, Worker};
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 use sim::{Flight, Proxy};
 
@@ -276,4 +276,74 @@ fn mistakes_are_told_with_their_fix() {
         |text: &str| Config::parse(text.as_bytes()).unwrap().notices.join("\n").contains("tenant.anonymous is not set");
     assert!(said(r#"{"tenant":{"from":[{"jwt":"a"}]}}"#));
     assert!(!said(r#"{"tenant":{"from":[{"jwt":"a"}],"anonymous":"deny"}}"#) && !said("{}"));
+}
+
+/// What one process draws for a hundred tenants.
+fn drawn(entropy: [u64; 3], header: &str) -> Vec<Option<String>> {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true},{"header":"x-plain"}]},"tenants":{"t-1":{},"t-2":{}},
+        "models":[{"name":"chat","versions":[{"name":"a","weight":1},{"name":"b","weight":1}],"sticky":["tenant"]}]}"#;
+    let mut proxy = Proxy::new(config);
+    proxy.store = sim::Map::default();
+    let config = Config::parse(config.as_bytes()).unwrap();
+    proxy.worker = Worker::new(config, Plugin::Penstock, entropy, &mut proxy.store);
+    (0..100).map(|i| ask(&mut proxy, &[(header, &format!("t-{i}"))], &[]).facts().version).collect()
+}
+
+#[test]
+fn a_tenant_has_the_same_version_on_every_proxy() {
+    for header in ["x-tenant", "x-plain"] {
+        let one = drawn([1, 2, 3], header);
+        assert_eq!(one, drawn([4, 5, 6], header));
+        let share = one.iter().filter(|version| version.as_deref() == Some("a")).count();
+        assert!((30..70).contains(&share), "{share}");
+    }
+}
+
+#[test]
+fn a_session_belongs_to_its_tenant() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}],"anonymous":"allow"},"models":[{"name":"chat"}],
+        "tenants":{"acme":{}},
+        "limits":[{"name":"agent","per":[{"header":"x-session-id"}],"session":{"calls":2}}]}"#;
+    let mut proxy = Proxy::new(config);
+    for tenant in ["thief", "acme", "another"] {
+        for went in [true, true, false] {
+            let flight = ask(&mut proxy, &[("x-tenant", tenant), ("x-session-id", "s")], &[]);
+            assert_eq!(flight.went(), went, "{tenant}");
+        }
+    }
+    assert!(ask(&mut proxy, &[("x-session-id", "s")], &[]).went());
+}
+
+#[test]
+fn what_a_class_expects_is_not_one_tenants_to_say() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}],"anonymous":"allow"},
+        "models":[{"name":"chat","output":{"expect":50}}],
+        "tenants":{"a":{"class":"gold"},"b":{"class":"gold"},"liar":{"class":"gold"},"new":{"class":"gold"}}}"#;
+    let open = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let expected =
+        |proxy: &mut Proxy, tenant: &str| proxy.chat(&[("x-tenant", tenant)], open).facts().expected_output.0;
+    let answers = |proxy: &mut Proxy, tenant: &str, tokens: u64, times: u64| {
+        for _ in 0..times {
+            let mut flight = proxy.chat(&[("x-tenant", tenant)], open);
+            proxy.answer(
+                &mut flight,
+                200,
+                &format!(r#"{{"usage":{{"prompt_tokens":10,"completion_tokens":{tokens}}}}}"#),
+            );
+        }
+    };
+    answers(&mut proxy, "liar", 4000, 500);
+    assert_eq!(expected(&mut proxy, "new"), 50, "one voice is not believed");
+    answers(&mut proxy, "a", 100, 40);
+    answers(&mut proxy, "b", 200, 40);
+    answers(&mut proxy, "liar", 4000, 500);
+    assert!((100..=128).contains(&expected(&mut proxy, "a")));
+    assert!((200..=256).contains(&expected(&mut proxy, "b")));
+    assert!((200..=256).contains(&expected(&mut proxy, "new")), "the one in the middle");
+    assert!(expected(&mut proxy, "liar") >= 4000, "its own is its own");
+    // Strangers have no class, and are one.
+    answers(&mut proxy, "made-up", 700, 40);
+    assert!((700..=900).contains(&expected(&mut proxy, "made-up-too")));
+    assert!((200..=256).contains(&expected(&mut proxy, "new")));
 }

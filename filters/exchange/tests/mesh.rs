@@ -247,3 +247,42 @@ fn who_has_nothing_left_does_not_take_from_what_all_share() {
     }
     assert_eq!((shared.asked, shared.left), (0, 100_000));
 }
+
+/// The service has counted what it grants: when its answer comes too late, or to nobody, it is the next request's.
+#[test]
+fn a_grant_that_nobody_waits_for_is_spent_by_the_next() {
+    for leaves in [false, true] {
+        let mut service = Service::new(100_000);
+        let mut proxy = Proxy::new(&config(100_000, r#","onError":"open""#));
+        let mut flight = proxy.chat(&[("x-api-key", "a")], &body(97));
+        let (id, message) = call(&flight).unwrap();
+        if leaves {
+            proxy.close(&mut flight);
+        } else {
+            proxy.tell(&mut flight, Event::CallDone { id, answer: None });
+            assert!(flight.went());
+        }
+        let said = flight.seen.len();
+        let answer = service.answer(&message).unwrap();
+        let out = proxy.tell(&mut flight, Event::CallDone { id, answer: Some(CallAnswer::Grpc(&answer)) });
+        assert!(out.is_empty() && flight.seen.len() == said, "{out:?}");
+        // Told twice, it is booked once.
+        proxy.tell(&mut flight, Event::CallDone { id, answer: Some(CallAnswer::Grpc(&answer)) });
+        let granted = hits(&message);
+        let mut admitted = 0;
+        // By then the service is asked again.
+        proxy.now += 2 * SECOND;
+        loop {
+            let mut next = proxy.chat(&[("x-api-key", "a")], &body(97));
+            if call(&next).is_some() {
+                break;
+            }
+            assert!(next.went());
+            proxy.answer(&mut next, 200, &usage(97));
+            admitted += 100;
+            proxy.now += SECOND / 10;
+            assert!(admitted <= granted, "{leaves}");
+        }
+        assert!(granted - admitted < 100, "{leaves}: {admitted} of {granted}");
+    }
+}

@@ -75,6 +75,17 @@ mod host {
     }
 }
 
+unsafe extern "C" {
+    /// The SDK's own callback, which hands over to the root context.
+    fn proxy_on_queue_ready(root: u32, queue: u32);
+}
+
+/// Has the SDK run the root context's `on_queue_ready`, here and now. Not to be used while a callback of the root context runs.
+pub fn tell_root(root: u32) {
+    // SAFETY: the function is the SDK's, of this module, and takes no pointers.
+    unsafe { proxy_on_queue_ready(root, 0) };
+}
+
 fn check(status: u32) -> Result<(), Status> {
     if status == 0 { Ok(()) } else { Err(Status(status)) }
 }

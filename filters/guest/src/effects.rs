@@ -2,10 +2,12 @@
 
 use penstock_exchange::metrics::{Kind, Registry, stat_name};
 use penstock_exchange::series::shown;
-use penstock_exchange::{Call, CallId, CallMessage, Effect, Level, SeriesId, Splice, apply};
+use penstock_exchange::{Call, CallId, Effect, Level, SeriesId, Splice, apply};
+use penstock_units::Millis;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
 use crate::abi::{self, Status};
+use crate::calls;
 use crate::host::Shared;
 
 /// Under which property the facts are left.
@@ -39,8 +41,8 @@ pub enum Progress {
 pub struct Ran {
     /// The caller releases the stream, which depends on the callback it is in.
     pub progress: Progress,
-    /// Calls that are on their way, with the host's numbers for them.
-    pub calls: Vec<(u32, CallId)>,
+    /// Calls that are on their way, with the host's numbers for them, and how long they are waited for.
+    pub calls: Vec<(u32, CallId, Millis)>,
     /// Calls that could not be made.
     pub failed: Vec<CallId>,
     /// Whether ticks are wanted from now on; `None` where nothing was said about it.
@@ -65,7 +67,7 @@ enum Shown {
 }
 
 /// Carries out effects in their order, on the current stream.
-pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry) -> Ran {
+pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, root: u32) -> Ran {
     let mut ran = Ran { progress: Progress::Unsaid, calls: Vec::new(), failed: Vec::new(), ticks: None };
     for effect in effects.drain(..) {
         match effect {
@@ -75,7 +77,7 @@ pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry) 
                 reply(status, &headers, &body);
                 ran.progress = Progress::Replied;
             }
-            Effect::Call(call) => dispatch(&call, &mut ran),
+            Effect::Call(call) => dispatch(call, root, &mut ran),
             Effect::Ticks(wanted) => ran.ticks = Some(wanted),
             Effect::Splice(splices) => warn(splice(splices), "editing the request's body"),
             Effect::RequestHeader(name, value) => {
@@ -144,26 +146,16 @@ fn define(id: SeriesId, series: &Registry, is_told: &mut bool) -> Result<Shown, 
     abi::define_metric(kind, &stat_name(metric, &labels)).map(Shown::As)
 }
 
-fn dispatch(call: &Call, ran: &mut Ran) {
-    let Call { id, hold, cluster, timeout, message } = call;
-    let called = match message {
-        CallMessage::Grpc { service, method, message } => abi::grpc_call(cluster, service, method, message, *timeout),
-        CallMessage::Http { headers, body } => {
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            abi::http_call(cluster, &headers, body, *timeout)
-        }
-    };
-    match called {
+fn dispatch(call: Box<Call>, root: u32, ran: &mut Ran) {
+    let (id, hold, timeout) = (call.id, call.hold, call.timeout);
+    match calls::dispatch(call, root) {
         Ok(number) => {
-            ran.calls.push((number, *id));
-            if *hold {
+            ran.calls.push((number, id, timeout));
+            if hold {
                 ran.progress = Progress::Held;
             }
         }
-        Err(Status(status)) => {
-            log::warn!("{cluster:?} cannot be called: status {status}");
-            ran.failed.push(*id);
-        }
+        Err(Status(_)) => ran.failed.push(id),
     }
 }
 

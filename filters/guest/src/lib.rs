@@ -16,6 +16,7 @@
 )]
 
 mod abi;
+mod calls;
 mod effects;
 mod host;
 mod log;

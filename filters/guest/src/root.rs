@@ -8,10 +8,11 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
 use crate::abi;
+use crate::calls::{self, in_root};
 use crate::effects::{Progress, declare_facts};
 use crate::log::init;
 use crate::stream::Stream;
-use crate::vm::Vm;
+use crate::vm::{Due, Vm};
 
 /// Tells the SDK how to make root contexts.
 pub fn start(make: fn(u32) -> Box<dyn RootContext>) {
@@ -46,14 +47,14 @@ impl Root {
 }
 
 impl Context for Root {
-    // Calls that were made in a tick are answered here.
+    // All calls are answered here, as they are made here.
     fn on_grpc_call_response(&mut self, number: u32, status: u32, size: usize) {
-        self.with_stream(|vm| vm.grpc_done(number, status, size));
+        in_root(|| self.with_stream(|vm| vm.grpc_done(number, status, size)));
         let _ = abi::set_effective_context(self.id);
     }
 
     fn on_http_call_response(&mut self, number: u32, headers: usize, size: usize, _: usize) {
-        self.with_stream(|vm| vm.http_done(number, headers, size));
+        in_root(|| self.with_stream(|vm| vm.http_done(number, headers, size)));
         let _ = abi::set_effective_context(self.id);
     }
 }
@@ -86,20 +87,25 @@ impl RootContext for Root {
             log::error!("the host gives no ticks; gauges will not be set");
         }
         log::info!("configured {} models, {} limits", config.models.len(), config.limits.len());
-        self.vm = Some(Rc::new(RefCell::new(Vm::new(config, plugin))));
+        self.vm = Some(Rc::new(RefCell::new(Vm::new(config, plugin, self.id))));
         true
     }
 
     fn on_tick(&mut self) {
-        let ticking = self.with(Vm::tick).unwrap_or_default();
-        for (id, exchange) in &ticking {
+        let Due { overdue, ticking } = self.with(Vm::tick).unwrap_or_default();
+        let overdue = overdue.iter().map(|(id, call, exchange)| (id, exchange, Some(*call)));
+        let ticking = ticking.iter().map(|(id, exchange)| (id, exchange, None));
+        for (id, exchange, call) in overdue.chain(ticking) {
+            let event = || call.map_or(Event::Tick, |id| Event::CallDone { id, answer: None });
             if abi::set_effective_context(*id).is_ok() {
-                self.with_stream(|vm| vm.tell(*id, exchange, Event::Tick));
+                in_root(|| self.with_stream(|vm| vm.tell(*id, exchange, event())));
             }
         }
-        if !ticking.is_empty() {
-            let _ = abi::set_effective_context(self.id);
-        }
+        let _ = abi::set_effective_context(self.id);
+    }
+
+    fn on_queue_ready(&mut self, _: u32) {
+        calls::told();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {

@@ -33,14 +33,6 @@ impl Stream {
         self.vm.try_borrow_mut().map_or(Progress::Unsaid, |mut vm| vm.tell(self.id, &self.exchange, event))
     }
 
-    /// A call has ended, which may let the request go.
-    fn answered(&self, act: impl FnOnce(&mut Vm) -> Progress) {
-        let progress = self.vm.try_borrow_mut().map_or(Progress::Unsaid, |mut vm| act(&mut vm));
-        if progress == Progress::Released {
-            let _ = abi::continue_request();
-        }
-    }
-
     fn is(&self, what: impl FnOnce(&Exchange) -> bool) -> bool {
         self.exchange.try_borrow().is_ok_and(|exchange| what(&exchange))
     }
@@ -59,15 +51,7 @@ impl Drop for Stream {
     }
 }
 
-impl Context for Stream {
-    fn on_grpc_call_response(&mut self, number: u32, status: u32, size: usize) {
-        self.answered(|vm| vm.grpc_done(number, status, size));
-    }
-
-    fn on_http_call_response(&mut self, number: u32, headers: usize, size: usize, _: usize) {
-        self.answered(|vm| vm.http_done(number, headers, size));
-    }
-}
+impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {

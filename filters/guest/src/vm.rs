@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 use penstock_exchange::{CallAnswer, CallId, Config, Effect, Event, Exchange, Headers, Plugin, Worker, World};
+use penstock_units::{Millis, Nanos};
 use proxy_wasm::types::{BufferType, MapType};
 
 use crate::abi;
@@ -19,8 +20,22 @@ pub struct Vm {
     effects: Vec<Effect>,
     /// Exchanges that want ticks.
     ticking: HashMap<u32, Shareable>,
-    /// Calls that are on their way: whose they are, by the host's number.
+    /// Calls that are on their way: whose they are, by the host's number. They outlive their requests.
     calls: HashMap<u32, (u32, CallId, Shareable)>,
+    /// Until when a request waits for its call.
+    waits: Vec<(Nanos, u32)>,
+    /// When the heartbeat was.
+    beat: Nanos,
+    root: u32,
+}
+
+/// What is to be told after a tick.
+#[derive(Default)]
+pub struct Due {
+    /// Requests whose calls have taken too long.
+    pub overdue: Vec<(u32, CallId, Shareable)>,
+    /// Exchanges that want a tick.
+    pub ticking: Vec<(u32, Shareable)>,
 }
 
 /// An exchange, for its stream and for whoever else tells it something.
@@ -28,13 +43,16 @@ pub type Shareable = Rc<RefCell<Exchange>>;
 
 impl Vm {
     /// With a configuration.
-    pub fn new(config: Config, plugin: Plugin) -> Self {
+    pub fn new(config: Config, plugin: Plugin, root: u32) -> Self {
         Self {
             worker: Worker::new(config, plugin, [entropy(), entropy(), entropy()], &mut Shared),
             metrics: Metrics::default(),
             effects: Vec::new(),
             ticking: HashMap::new(),
             calls: HashMap::new(),
+            waits: Vec::new(),
+            beat: Nanos::ZERO,
+            root,
         }
     }
 
@@ -46,13 +64,12 @@ impl Vm {
     /// It is gone.
     pub fn forget(&mut self, id: u32) {
         self.ticking.remove(&id);
-        self.calls.retain(|_, (stream, ..)| *stream != id);
     }
 
     /// Something happened to the current stream. Where its exchange is being told something already, that is not for it.
     pub fn tell(&mut self, id: u32, shared: &Shareable, event: Event<'_>) -> Progress {
         let Ok(mut exchange) = shared.try_borrow_mut() else { return Progress::Unsaid };
-        let Self { worker, metrics, effects, ticking, calls } = self;
+        let Self { worker, metrics, effects, ticking, calls, waits, root, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut progress = Progress::Unsaid;
         let (mut next, mut failed) = (Some(event), Vec::new());
@@ -60,13 +77,19 @@ impl Vm {
             let mut world =
                 World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
             exchange.on(event, &mut world);
-            let ran = effects::run(effects, metrics, &worker.series);
+            let ran = effects::run(effects, metrics, &worker.series, *root);
             match ran.ticks {
                 Some(true) => drop(ticking.insert(id, shared.clone())),
                 Some(false) => drop(ticking.remove(&id)),
                 None => {}
             }
-            calls.extend(ran.calls.into_iter().map(|(number, call)| (number, (id, call, shared.clone()))));
+            for (number, call, timeout) in ran.calls {
+                calls.insert(number, (id, call, shared.clone()));
+                if waits.is_empty() {
+                    let _ = abi::set_tick_period(timeout.min(worker.config.tick));
+                }
+                waits.push((now.saturating_add(timeout.to_nanos()), number));
+            }
             failed.extend(ran.failed);
             if ran.progress != Progress::Unsaid {
                 progress = ran.progress;
@@ -98,12 +121,30 @@ impl Vm {
         self.tell(stream, &exchange, Event::CallDone { id, answer })
     }
 
-    /// The heartbeat; the exchanges that want a tick, which is told to them afterwards.
-    pub fn tick(&mut self) -> Vec<(u32, Shareable)> {
-        let Self { worker, metrics, effects, ticking, .. } = self;
+    /// The host's tick: the heartbeat, where it is due, and what is to be told to exchanges afterwards. While requests wait for calls, ticks
+    /// come when the first of them has waited long enough.
+    pub fn tick(&mut self) -> Due {
+        let Self { worker, metrics, effects, ticking, calls, waits, beat, root } = self;
         let now = worker.time(abi::now(), &mut Shared);
-        worker.tick(now, &mut Shared, effects);
-        effects::run(effects, metrics, &worker.series);
-        ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect()
+        let mut due = Due::default();
+        if !waits.is_empty() {
+            waits.retain(|(until, number)| {
+                let Some((stream, id, exchange)) = calls.get(number) else { return false };
+                if *until <= now {
+                    due.overdue.push((*stream, *id, exchange.clone()));
+                }
+                *until > now
+            });
+            let next = waits.iter().map(|(until, _)| until.saturating_sub(now).to_millis_ceil().max(Millis(1))).min();
+            let _ = abi::set_tick_period(next.into_iter().chain([worker.config.tick]).min().unwrap_or_default());
+        }
+        let period = worker.config.tick.to_nanos();
+        if now.abs_diff(*beat) >= Nanos((period.0 / 4).saturating_mul(3)) {
+            *beat = now;
+            worker.tick(now, &mut Shared, effects);
+            effects::run(effects, metrics, &worker.series, *root);
+            due.ticking = ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();
+        }
+        due
     }
 }

@@ -10,6 +10,10 @@
 //! down to about 1,600 tokens. How responses and Anthropic's messages are framed is not documented; they are taken to be framed as a
 //! chat is.
 //!
+//! Google, Gemini API, "Understand and count tokens", for sound and film: 32 and 263 tokens for a second; OpenAI's models take 10 for a second
+//! of sound, and servers that sample a few images of a film take less. Anthropic, "PDF support", for documents: 1,500 to 3,000 tokens for
+//! a page.
+//!
 //! The rule for tools is reverse-engineered, as the cookbook says, and the size of an image is not always known; counts
 //! with either are estimates.
 
@@ -97,6 +101,26 @@ pub fn image_by_area(size: Option<(u32, u32)>) -> u64 {
     size.map_or(MOST, |(width, height)| u64::from(width).saturating_mul(u64::from(height)).div_ceil(750).min(MOST))
 }
 
+/// The cost of a sound that lasts so many milliseconds.
+pub fn sound(millis: u64) -> u64 {
+    millis.saturating_mul(32).div_ceil(1000)
+}
+
+/// The cost of a film that lasts so many milliseconds.
+pub fn film(millis: u64) -> u64 {
+    millis.saturating_mul(263).div_ceil(1000)
+}
+
+/// The cost of so many pages of a document.
+pub fn pages(pages: u64) -> u64 {
+    pages.saturating_mul(2000)
+}
+
+/// The cost of so many bytes of text that is not looked at: English has about four bytes in a token.
+pub fn bytes(bytes: u64) -> u64 {
+    bytes.div_ceil(4)
+}
+
 fn scale(side: u64, to: u64, from: u64) -> u64 {
     side.saturating_mul(to).checked_div(from).unwrap_or(side).max(1)
 }
@@ -117,6 +141,13 @@ mod tests {
         assert_eq!(image(false, None), 765);
         // The table of the documentation: 200 x 200 are about 54 tokens, 1000 x 1000 about 1,334.
         assert_eq!([Some((200, 200)), Some((1000, 1000)), None].map(image_by_area), [54, 1334, 1600]);
+    }
+
+    #[test]
+    fn what_is_not_decoded_costs_something() {
+        assert_eq!([sound(1000), sound(1), film(60_000), pages(2), bytes(401)], [32, 1, 15_780, 4000, 101]);
+        assert_eq!([sound(0), film(0), pages(0), bytes(0)], [0; 4]);
+        assert!([sound, film, pages, bytes].iter().all(|cost| cost(u64::MAX) > 1 << 50));
     }
 
     #[test]

@@ -17,10 +17,6 @@ impl PromptSink for Texts {
     fn end(&mut self) {
         self.0.push(std::mem::take(&mut self.1));
     }
-
-    fn restart(&mut self) {
-        *self = Self::default();
-    }
 }
 
 fn read(dialect: Dialect, body: &[u8], size: usize) -> Result<(Request, Texts), Unreadable> {
@@ -57,7 +53,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     if request.stream && dialect.usage_on_request() {
         assert_eq!(after["stream_options"]["include_usage"], true);
     }
-    for edited in ["model", "max_tokens", "max_completion_tokens", "max_output_tokens", "stream_options"] {
+    for edited in ["model", "max_tokens", "max_completion_tokens", "n_predict", "max_output_tokens", "stream_options"] {
         before.remove(edited);
         after.remove(edited);
     }

@@ -16,34 +16,58 @@ macro_rules! fields {
                 // Bytes are told apart by a decision tree, strings by one comparison after another.
                 match key.as_bytes() { $($text => Self::$variant,)* _ => Self::Other }
             }
+
+            /// The key.
+            pub fn name(self) -> &'static str {
+                let text: &[u8] = match self { $(Self::$variant => $text,)* Self::Other => b"" };
+                core::str::from_utf8(text).unwrap_or_default()
+            }
         }
     };
 }
 
 fields! {
     Arguments = b"arguments",
+    AudioKey = b"audio",
+    AudioUrl = b"audio_url",
+    Background = b"background",
     BestOf = b"best_of",
+    CacheControl = b"cache_control",
     CacheCreationInputTokens = b"cache_creation_input_tokens",
     CacheReadInputTokens = b"cache_read_input_tokens",
     CachedTokens = b"cached_tokens",
+    CallId = b"call_id",
+    ChatTemplate = b"chat_template",
+    ChatTemplateKwargs = b"chat_template_kwargs",
     Choices = b"choices",
     CompletionTokens = b"completion_tokens",
     CompletionTokensDetails = b"completion_tokens_details",
     Content = b"content",
     ContentBlock = b"content_block",
+    ContextManagement = b"context_management",
     Conversation = b"conversation",
     Data = b"data",
     Delta = b"delta",
     Detail = b"detail",
+    Documents = b"documents",
+    EncryptedContent = b"encrypted_content",
     Error = b"error",
+    FileKey = b"file",
+    FileData = b"file_data",
+    FileId = b"file_id",
+    FileUrl = b"file_url",
     FinishReason = b"finish_reason",
     Format = b"format",
     Function = b"function",
+    Functions = b"functions",
+    Id = b"id",
+    ImageEmbeds = b"image_embeds",
     ImageUrl = b"image_url",
     IncludeUsage = b"include_usage",
     IncompleteDetails = b"incomplete_details",
     Index = b"index",
     Input = b"input",
+    InputAudio = b"input_audio",
     InputTokens = b"input_tokens",
     InputTokensDetails = b"input_tokens_details",
     Instructions = b"instructions",
@@ -57,24 +81,29 @@ fields! {
     MinTokens = b"min_tokens",
     Model = b"model",
     N = b"n",
+    NPredict = b"n_predict",
     Name = b"name",
     Object = b"object",
     Output = b"output",
     OutputTokens = b"output_tokens",
     OutputTokensDetails = b"output_tokens_details",
     PartialJson = b"partial_json",
+    Prediction = b"prediction",
     PreviousResponseId = b"previous_response_id",
     Prompt = b"prompt",
+    PromptEmbeds = b"prompt_embeds",
     PromptTokens = b"prompt_tokens",
     PromptTokensDetails = b"prompt_tokens_details",
+    Reason = b"reason",
     Reasoning = b"reasoning",
     ReasoningContent = b"reasoning_content",
     ReasoningTokens = b"reasoning_tokens",
-    Reason = b"reason",
     Refusal = b"refusal",
     Response = b"response",
     ResponseFormat = b"response_format",
+    ResultKey = b"result",
     Role = b"role",
+    Signature = b"signature",
     Source = b"source",
     Status = b"status",
     StopReason = b"stop_reason",
@@ -85,11 +114,33 @@ fields! {
     System = b"system",
     Text = b"text",
     Thinking = b"thinking",
+    ToolCallId = b"tool_call_id",
     ToolCalls = b"tool_calls",
+    ToolUseId = b"tool_use_id",
     Tools = b"tools",
+    TruncatePromptTokens = b"truncate_prompt_tokens",
+    Truncation = b"truncation",
     Type = b"type",
     Url = b"url",
     Usage = b"usage",
+    VideoUrl = b"video_url",
+}
+
+impl Field {
+    /// The field that a reader takes this key for which does not tell capital letters from small ones, as Go's `encoding/json` does not.
+    /// To that the long s and the sign for kelvin are letters as well (Unicode's simple case folding).
+    pub fn but_for_case(key: &str) -> Self {
+        let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        if key.bytes().all(is_plain) {
+            return Self::of(key);
+        }
+        let folded = key.chars().map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        Self::of(&folded.collect::<String>())
+    }
 }
 
 /// One step down from the document's root.
@@ -112,7 +163,7 @@ pub struct At<'a> {
     pub span: &'a Range<usize>,
 }
 
-const STEPS_MAX: usize = 8;
+const STEPS_MAX: usize = 12;
 
 /// The steps down to the current value. Of values below [`STEPS_MAX`] levels only the first steps are known.
 #[derive(Clone, Copy)]

@@ -1,5 +1,7 @@
 //! Why a body cannot be read, in words that tell the sender what to mend.
 
+use crate::json::lexer::SCRATCH_MAX;
+
 /// How deep arrays and objects may nest. Model servers stop earlier; the limit is what keeps the state bounded.
 pub const DEPTH_MAX: usize = 192;
 
@@ -27,6 +29,12 @@ pub enum Fault {
     NotUtf8,
     /// A value that the field cannot hold, as in `"model": 7`.
     Mistyped(&'static str),
+    /// A field whose value is no whole number, or none that every server reads as the same.
+    Number(&'static str),
+    /// A field that is given twice, of which some servers read the first and some the last.
+    Repeated(&'static str),
+    /// A key that some servers take for this field: it differs in the case of letters only.
+    Miscased(&'static str),
     /// The body is compressed.
     Encoded,
 }
@@ -45,6 +53,13 @@ impl core::fmt::Display for Unreadable {
             }
             Fault::NotUtf8 => write!(f, "the body is not UTF-8 at offset {at}"),
             Fault::Mistyped(what) => write!(f, "{what} (offset {at})"),
+            Fault::Number(key) => {
+                write!(f, "{key} must be a whole number below 2^63, in at most {SCRATCH_MAX} characters (offset {at})")
+            }
+            Fault::Repeated(key) => write!(f, "{key} is given twice; send it once (offset {at})"),
+            Fault::Miscased(key) => {
+                write!(f, "a key is {key} but for the case of its letters; write {key} (offset {at})")
+            }
             Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
         }
     }

@@ -4,24 +4,38 @@
 
 use core::ops::Range;
 
-use crate::api::{Api, Ceiling, MODEL_BYTES_MAX};
+use crate::api::{Api, MODEL_BYTES_MAX};
 use crate::json::lexer::Event;
-use crate::json::number::whole;
+use crate::json::number::integer;
 use crate::json::path::At;
 use crate::json::path::Field::{
-    self, BestOf, Format, IncludeUsage, MinTokens, Model, N, ResponseFormat, Stream, StreamOptions as Options, Text,
-    Tools, Type,
+    self, BestOf, ChatTemplate, ChatTemplateKwargs, ContextManagement, Documents, Format, Functions, IncludeUsage,
+    MinTokens, Model, N, Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools,
+    TruncatePromptTokens, Truncation, Type,
 };
 use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::head::Head;
 use crate::request::image::Images;
-use crate::request::{REPEATS_MAX, Request, StreamOptions};
+use crate::request::keys::Keys;
+use crate::request::media::MediaReader;
+use crate::request::prompt::text;
+use crate::request::source::Source;
+use crate::request::{Request, StreamOptions, UNBOUNDED};
+use crate::sink::PromptSink;
+
+/// How many bytes of what is not read cost nothing: as much as parameters are long.
+pub const UNREAD_FREE: u64 = 1024;
+/// How many bytes an id or a word for a type has at most.
+const LABEL_FREE: u64 = 64;
 
 /// What is known of a request so far.
 pub struct Draft {
     pub request: Request,
     pub images: Images,
+    pub media: MediaReader,
+    /// The source of the current block, in Anthropic's messages.
+    pub source: Source,
     /// How many prompts it has, each of which is answered.
     pub prompts: u64,
     api: &'static Api,
@@ -30,6 +44,11 @@ pub struct Draft {
     best_of: u64,
     /// The type of the output's format.
     format: Head,
+    keys: Keys,
+    /// Bytes of what is not read.
+    unread: u64,
+    /// Bytes of the current label.
+    label: u64,
     fault: Option<Unreadable>,
 }
 
@@ -38,12 +57,17 @@ impl Draft {
         Self {
             request: Request::new(api.usage_on_request),
             images: Images::default(),
+            media: MediaReader::default(),
+            source: Source::default(),
             prompts: 1,
             api,
             model: String::new(),
             n: 1,
             best_of: 1,
             format: Head::default(),
+            keys: Keys::default(),
+            unread: 0,
+            label: 0,
             fault: None,
         }
     }
@@ -51,19 +75,16 @@ impl Draft {
     /// The request, now that all of it has been read.
     pub fn finish(self) -> Request {
         let mut request = self.request;
-        let spans = &request.max_output_spans;
-        let last = |index: usize| spans.iter().rev().find(|(_, _, key)| *key == index).and_then(|(_, value, _)| *value);
-        request.max_output = (0..self.api.ceilings.len()).filter_map(last).min();
-        request.choices = self.n.max(self.best_of).max(1).saturating_mul(self.prompts.max(1));
+        let largest = request.ceilings.iter().filter_map(|(_, value)| *value).max();
+        request.max_output = largest.filter(|max| *max != UNBOUNDED);
+        request.prompts = self.prompts.max(1);
+        request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
         request.images = self.images.all;
+        request.images_beyond = self.images.beyond;
+        request.media = self.media.all;
+        let unread = self.unread.saturating_sub(UNREAD_FREE);
+        request.media.text_bytes = request.media.text_bytes.saturating_add(unread);
         request
-    }
-
-    /// The key of the messages is given once more.
-    pub fn forget_messages(&mut self) {
-        self.images.all.clear();
-        self.request.messages = 0;
-        self.request.names = 0;
     }
 
     /// The first thing that was found to be wrong with it.
@@ -73,12 +94,49 @@ impl Draft {
 
     /// A value that the field cannot hold.
     pub fn mistyped(&mut self, what: &'static str, span: &Range<usize>) {
-        self.fault.get_or_insert(Unreadable { at: span.start, what: Fault::Mistyped(what) });
+        self.is_wrong(Fault::Mistyped(what), span);
+    }
+
+    fn is_wrong(&mut self, what: Fault, span: &Range<usize>) {
+        self.fault.get_or_insert(Unreadable { at: span.start, what });
+    }
+
+    /// A key at the top of the body. Servers have to agree on which of its values they read.
+    pub fn key(&mut self, field: Field, key: &str, span: &Range<usize>) {
+        self.request.has_members = true;
+        if let Some(what) = self.keys.see(field, key) {
+            self.is_wrong(what, span);
+        }
+    }
+
+    /// Something that nothing is known of: it counts by its length, once there is more of it than parameters are long.
+    pub fn unread(&mut self, at: &At<'_>) {
+        let bytes = match at.event {
+            Event::Text(part) => part.len(),
+            Event::Number(_) => at.span.len(),
+            Event::Key(_) if at.steps.len() > 1 => at.span.len(),
+            _ => 0,
+        };
+        self.unread = self.unread.saturating_add(bytes as u64);
+    }
+
+    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length.
+    pub fn label(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Text(part) => {
+                let before = self.label.max(LABEL_FREE);
+                self.label = self.label.saturating_add(part.len() as u64);
+                let beyond = self.label.max(LABEL_FREE).saturating_sub(before);
+                self.unread = self.unread.saturating_add(beyond);
+            }
+            Event::TextEnd => self.label = 0,
+            _ => {}
+        }
     }
 
     /// Reads what all dialects have in common. Whether this was it.
     #[inline]
-    pub fn read(&mut self, at: &At<'_>) -> bool {
+    pub fn read(&mut self, at: &At<'_>, sink: &mut impl PromptSink) -> bool {
         match at.steps {
             [] => self.top(at),
             [Key(Model), ..] => self.model(at),
@@ -86,9 +144,12 @@ impl Draft {
             [Key(Options)] if self.api.usage_on_request => self.stream_options(at),
             [Key(Options), Key(field), ..] if self.api.usage_on_request => self.stream_option(*field, at),
             [Key(field @ (MinTokens | N | BestOf))] => self.number(*field, at),
-            [Key(Tools), ..] => self.tools(at),
+            [Key(field @ (Truncation | TruncatePromptTokens | ContextManagement)), ..] => self.cut(*field, at),
+            [Key(Tools | Functions), ..] => self.tools(at),
             [Key(ResponseFormat), Key(Type)] | [Key(Text), Key(Format), Key(Type)] => self.format(at.event),
-            [Key(field)] if let Some((index, ceiling)) = self.api.ceiling(*field) => self.ceiling(index, ceiling, at),
+            [Key(ResponseFormat | Documents | ChatTemplate | ChatTemplateKwargs | Prediction), ..]
+            | [Key(Text), Key(Format), ..] => self.beside(at, sink),
+            [Key(field)] if self.api.ceilings.contains(field) => self.ceiling(*field, at),
             _ => return false,
         }
         true
@@ -110,9 +171,7 @@ impl Draft {
             ([_], Event::Text(part)) => self.model.push_str(part),
             ([_], Event::TextEnd) => {
                 self.request.model = Some(core::mem::take(&mut self.model));
-                if !remember(&mut self.request.model_spans, at.span.clone()) {
-                    self.mistyped("model is given too often", at.span);
-                }
+                self.request.model_span = Some(at.span.clone());
             }
             ([_], Event::Key(_) | Event::Close) => {}
             _ => self.mistyped("model must be a string", at.span),
@@ -129,28 +188,24 @@ impl Draft {
     }
 
     fn stream_options(&mut self, at: &At<'_>) {
-        let options = match at.event {
-            Event::Key(_) => return self.request.include_usage = false,
-            Event::Close => return,
-            Event::Object => StreamOptions::Object { inside: at.span.end, empty: true, has_include_usage: false },
-            Event::Null => StreamOptions::Null(at.span.clone()),
+        self.request.stream_options = match at.event {
+            Event::Key(_) | Event::Close => return,
+            Event::Object => Some(StreamOptions::Object { inside: at.span.end, empty: true }),
+            Event::Null => Some(StreamOptions::Null(at.span.clone())),
             _ => return self.mistyped("stream_options must be an object", at.span),
         };
-        if !remember(&mut self.request.stream_options, options) {
-            self.mistyped("stream_options is given too often", at.span);
-        }
     }
 
     /// A member of `stream_options`, or what is below it.
     fn stream_option(&mut self, field: Field, at: &At<'_>) {
+        if let Some(StreamOptions::Object { empty, .. }) = &mut self.request.stream_options {
+            *empty = false;
+        }
         match (at.steps, at.event) {
-            ([_, _], Event::Key(_)) => {
-                let options = self.request.stream_options.last_mut();
-                if let Some(StreamOptions::Object { empty, has_include_usage, .. }) = options {
-                    *empty = false;
-                    *has_include_usage |= field == IncludeUsage;
-                }
+            ([_, _], Event::Key(_)) if field == IncludeUsage && self.request.include_usage_span.is_some() => {
+                self.is_wrong(Fault::Repeated(field.name()), at.span);
             }
+            ([_, _], Event::Key(_)) => {}
             ([_, Key(IncludeUsage)], _) => self.include_usage(at),
             _ => {}
         }
@@ -160,9 +215,7 @@ impl Draft {
         match at.event {
             Event::Bool(_) | Event::Null => {
                 self.request.include_usage = *at.event == Event::Bool(true);
-                if !remember(&mut self.request.include_usage_spans, at.span.clone()) {
-                    self.mistyped("include_usage is given too often", at.span);
-                }
+                self.request.include_usage_span = Some(at.span.clone());
             }
             _ => self.mistyped("include_usage must be true or false", at.span),
         }
@@ -170,35 +223,59 @@ impl Draft {
 
     /// A number that multiplies what a request costs.
     fn number(&mut self, field: Field, at: &At<'_>) {
-        let (slot, absent, mistyped) = match field {
-            MinTokens => (&mut self.request.min_output, 0, "min_tokens must be a whole number"),
-            N => (&mut self.n, 1, "n must be a whole number"),
-            _ => (&mut self.best_of, 1, "best_of must be a whole number"),
-        };
         let value = match at.event {
             Event::Key(_) => return,
-            Event::Null => Some(absent),
-            Event::Number(word) => whole(word),
-            _ => None,
+            Event::Null => Some(if field == MinTokens { 0 } else { 1 }),
+            event => number(event, at.span).and_then(|value| u64::try_from(value).ok()),
         };
-        match value {
-            Some(value) => *slot = value,
-            None => self.mistyped(mistyped, at.span),
+        let Some(value) = value else { return self.is_wrong(Fault::Number(field.name()), at.span) };
+        match field {
+            MinTokens => self.request.min_output = value,
+            N => self.n = value,
+            _ => self.best_of = value,
         }
+    }
+
+    /// Whether the server is asked to cut the prompt, in OpenAI's, vLLM's and Anthropic's way.
+    fn cut(&mut self, field: Field, at: &At<'_>) {
+        self.request.is_cut_to_fit |= match at.event {
+            // Not `disabled`.
+            Event::Text(word) if field == Truncation => word.starts_with('a'),
+            Event::Number(_) => field == TruncatePromptTokens,
+            Event::Object | Event::Array => field == ContextManagement,
+            _ => false,
+        };
+        self.unread(at);
     }
 
     /// Where the definitions of tools stand. What they cost is found out elsewhere.
     fn tools(&mut self, at: &At<'_>) {
         match (at.steps, at.event) {
-            ([_], Event::Key(_)) => self.request.tools = None,
-            ([_], Event::Array) => self.request.tools = Some(at.span.clone()),
+            ([_], Event::Array) => self.request.tools.push(at.span.clone()),
             ([_], Event::Close) => {
-                if let Some(tools) = &mut self.request.tools {
+                if let Some(tools) = self.request.tools.last_mut() {
                     tools.end = at.span.end;
                 }
             }
-            _ => {}
+            ([_], Event::Key(_) | Event::Null) | ([_, _, ..], _) => {}
+            _ => self.mistyped("tools and functions must be arrays", at.span),
         }
+    }
+
+    /// Texts that servers put into the prompt in a way of their own: the schema of a response, documents, a template and its arguments, what
+    /// is predicted. Keys count as well, as those of a schema are written out.
+    fn beside(&mut self, at: &At<'_>, sink: &mut impl PromptSink) {
+        match at.event {
+            Event::Key(_) if at.steps.len() <= 2 => return,
+            // A key that is longer than is kept.
+            Event::Key("") => return self.unread(at),
+            Event::Key(word) | Event::Number(word) => {
+                sink.part(word);
+                sink.end();
+            }
+            event => text(event, sink),
+        }
+        self.request.has_texts_beside |= matches!(at.event, Event::Key(_) | Event::Number(_) | Event::Text(_));
     }
 
     /// The type of the output's format: `json_object` and `json_schema` are JSON.
@@ -210,27 +287,21 @@ impl Draft {
     }
 
     /// The value of a key that sets a ceiling. Null sets none.
-    fn ceiling(&mut self, index: usize, ceiling: &Ceiling, at: &At<'_>) {
+    fn ceiling(&mut self, field: Field, at: &At<'_>) {
         let value = match at.event {
             Event::Key(_) => return,
-            Event::Null => Some(None),
-            // Some servers take a negative number for none.
-            Event::Number(word) if word.starts_with('-') => Some(None),
-            Event::Number(word) => whole(word).map(Some),
-            _ => None,
+            Event::Null => None,
+            event => match number(event, at.span) {
+                Some(value) => Some(u64::try_from(value).unwrap_or(UNBOUNDED)),
+                None => return self.is_wrong(Fault::Number(field.name()), at.span),
+            },
         };
-        let spans = &mut self.request.max_output_spans;
-        if !value.is_some_and(|value| remember(spans, (at.span.clone(), value, index))) {
-            self.mistyped(ceiling.mistyped, at.span);
-        }
+        self.request.ceilings.push((at.span.clone(), value));
     }
 }
 
-/// Keeps one of the places of a field. Not more than are bearable.
-fn remember<T>(places: &mut Vec<T>, place: T) -> bool {
-    let room = places.len() < REPEATS_MAX;
-    if room {
-        places.push(place);
-    }
-    room
+/// The number that this is, where every server reads the same: it is there in full, whole, and of ordinary size.
+fn number(event: &Event<'_>, span: &Range<usize>) -> Option<i64> {
+    let Event::Number(word) = event else { return None };
+    integer(word).filter(|_| word.len() == span.len())
 }

@@ -20,18 +20,21 @@ pub struct Image {
 #[derive(Default)]
 pub struct Images {
     pub all: Vec<Image>,
+    /// How many there are beyond those.
+    pub beyond: u64,
+    /// The current image has a URL.
+    pub is_named: bool,
+    current: Image,
     /// The image's URL, its media type or its detail; then, where the data stands apart from its media type, both as in a URL.
     head: Head,
-    /// The current source has a text, and is no image.
-    is_text: bool,
 }
 
 impl Images {
     /// The next image begins.
     pub fn begin(&mut self) {
-        if self.all.len() < IMAGES_MAX {
-            self.all.push(Image::default());
-        }
+        self.is_named = false;
+        self.current = Image::default();
+        self.head = Head::default();
     }
 
     /// A field of the current image.
@@ -40,33 +43,25 @@ impl Images {
             // A media type came before the data.
             (Data, Event::Key(_)) if self.head.starts_with("data:") => {}
             (MediaType, Event::TextEnd) => self.head.wrap("data:", ";base64,"),
-            (Detail, Event::TextEnd) => {
-                let low = self.head.as_str() == "low";
-                self.change(|image| image.low = low);
-            }
-            (Url | Data, Event::TextEnd) => {
-                let size = size(self.head.as_str());
-                self.change(|image| image.size = size);
-            }
+            (Detail, Event::TextEnd) => self.current.low = self.head.as_str() == "low",
+            (Url | Data, Event::TextEnd) => self.current.size = size(self.head.as_str()),
             _ => self.head.keep(event),
         }
     }
 
-    /// The data of a source begins. By the media type before it that is a text, which is counted as one, or an image.
-    pub fn begin_data(&mut self) {
-        self.is_text = self.head.starts_with("data:text/");
-        if self.is_text {
-            self.all.pop();
+    /// The media type that has just come.
+    pub fn media_type(&self) -> &str {
+        self.head.as_str().strip_prefix("data:").unwrap_or_default()
+    }
+
+    /// The current image is complete.
+    pub fn end(&mut self) {
+        if self.all.len() < IMAGES_MAX {
+            self.all.push(self.current);
+        } else {
+            self.beyond = self.beyond.saturating_add(1);
         }
-    }
-
-    /// Whether the data of the current source is a text.
-    pub fn is_text(&self) -> bool {
-        self.is_text
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut Image)) {
-        self.all.last_mut().map(change);
+        self.begin();
     }
 }
 
@@ -93,7 +88,7 @@ fn size(url: &str) -> Option<(u32, u32)> {
 }
 
 /// The bytes of as much base64 as there is (RFC 4648, section 4).
-fn base64(text: &str) -> Vec<u8> {
+pub fn base64(text: &str) -> Vec<u8> {
     let (mut out, mut bits, mut n) = (Vec::new(), 0u32, 0u32);
     for byte in text.bytes() {
         let value = match byte {

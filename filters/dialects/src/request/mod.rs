@@ -3,65 +3,84 @@
 use core::ops::Range;
 
 use crate::request::image::Image;
+use crate::request::media::Media;
 use crate::splice::{Splice, quoted};
 
 pub mod draft;
 pub mod head;
 pub mod image;
+pub mod keys;
+pub mod media;
 pub mod prompt;
 pub mod reader;
+pub mod source;
 
 #[cfg(test)]
 mod tests;
 
-/// How often one field may be repeated in a body. Every occurrence has to be rewritten, so they are remembered.
-pub const REPEATS_MAX: usize = 16;
+/// The value of a ceiling that bounds nothing: some servers take a negative number for that.
+pub const UNBOUNDED: u64 = u64::MAX;
 
-/// A request. Where a key is repeated the last one counts, as it does for Python, Go and JavaScript servers;
-/// the places of all of them are kept, so that an edit leaves no two readings.
+/// A request. No key at the top of its body is there twice, so that it has one reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     /// `model`, unescaped.
     pub model: Option<String>,
-    /// Where its values stand, quotes included.
-    pub model_spans: Vec<Range<usize>>,
+    /// Where its value stands, quotes included.
+    pub model_span: Option<Range<usize>>,
     /// `stream`
     pub stream: bool,
     /// `stream_options.include_usage`
     pub include_usage: bool,
-    /// The ceiling of each choice's output, in tokens: the smallest, where several keys set one.
+    /// The ceiling of each choice's output, in tokens: the largest, where several keys set one, as which of them a server reads is not
+    /// known. `None` where none is set, or one that bounds nothing.
     pub max_output: Option<u64>,
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
-    /// Where ceilings have values, what these are (null is `None`), and which of the dialect's keys they have.
-    pub max_output_spans: Vec<(Range<usize>, Option<u64>, usize)>,
+    /// Where ceilings have values, one for each of the dialect's keys at most, and what these are: null is `None`, one that bounds nothing
+    /// is [`UNBOUNDED`].
+    pub ceilings: Vec<(Range<usize>, Option<u64>)>,
     /// Where `stream_options` stands.
-    pub stream_options: Vec<StreamOptions>,
+    pub stream_options: Option<StreamOptions>,
     /// Where `include_usage` has a value.
-    pub include_usage_spans: Vec<Range<usize>>,
+    pub include_usage_span: Option<Range<usize>>,
     /// Where a member can be inserted: behind the body's opening brace.
     pub inside: usize,
+    /// Whether the body has any members.
+    pub has_members: bool,
     /// How many choices are generated: the larger of `n` and `best_of`, for each prompt; at least 1.
     pub choices: u64,
+    /// How many prompts there are, each of which has to fit into the model's context by itself; at least 1.
+    pub prompts: u64,
+    /// The server is asked to cut the prompt where it is too long.
+    pub is_cut_to_fit: bool,
     /// How many tokens of the prompt were given as such.
     pub token_ids: u64,
     /// There is more to the prompt than the request shows: a stored conversation or template.
     pub unseen: bool,
+    /// The answer is to be worked on after the response has ended.
+    pub background: bool,
     /// The output is to be JSON.
     pub json_output: bool,
     /// How many messages there are.
     pub messages: u64,
     /// How many of them carry a `name`.
     pub names: u64,
-    /// Where the definitions of `tools` stand, brackets included.
-    pub tools: Option<Range<usize>>,
+    /// Where the definitions of `tools`, and of `functions`, stand, brackets included.
+    pub tools: Vec<Range<usize>>,
     /// The images of the messages, at most [`IMAGES_MAX`](image::IMAGES_MAX).
     pub images: Vec<Image>,
+    /// How many images there are beyond those.
+    pub images_beyond: u64,
+    /// What there is beside texts and images.
+    pub media: Media,
+    /// Some of its texts stand where it is not documented what becomes of them, as in the schema of a response.
+    pub has_texts_beside: bool,
     /// Whether streams of the request's dialect report usage only where `stream_options` ask for it.
     usage_on_request: bool,
 }
 
-/// One occurrence of `stream_options`.
+/// What `stream_options` are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamOptions {
     /// It is null, here.
@@ -72,8 +91,6 @@ pub enum StreamOptions {
         inside: usize,
         /// It has no members.
         empty: bool,
-        /// It says whether to include usage.
-        has_include_usage: bool,
     },
 }
 
@@ -85,26 +102,29 @@ impl Request {
 
     /// Whether it has stream options of any kind.
     pub fn has_stream_options(&self) -> bool {
-        self.stream_options.iter().any(|options| matches!(options, StreamOptions::Object { empty: false, .. }))
+        matches!(self.stream_options, Some(StreamOptions::Object { empty: false, .. }))
     }
 
-    /// Names another model, wherever the model is named.
+    /// Names another model, where the model is named, or at the beginning.
     pub fn with_model(&self, model: &str) -> Vec<Splice> {
-        self.model_spans.iter().map(|at| Splice { at: at.clone(), with: quoted(model) }).collect()
+        let with = quoted(model);
+        match &self.model_span {
+            Some(at) => vec![Splice { at: at.clone(), with }],
+            None => vec![self.insert(self.inside, "model", &String::from_utf8_lossy(&with))],
+        }
     }
 
-    /// Lowers the output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where it is low enough.
+    /// Lowers every output ceiling to `max`; where there is none, sets it to `absent` under that key. Empty where all are low enough.
     pub fn with_ceiling(&self, max: u64, absent: Option<(&str, u64)>) -> Vec<Splice> {
-        let spans = &self.max_output_spans;
-        // A null stays one if the other key has a number: a server that takes only one of them takes that.
-        let is_set_beside = |key: usize| spans.iter().any(|(_, value, other)| value.is_some() && *other != key);
-        let replaced = spans.iter().filter_map(|(at, value, key)| match value {
+        // A null stays one if another key has a number: a server that takes only one of them takes that.
+        let is_set = self.ceilings.iter().any(|(_, value)| value.is_some());
+        let replaced = self.ceilings.iter().filter_map(|(at, value)| match value {
             Some(value) => (*value > max).then_some((at, max)),
-            None if is_set_beside(*key) => None,
+            None if is_set => None,
             None => absent.map(|(_, value)| (at, value)),
         });
         let replaced = replaced.map(|(at, value)| Splice { at: at.clone(), with: value.to_string().into_bytes() });
-        let absent = absent.filter(|_| spans.is_empty());
+        let absent = absent.filter(|_| self.ceilings.is_empty());
         let inserted = absent.map(|(key, value)| self.insert(self.inside, key, &value.to_string()));
         replaced.chain(inserted).collect()
     }
@@ -115,20 +135,22 @@ impl Request {
             return Vec::new();
         }
         const INCLUDED: &str = "{\"include_usage\":true}";
-        let changed = self.include_usage_spans.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
-        let added = self.stream_options.iter().filter_map(|options| match options {
-            StreamOptions::Null(at) => Some(Splice { at: at.clone(), with: INCLUDED.as_bytes().to_vec() }),
-            StreamOptions::Object { has_include_usage: true, .. } => None,
-            StreamOptions::Object { inside, empty: true, .. } => {
+        let changed = self.include_usage_span.iter().map(|at| Splice { at: at.clone(), with: b"true".to_vec() });
+        let added = match &self.stream_options {
+            None => Some(self.insert(self.inside, "stream_options", INCLUDED)),
+            Some(StreamOptions::Null(at)) => Some(Splice { at: at.clone(), with: INCLUDED.as_bytes().to_vec() }),
+            Some(StreamOptions::Object { inside, empty: true }) => {
                 Some(Splice { at: *inside..*inside, with: b"\"include_usage\":true".to_vec() })
             }
-            StreamOptions::Object { inside, .. } => Some(self.insert(*inside, "include_usage", "true")),
-        });
-        let absent = self.stream_options.is_empty().then(|| self.insert(self.inside, "stream_options", INCLUDED));
-        changed.chain(added).chain(absent).collect()
+            Some(StreamOptions::Object { inside, .. }) if self.include_usage_span.is_none() => {
+                Some(self.insert(*inside, "include_usage", "true"))
+            }
+            Some(StreamOptions::Object { .. }) => None,
+        };
+        changed.chain(added).collect()
     }
 
-    /// A member in front of others. There is one at least, the model.
+    /// A member in front of others. There is one at least.
     fn insert(&self, at: usize, key: &str, value: &str) -> Splice {
         Splice { at: at..at, with: format!("\"{key}\":{value},").into_bytes() }
     }

@@ -1,8 +1,12 @@
 //! The parts of a prompt that several dialects have in the same form.
 
 use crate::json::lexer::Event;
-use crate::json::path::At;
-use crate::json::path::Step::Item;
+use crate::json::path::Field::{
+    CacheControl, CallId, Detail, EncryptedContent, FileId, Format, Id, Other, Signature, Status, ToolCallId,
+    ToolUseId, Type,
+};
+use crate::json::path::Step::{Item, Key};
+use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
 use crate::sink::PromptSink;
 
@@ -12,6 +16,41 @@ pub fn text(event: &Event<'_>, sink: &mut impl PromptSink) {
         Event::Text(part) => sink.part(part),
         Event::TextEnd => sink.end(),
         _ => {}
+    }
+}
+
+/// What stands somewhere in a prompt: every text costs tokens unless it is known to be none, as ids and words for types are. Keys and
+/// numbers are not put into prompts, and count by their length where there are many.
+pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match (at.steps, at.event) {
+        (
+            [
+                ..,
+                Key(Type | Id | CallId | ToolCallId | ToolUseId | FileId | Status | Detail | Format | EncryptedContent),
+            ]
+            | [.., Key(CacheControl), _],
+            event,
+        ) => draft.label(event),
+        // Of a thought in a message: what only the server that made it can read.
+        ([_, _, _, _, Key(Signature)], _) => {}
+        (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
+        ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
+        _ => {}
+    }
+}
+
+/// The arguments of a call, where they are an object: its keys and values cost what they are.
+pub fn arguments(below: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
+    match at.event {
+        // This is the key of the arguments themselves.
+        Event::Key(_) if below.is_empty() => {}
+        // A key that is longer than is kept.
+        Event::Key("") => draft.unread(at),
+        Event::Key(word) | Event::Number(word) => {
+            sink.part(word);
+            sink.end();
+        }
+        event => text(event, sink),
     }
 }
 

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use crate::dialect::Dialect;
 use crate::json::lexer::{Event, Lexer, Visitor};
+use crate::json::path::Step::Key;
 use crate::json::path::{At, Path};
 use crate::json::unreadable::Unreadable;
 use crate::request::Request;
@@ -57,7 +58,10 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
     fn event(&mut self, event: Event<'_>, span: Range<usize>) {
         self.path.follow(&event);
         let at = At { steps: self.path.steps(), event: &event, span: &span };
-        if !self.draft.read(&at) {
+        if let ([Key(field)], Event::Key(key)) = (at.steps, at.event) {
+            self.draft.key(*field, key, &span);
+        }
+        if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);
         }
         self.path.enter(&event);

@@ -1,10 +1,12 @@
 use crate::dialect::Dialect;
 use crate::json::unreadable::{Fault, Unreadable};
+use crate::request::Request;
 use crate::request::image::Image;
 use crate::request::reader::RequestReader;
-use crate::request::{REPEATS_MAX, Request};
 use crate::sink::PromptSink;
 use crate::splice::{Splice, apply};
+
+mod texts;
 
 #[derive(Default)]
 struct Texts(Vec<String>, String);
@@ -15,9 +17,6 @@ impl PromptSink for Texts {
     }
     fn end(&mut self) {
         self.0.push(core::mem::take(&mut self.1));
-    }
-    fn restart(&mut self) {
-        self.0.clear();
     }
 }
 
@@ -42,8 +41,8 @@ fn reads_a_chat_request() {
         {"role":"assistant","content":null,"tool_calls":[{"id":"x","function":{"name":"f","arguments":"{}"}}]}]}"#;
     let (request, texts) = read(body).unwrap();
     assert_eq!(request.model.as_deref(), Some("gpt-4o"));
-    assert_eq!(&body[request.model_spans[0].clone()], "\"gpt-4o\"");
-    assert_eq!(&body[request.max_output_spans[0].0.clone()], "16.0");
+    assert_eq!(&body[request.model_span.clone().unwrap()], "\"gpt-4o\"");
+    assert_eq!(&body[request.ceilings[0].0.clone()], "16.0");
     assert_eq!((request.max_output, request.choices, request.messages, request.names), (Some(16), 2, 3, 1));
     assert!(request.stream && request.include_usage);
     assert_eq!(texts, ["system", "Be brief.", "user", "bob", "Hi", "assistant", "f", "{}"]);
@@ -60,19 +59,52 @@ fn images_and_tools_are_seen_and_are_no_text() {
     let (request, texts) = read(&body).unwrap();
     assert_eq!(texts, ["user"]);
     assert_eq!(request.images, [Image { low: false, size: Some((640, 480)) }, Image { low: true, size: None }]);
-    assert_eq!(&body[request.tools.unwrap()], r#"[{"type":"function"}]"#);
+    assert_eq!(&body[request.tools[0].clone()], r#"[{"type":"function"}]"#);
 }
 
 #[test]
-fn the_last_of_equal_keys_wins_and_all_are_known() {
-    let body = r#"{"model":"a","messages":[{"role":"user","content":"old"}],"model":"b","messages":[]}"#;
-    let (request, texts) = read(body).unwrap();
-    assert_eq!(request.model.as_deref(), Some("b"));
-    assert_eq!(request.model_spans.len(), 2);
-    assert_eq!((request.messages, texts.len()), (0, 0));
+fn a_key_that_servers_read_differently_is_refused() {
+    for (body, what) in [
+        (r#"{"model":"a","messages":[],"model":"b"}"#, Fault::Repeated("model")),
+        (r#"{"model":"a","messages":[],"m\u006fdel":"a"}"#, Fault::Repeated("model")),
+        (r#"{"messages":[{"role":"user","content":"old"}],"messages":[]}"#, Fault::Repeated("messages")),
+        (r#"{"tools":[],"tools":[]}"#, Fault::Repeated("tools")),
+        (r#"{"n":1,"n":2}"#, Fault::Repeated("n")),
+        (r#"{"stream_options":{},"stream_options":null}"#, Fault::Repeated("stream_options")),
+        (r#"{"stream_options":{"include_usage":true,"include_usage":false}}"#, Fault::Repeated("include_usage")),
+        (r#"{"model":"a","Model":"b"}"#, Fault::Miscased("model")),
+        (r#"{"Max_tokens":1}"#, Fault::Miscased("max_tokens")),
+        (r#"{"me\u017Fsages":[]}"#, Fault::Miscased("messages")),
+    ] {
+        assert_eq!(read(body).unwrap_err().what, what, "{body}");
+    }
+    let other = r#"{"a":1,"a":2,"metadata":{"Model":"x","model":"y","model":"z"},"model":"m"}"#;
+    assert_eq!(read(other).unwrap().0.model.as_deref(), Some("m"));
 }
 
-/// Applies edits, and checks that they say what they should to readers that take the last or the first of equal keys.
+#[test]
+fn what_is_repeated_below_costs_each_time() {
+    let body = r#"{"messages":[{"role":"user","content":"one","content":"two","role":"user"}]}"#;
+    assert_eq!(read(body).unwrap().1, ["user", "one", "two", "user"]);
+}
+
+#[test]
+fn numbers_are_what_every_server_reads() {
+    let (long, point) = (format!("{}1", "0".repeat(80)), format!("1.{}", "0".repeat(63)));
+    let odd = ["1.5", "1e30", "1e-1", "9223372036854775808", "NaN", "-Infinity", "007", "\"7\"", "[7]", "{}", "true"];
+    for odd in odd.into_iter().chain([long.as_str(), point.as_str()]) {
+        for field in ["max_tokens", "max_completion_tokens", "n_predict", "n", "best_of", "min_tokens"] {
+            let error = read(&format!(r#"{{"{field}":{odd}}}"#)).unwrap_err();
+            assert_eq!(error.what, Fault::Number(field), "{odd}");
+            assert!(error.to_string().contains(field));
+        }
+    }
+    let value = |text: &str| read(&format!(r#"{{"max_tokens":{text}}}"#)).unwrap().0.max_output;
+    assert_eq!(["256.0", "1e3", "0.5e1", "0"].map(value), [Some(256), Some(1000), Some(5), Some(0)]);
+    assert_eq!(["null", "-1", "-2.0", "-1e3"].map(value), [None; 4]);
+}
+
+/// Applies edits, and checks that they say what they should.
 fn edited(body: &str, edits: impl Fn(&Request) -> Vec<Splice>) -> String {
     let (request, _) = read(body).unwrap();
     let out = String::from_utf8(apply(body.as_bytes(), edits(&request))).unwrap();
@@ -94,13 +126,34 @@ fn the_ceiling_is_lowered_or_set() {
     assert_eq!(ceiling(r#"{"n":1}"#), r#"{"max_tokens":90,"n":1}"#);
     assert_eq!(ceiling(r#"{"max_tokens":null,"n":1}"#), r#"{"max_tokens":90,"n":1}"#);
     assert_eq!(
-        ceiling(r#"{"max_tokens":9,"max_completion_tokens":900,"max_tokens":800}"#),
-        r#"{"max_tokens":9,"max_completion_tokens":100,"max_tokens":100}"#
+        ceiling(r#"{"max_tokens":9,"max_completion_tokens":900}"#),
+        r#"{"max_tokens":9,"max_completion_tokens":100}"#
     );
     let beside = r#"{"max_completion_tokens":50,"max_tokens":null}"#;
     assert_eq!(ceiling(beside), beside);
-    assert_eq!(ceiling(r#"{"max_tokens":-1}"#), r#"{"max_tokens":90}"#);
+    assert_eq!(ceiling(r#"{"max_tokens":-1}"#), r#"{"max_tokens":100}"#);
+    assert_eq!(
+        ceiling(r#"{"max_tokens":1,"max_completion_tokens":-1,"n_predict":101}"#),
+        r#"{"max_tokens":1,"max_completion_tokens":100,"n_predict":100}"#
+    );
     assert_eq!(edited(r#"{"n":1}"#, |request| request.with_ceiling(100, None)), r#"{"n":1}"#);
+}
+
+#[test]
+fn of_several_ceilings_the_largest_is_what_may_be_generated() {
+    for (body, most) in [
+        (r#"{"max_tokens":1,"max_completion_tokens":4096}"#, Some(4096)),
+        (r#"{"max_completion_tokens":4096,"max_tokens":1}"#, Some(4096)),
+        (r#"{"max_completion_tokens":1,"max_tokens":4096}"#, Some(4096)),
+        (r#"{"max_tokens":1,"n_predict":4096}"#, Some(4096)),
+        (r#"{"max_tokens":7,"max_completion_tokens":null}"#, Some(7)),
+        (r#"{"max_tokens":null,"max_completion_tokens":null}"#, None),
+        // A server that reads the second one only generates without end.
+        (r#"{"max_tokens":1,"max_completion_tokens":-1}"#, None),
+        (r#"{"max_tokens":-1}"#, None),
+    ] {
+        assert_eq!(read(body).unwrap().0.max_output, most, "{body}");
+    }
 }
 
 #[test]
@@ -111,20 +164,19 @@ fn usage_is_asked_for_whatever_was_said() {
     assert_eq!(usage(r#"{"stream_options": { } }"#), r#"{"stream_options": {"include_usage":true } }"#);
     assert_eq!(usage(r#"{"stream_options":{"a":1}}"#), r#"{"stream_options":{"include_usage":true,"a":1}}"#);
     assert_eq!(
-        usage(r#"{"stream_options":{"include_usage":false,"a":1},"stream_options":{"b":[{}]}}"#),
-        r#"{"stream_options":{"include_usage":true,"a":1},"stream_options":{"include_usage":true,"b":[{}]}}"#
+        usage(r#"{"stream_options":{"include_usage":false,"a":1}}"#),
+        r#"{"stream_options":{"include_usage":true,"a":1}}"#
     );
     let request = |body: &str| read(body).unwrap().0.include_usage;
     assert!(request(r#"{"stream_options":{"include_usage":true}}"#));
-    assert!(!request(r#"{"stream_options":{"include_usage":true},"stream_options":{}}"#));
-    assert!(!request(r#"{"stream_options":{"include_usage":true},"stream_options":null}"#));
+    assert!(!request(r#"{"stream_options":{}}"#) && !request(r#"{"stream_options":null}"#));
 }
 
 #[test]
-fn stream_options_are_there_where_one_of_them_has_members() {
+fn stream_options_are_there_where_they_have_members() {
     let has = |body: &str| read(body).unwrap().0.has_stream_options();
-    assert!(has(r#"{"stream_options":{"a":1},"stream_options":null}"#));
-    assert!(!has(r#"{"stream_options":{},"stream_options":null}"#) && !has("{}"));
+    assert!(has(r#"{"stream_options":{"a":1}}"#));
+    assert!(!has(r#"{"stream_options":{}}"#) && !has(r#"{"stream_options":null}"#) && !has("{}"));
 }
 
 #[test]
@@ -144,8 +196,6 @@ fn wrong_types_are_named() {
         let error = read(body).unwrap_err().to_string();
         assert!(error.contains(what), "{body}: {error}");
     }
-    let many = format!("{{{}}}", vec![r#""model":"m""#; REPEATS_MAX + 1].join(","));
-    assert!(read(&many).unwrap_err().to_string().contains("too often"));
 }
 
 #[test]
@@ -168,8 +218,8 @@ fn completions_have_texts_or_tokens() {
     assert_eq!((request.token_ids, request.choices), (4, 1));
     let (request, _) = of(r#"{"model":"m","prompt":[[1,2],[3,4,5]]}"#);
     assert_eq!((request.token_ids, request.choices), (5, 2));
-    let (request, _) = of(r#"{"model":"m","prompt":["a"],"n":18446744073709551615,"best_of":1e300}"#);
-    assert_eq!(request.choices, u64::MAX);
+    let (request, _) = of(r#"{"model":"m","prompt":["a"],"n":9223372036854775807,"best_of":9e18}"#);
+    assert_eq!(request.choices, i64::MAX as u64);
     for bad in [r#"{"prompt":{}}"#, r#"{"prompt":[true]}"#, r#"{"prompt":[["a"]]}"#, r#"{"prompt":7}"#] {
         assert!(read_in(Dialect::Completions, bad).unwrap_err().to_string().contains("prompt"), "{bad}");
     }
@@ -180,8 +230,8 @@ fn embeddings_generate_nothing() {
     let (request, texts) = read_in(Dialect::Embeddings, r#"{"model":"e","input":["one","two"]}"#).unwrap();
     assert_eq!(texts, ["one", "two"]);
     assert_eq!((request.with_ceiling(5, None), request.with_usage()), (vec![], vec![]));
-    let (request, _) = read_in(Dialect::Embeddings, r#"{"input":[[7,8],[9]],"input":[5]}"#).unwrap();
-    assert_eq!(request.token_ids, 1);
+    let (request, _) = read_in(Dialect::Embeddings, r#"{"input":[[7,8],[9]]}"#).unwrap();
+    assert_eq!(request.token_ids, 3);
 }
 
 #[test]
@@ -235,7 +285,7 @@ fn anthropic_messages_have_blocks() {
 #[test]
 fn what_multiplies_the_cost_has_to_be_a_number() {
     for body in [r#"{"n":"64"}"#, r#"{"n":-1}"#, r#"{"min_tokens":"9"}"#, r#"{"n":[2]}"#, r#"{"n":1.5}"#] {
-        assert!(matches!(read(body).unwrap_err().what, Fault::Mistyped(_)), "{body}");
+        assert!(matches!(read(body).unwrap_err().what, Fault::Number(_)), "{body}");
     }
     assert_eq!(read(r#"{"n":null,"min_tokens":null}"#).unwrap().0.choices, 1);
     assert!(read_in(Dialect::Completions, r#"{"best_of":"3"}"#).is_err());
@@ -252,4 +302,44 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
     assert_eq!(read_in(Dialect::Responses, call).unwrap().1, ["apply_patch", "*** Begin"]);
     let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;
     assert_eq!(read(thought).unwrap().1, ["assistant", "hm", "x"]);
+}
+
+#[test]
+fn what_is_worked_on_later_is_known() {
+    let of = |body: &str| read_in(Dialect::Responses, body).map(|(request, _)| request.background);
+    assert_eq!(of(r#"{"background":true}"#), Ok(true));
+    assert_eq!(
+        (of(r#"{"background":false}"#), of(r#"{"background":null}"#), of("{}")),
+        (Ok(false), Ok(false), Ok(false))
+    );
+    for odd in [r#""true""#, "1", "[true]", "{}"] {
+        assert!(matches!(of(&format!(r#"{{"background":{odd}}}"#)).unwrap_err().what, Fault::Mistyped(_)), "{odd}");
+    }
+}
+
+#[test]
+fn a_body_without_a_model_gets_one() {
+    let body = r#" { "input":"Hi"}"#;
+    let (request, _) = read_in(Dialect::Responses, body).unwrap();
+    let splices = [request.with_model("m\"1"), request.with_ceiling(5, Some(("max_output_tokens", 5)))].concat();
+    let out = String::from_utf8(apply(body.as_bytes(), splices)).unwrap();
+    assert_eq!(out, r#" {"model":"m\"1","max_output_tokens":5, "input":"Hi"}"#);
+    assert!(request.has_members && !read("{ }").unwrap().0.has_members);
+}
+
+#[test]
+fn who_asks_for_a_prompt_to_be_cut_is_known() {
+    let of = |body: &str| read(body).unwrap().0.is_cut_to_fit;
+    for cut in
+        [r#"{"truncation":"auto"}"#, r#"{"truncate_prompt_tokens":-1}"#, r#"{"context_management":{"edits":[]}}"#]
+    {
+        assert!(of(cut), "{cut}");
+    }
+    for not in [
+        r#"{"truncation":"disabled"}"#,
+        r#"{"truncation":null,"truncate_prompt_tokens":null}"#,
+        r#"{"context_management":null}"#,
+    ] {
+        assert!(!of(not), "{not}");
+    }
 }

@@ -64,6 +64,9 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     }
     let names = Names::new(problems, &models, &aliases);
     reachable(problems, &tenants, &tenant_from, &keys);
+    if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
+        problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));
+    }
     Config {
         tenant_from,
         tenant_mode: mode(raw.tenant.mode),
@@ -79,6 +82,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         limits,
         unreadable: policy(raw.unreadable, Policy::Refuse),
         unknown_model,
+        default_model: raw.default_model,
+        serves_background: matches!(raw.background, Some(raw::Background::Reserve)),
         contended: policy(raw.contended, Policy::Refuse),
         path_prefixes: raw.path_prefixes,
         count_endpoints: match raw.count_endpoints {

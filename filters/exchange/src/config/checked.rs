@@ -138,6 +138,10 @@ pub struct Config {
     pub unreadable: Policy,
     /// What happens to models that are not configured.
     pub unknown_model: UnknownModel,
+    /// The model of requests that name none.
+    pub default_model: Option<String>,
+    /// Whether answers may be worked on after their response; what was reserved for one stays charged.
+    pub serves_background: bool,
     /// What happens when shared state is contended.
     pub contended: Policy,
     /// Paths in front of which the APIs' own paths may stand.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Document {
     /// Where the tenant of a request comes from.
-    /// Default: none, every caller is anonymous. Example: `{"from": [{"header": "x-api-key"}]}`.
+    /// Default: none, every caller is anonymous. Example: `{"from": [{"jwt": "org_id"}]}`.
     pub tenant: TenantSources,
     /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
     /// Default: none. Example: `{"acme": {"class": "gold"}}`.
@@ -31,6 +31,15 @@ pub struct Document {
     /// limited and labelled as the model `other`, by an estimate; what `versions[].model` names never passes.
     /// Default: `refuse` (404); without `models` it is `pass`. Example: `observe`.
     pub unknown_model: Option<UnknownModel>,
+    /// The model of requests that name none, one of `models[].name`. Nothing is written into their bodies, unless a version has a name of
+    /// its own. Without it, requests to the Responses API that name none, as those with a prompt template do, go to the model `*` where it
+    /// is configured, and others are refused (400).
+    /// Default: none. Example: `chat`.
+    pub default_model: Option<String>,
+    /// What happens to a request whose answer is worked on after the response has ended (`background: true` in the Responses API). Under
+    /// `reserve` it stays charged what was reserved for it, as what it uses is never reported here.
+    /// Default: `refuse` (400). Example: `reserve`.
+    pub background: Option<Background>,
     /// What happens where a limit's state could not be updated, because other workers kept winning the update or because too many callers
     /// share a page of it. A request that passes is not limited.
     /// Default: `refuse` (503). Example: `pass`.
@@ -173,6 +182,17 @@ pub enum UnknownModel {
     Observe,
 }
 
+/// `background`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Background {
+    /// The request is refused (400).
+    Refuse,
+    /// The request stays charged what was reserved.
+    Reserve,
+}
+
 /// `mode`: whether what is decided is done.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -239,7 +259,7 @@ pub struct TenantSources {
     /// Default: none. Example: `[{"jwt": "org_id"}, {"apiKey": {"header": "authorization"}}]`.
     pub from: Vec<TenantSource>,
     /// Whether callers without an identity are served.
-    /// Default: `deny` where `from` is set, else `allow`. Example: `allow`.
+    /// Default: `deny`; `allow` where `from` is empty. Example: `allow`.
     pub anonymous: Option<Anonymous>,
     /// The key under which `envoy.filters.http.jwt_authn` leaves the verified claims (`payload_in_metadata`).
     /// Default: none; Envoy's own `jwt_payload` and Istio's `payload` are both read. Example: `claims`.
@@ -445,8 +465,8 @@ impl Tokenizer {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Output {
-    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model and the tenant's
-    /// class.
+    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model to the tenant, or
+    /// of at least three tenants of its class.
     /// Default: `256`. Example: `512`.
     pub expect: Option<u64>,
     /// The most tokens that a client may ask for. This ceiling is written into requests that ask for more or set none.
@@ -455,7 +475,8 @@ pub struct Output {
     /// How a ceiling is written into a chat request that has none.
     /// Default: `max_tokens`. Example: `max_completion_tokens`.
     pub key: Option<OutputKey>,
-    /// Tokens of prompt and answer together that the model takes. What is reserved, and the ceiling that is written into a request, leave
+    /// Tokens of prompt and answer together that the model takes. A longer prompt is refused (400, `context_length_exceeded`); where the
+    /// prompt's count is an estimate, one of twice as many tokens. What is reserved, and the ceiling that is written into a request, leave
     /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
     /// Default: none. Example: `8192`.
     pub context: Option<u64>,

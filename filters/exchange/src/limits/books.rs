@@ -53,6 +53,13 @@ impl Applicant<'_> {
         self.realm(limit).mark(fingerprint)
     }
 
+    /// Which session a limit counts this request for. A session belongs to its tenant: who sends another one's has one of its own.
+    pub fn session(&self, limit: &Limit) -> Fingerprint {
+        let key = [&Source::Tenant].into_iter().chain(&limit.per);
+        let key = key.map(|source| self.caller.value(source, &self.facts.model).unwrap_or_default());
+        self.realm(limit).mark(self.secret.fingerprint([limit.name.as_bytes()].into_iter().chain(key)))
+    }
+
     /// Whom a limit counts a stranger for where there is no room for one more: all of them together, so that nobody gets a new bucket by
     /// leaving no room. `None` for others than strangers.
     pub fn rest(&self, limit: &Limit, period: Nanos) -> Option<Fingerprint> {

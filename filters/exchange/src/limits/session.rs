@@ -1,7 +1,7 @@
 //! What a session uses in all: a credit that no time refills.
 
 use penstock_bucket::credit::{self, Account, Allowance, Exhausted};
-use penstock_units::{Fingerprint, Nanos, Tokens};
+use penstock_units::{Fingerprint, Tokens};
 
 use super::books::{Applicant, Books, Refused, Taken};
 use crate::config::Limit;
@@ -26,7 +26,7 @@ pub fn take(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let fingerprint = by.fingerprint(limit, Nanos::ZERO);
+    let fingerprint = by.session(limit);
     let facts = by.facts;
     let (output, firm) = facts.max_output.map_or((facts.expected_output, false), |max| (max, true));
     let mut drawn = Err(Exhausted::Calls);

@@ -12,6 +12,7 @@ use penstock_units::{Nanos, Tokens};
 use super::stop::{self, Stop};
 use super::{count, limit};
 use crate::config::{Config, Mode, Model};
+use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::hash::Secret;
 use crate::keys;
@@ -39,17 +40,33 @@ pub struct State {
 /// Finds room: with the model that is asked for, or one that it falls back to, for which the request is counted anew.
 ///
 /// # Errors
-/// [`Stop::Refuse`] where none has room.
-pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
+/// [`Stop::Refuse`] where none has room; where its limits would refuse the request anyway, that is what the client is told.
+pub fn run(
+    state: &mut State,
+    counted: &mut count::State,
+    limited: &mut limit::State,
+    flow: &mut Flow,
+    world: &mut World<'_>,
+) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
-    // The configuration has no circle of fallbacks.
-    while !has_room(model, flow, world) {
-        if model.ceiling_mode == Mode::Observe {
+    // The configuration has no circle of fallbacks. One that takes less than the prompt has no room for it either.
+    loop {
+        let is_too_long = count::is_too_long(counted, flow, model);
+        if !is_too_long && has_room(model, flow, world) {
+            return Ok(());
+        }
+        if !is_too_long && model.ceiling_mode == Mode::Observe {
             return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
         }
-        let next = fallbacks(&config, model).find(|model| flow.may_use(model));
-        model = next.ok_or_else(|| Refusal::saturated(&model.name))?;
+        let goes_otherwise = limit::would_admit(limited, flow, world);
+        if goes_otherwise.is_ok() {
+            remember(model, flow, world);
+        }
+        let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {
+            return goes_otherwise.and(Err(Refusal::saturated(&model.name).into()));
+        };
+        model = next;
         flow.facts.model.clone_from(&model.name);
         state.fallback = Some(model.name.clone());
         if model.suspended {
@@ -57,7 +74,6 @@ pub fn run(state: &mut State, counted: &mut count::State, flow: &mut Flow, world
         }
         count::for_model(counted, flow, model, world);
     }
-    Ok(())
 }
 
 /// The models that may take this one's place, in their order.
@@ -73,7 +89,7 @@ pub fn response_headers(state: &State, world: &mut World<'_>) {
     }
 }
 
-/// Whether the request comes in. That one is refused which would otherwise go on is remembered, so that others leave the tenant its share.
+/// Whether the request comes in.
 fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
     let Some(ceiling) = model.ceiling else { return true };
     let facts = &flow.facts;
@@ -97,14 +113,12 @@ fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
         tokens: Tokens::ZERO,
         is_backlogged: true,
     }));
-    let tokens = facts.prompt_tokens.saturating_add(facts.expected_output);
     let priority = config.tenant(&facts.tenant).map_or(Priority::Normal, |tenant| tenant.priority);
-    let comes = fair::admits(ceiling, tokens, own, &others, priority);
-    // What could not come in anyway waits for nothing, nor does what comes in all the same.
-    if !comes && model.ceiling_mode == Mode::Enforce && tokens <= ceiling && limit::would_admit(flow, world) {
-        remember(&flow.config, world.store, &model.name, own_hash, own.weight, world.now);
-    }
-    comes
+    fair::admits(ceiling, tokens(facts), own, &others, priority)
+}
+
+fn tokens(facts: &Facts) -> Tokens {
+    facts.prompt_tokens.saturating_add(facts.expected_output)
 }
 
 /// What each tenant holds of the model, over all workers that live.
@@ -143,9 +157,16 @@ fn backlogged(store: &mut dyn Store, model: &str, now: Nanos) -> HashMap<u64, u3
     recent.map(|(tenant, weight, _)| (tenant, weight)).collect()
 }
 
-fn remember(config: &Config, store: &mut dyn Store, model: &str, tenant: u64, weight: u32, now: Nanos) {
+/// Remembers that the tenant was refused for want of room, so that others leave it its share. What could not come in anyway waits for
+/// nothing.
+fn remember(model: &Model, flow: &Flow, world: &mut World<'_>) {
+    if model.ceiling.is_some_and(|ceiling| tokens(&flow.facts) > ceiling) {
+        return;
+    }
+    let (config, now, name) = (&flow.config, world.now, &flow.facts.tenant);
+    let (tenant, weight) = (hash(&world.worker.secret, config, name), weight(config, name));
     // Where that is contended others are refused as well, and remembered.
-    let _ = store.update(&keys::backlogged(model), &mut |old| {
+    let _ = world.store.update(&keys::backlogged(&model.name), &mut |old| {
         let mut page = Vec::with_capacity(BACKLOGGED_MAX.saturating_mul(ENTRY));
         let recent = |(known, _, at): &(u64, u32, Nanos)| *known != tenant && now.abs_diff(*at) < BACKLOGGED;
         let mut all: Vec<(u64, u32, Nanos)> = vec![(tenant, weight, now)];

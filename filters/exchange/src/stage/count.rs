@@ -1,11 +1,12 @@
 //! Count: what a request costs, what is written into it for that, and what its end teaches.
 
-use penstock_dialects::{ImagePrice, Request, UsageFilter};
+use penstock_dialects::{Image, ImagePrice, Media, Request, UsageFilter};
 use penstock_tokens::framing;
 use penstock_tokens::ratio::{Features, Ratio};
 use penstock_units::{Millis, Tokens};
 
 use super::order::Stage;
+use super::stop::Stop;
 use crate::budget::{OutputBudget, Prompted};
 use crate::config::Model;
 use crate::expectation::Expectation;
@@ -15,14 +16,22 @@ use crate::keys;
 use crate::metrics::Metric;
 use crate::pace::Pace;
 use crate::port::{Effect, Store};
+use crate::refusal::Refusal;
 use crate::tools;
+use crate::voices;
 use crate::world::World;
+
+/// By how many times an estimate may be too high. The 95th percentile of what is learnt of a tokenizer is 12 % off; before it is learnt, and
+/// for what goes by its length, twice is what built-in vocabularies differ by on ordinary texts.
+const ESTIMATE_MAX: u64 = 2;
 
 /// What counting remembers of a request.
 #[derive(Default)]
 pub struct State {
     /// What the estimate was made of, where the model's tokenizer is only alike and what the server reports teaches it.
     teaches: Option<Box<Features>>,
+    /// What the prompt costs at least: where the count is an estimate, less than that.
+    prompt_min: Tokens,
     /// How many answers were asked for.
     choices: u64,
     /// The ceiling that was written into the request.
@@ -30,11 +39,24 @@ pub struct State {
 }
 
 /// Counts the request for the model that it asks for.
-pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
+///
+/// # Errors
+/// [`Stop::Refuse`] where its prompt is longer than the model takes.
+pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
-    if let Some(model) = flow.model(&config) {
-        for_model(state, flow, model, world);
+    let Some(model) = flow.model(&config) else { return Ok(()) };
+    for_model(state, flow, model, world);
+    match model.context.filter(|_| is_too_long(state, flow, model)) {
+        Some(context) => Err(Refusal::too_long(flow.dialect, flow.facts.prompt_tokens, context).into()),
+        None => Ok(()),
     }
+}
+
+/// Whether the prompt that was counted is longer than the model takes, whatever is wrong with the count. Of several prompts none may be.
+pub fn is_too_long(state: &State, flow: &Flow, model: &Model) -> bool {
+    let request = flow.read.as_deref().map(|read| &read.request).filter(|request| !request.is_cut_to_fit);
+    let room = request.zip(model.context).map(|(request, context)| context.saturating_mul(request.prompts));
+    room.is_some_and(|room| state.prompt_min > room)
 }
 
 /// Counts the request for this model: its prompt, and the output that may come of it.
@@ -49,25 +71,31 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
     let framing = flow.dialect.framing();
+    let around = Tokens(framing.tokens(request.messages, request.names));
     let texts = match &features {
         Some(features) => Tokens(ratio(&model.name, world.store).estimate(features)),
-        None => {
-            let around = Tokens(framing.tokens(request.messages, request.names));
-            prompt.tokens(model.encoding).saturating_add(around)
-        }
+        None => prompt.tokens(model.encoding).saturating_add(around),
     };
-    let is_whole = extras.is_none() && !request.unseen;
+    let is_whole = extras.is_none() && !request.unseen && !request.has_texts_beside;
     flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extras.unwrap_or_default()].into_iter().sum();
     flow.facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
+    let tokens = flow.facts.prompt_tokens;
+    state.prompt_min = if !flow.facts.estimated {
+        tokens
+    } else if is_whole && !model.approximate && !prompt.estimated {
+        // Only what frames the texts is not known.
+        tokens.saturating_sub(around)
+    } else {
+        Tokens(tokens.0 / ESTIMATE_MAX)
+    };
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
     state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
 }
 
 fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+    let learnt = expected(flow, world.store);
     let Flow { dialect, facts, body, read: Some(read), .. } = flow else { return };
     let Read { request, budget, .. } = read.as_mut();
-    let key = keys::output(&facts.model, facts.class.as_deref().unwrap_or_default());
-    let learnt = world.store.get(&key).as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
     let prompt = Prompted { tokens: facts.prompt_tokens, is_estimate: facts.estimated };
     let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
     *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
@@ -76,16 +104,26 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
     facts.expected_output = budget.expected;
 }
 
-/// What tools and images cost, where there are any.
+/// What tools, images, sounds, films, documents and unknown fields cost, where there are any.
 fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Tokens> {
-    let tools = request.tools.clone().and_then(|at| world.properties.body(at));
+    let tools = request.tools.iter().filter_map(|at| world.properties.body(at.clone()));
     let tools = tools.map(|definition| tools::tokens(&definition, model.encoding));
-    let images = request.images.iter().map(|image| match price {
+    let image = |image: &Image| match price {
         ImagePrice::Area => framing::image_by_area(image.size),
         ImagePrice::Detail => framing::image(image.low, image.size),
-    });
-    let images = images.map(Tokens).reduce(Tokens::saturating_add);
-    tools.map(|tools| tools.saturating_add(images.unwrap_or_default())).or(images)
+    };
+    let beyond = image(&Image::default()).saturating_mul(request.images_beyond);
+    let Media { audio_ms, video_ms, pages, vectors, text_bytes } = request.media;
+    let others = [
+        beyond,
+        framing::sound(audio_ms),
+        framing::film(video_ms),
+        framing::pages(pages),
+        vectors,
+        framing::bytes(text_bytes),
+    ];
+    let others = others.into_iter().filter(|tokens| *tokens > 0);
+    tools.chain(request.images.iter().map(image).chain(others).map(Tokens)).reduce(Tokens::saturating_add)
 }
 
 /// Writes into the request what counting needs of it: the ceiling that was reserved, and that usage is reported. What takes the usage out of
@@ -127,7 +165,7 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, took: Millis, world: &mut World<'_>) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
-        learn_output(state.choices, flow, outcome, used, took, world.store);
+        learn_output(state.choices, flow, outcome, used, took, world);
     }
     if world.worker.plugin.owns(Stage::Count) {
         totals(flow, outcome, used, world);
@@ -145,26 +183,49 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 }
 
 /// How much was generated tells how much to expect.
-fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, store: &mut dyn Store) {
-    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() {
+fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, world: &mut World<'_>) {
+    // What is worked on later has not shown how long it is.
+    let is_unseen = flow.facts.background && used.counted;
+    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || is_unseen {
         return;
     }
     let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
-    let key = keys::output(&flow.facts.model, flow.facts.class.as_deref().unwrap_or_default());
-    let _ = store.update(&key, &mut |old| {
+    let Facts { model, class, .. } = &flow.facts;
+    let (who, store) = (voice(flow, world), &mut world.store);
+    let mut told = None;
+    let _ = store.update(&keys::answers(model, flow.tenant_label()), &mut |old| {
         let mut expectation = old.map(Expectation::decode).unwrap_or_default();
         expectation.learn(each);
+        told = expectation.told();
         Some(expectation.encode())
     });
-    let _ = store.update(&keys::pace(&flow.facts.model), &mut |old| {
-        Pace::learn(old.and_then(Pace::decode), each, took).map(Pace::encode)
-    });
+    if let (Some(told), Some(class)) = (told, class) {
+        let page = &keys::expected(model, class);
+        let _ = store.update(page, &mut |old| voices::say(old.unwrap_or_default(), who, told.0));
+    }
+    let _ = store.update(&keys::pace(model), &mut |old| Pace::heard(old.unwrap_or_default(), who, each, took));
 }
 
-/// What a model may have generated in this time.
-pub fn generated_in(model: &str, took: Millis, store: &mut dyn Store) -> Tokens {
-    let known = store.get(&keys::pace(model)).as_deref().and_then(Pace::decode);
-    Pace::tokens(known, took)
+/// How much output to expect of whoever asks: by its own answers, else by what its class's tenants say.
+fn expected(flow: &Flow, store: &mut dyn Store) -> Option<Tokens> {
+    let Facts { model, class, .. } = &flow.facts;
+    let own = store.get(&keys::answers(model, flow.tenant_label()));
+    let own = own.as_deref().map(Expectation::decode).and_then(|learnt| learnt.p90());
+    own.or_else(|| {
+        let page = store.get(&keys::expected(model, class.as_ref()?))?;
+        voices::believed(&page).map(Tokens)
+    })
+}
+
+/// What a model may have generated in this time, as far as this can be known of whoever asked.
+pub fn generated_in(flow: &Flow, took: Millis, world: &mut World<'_>) -> Tokens {
+    let page = world.store.get(&keys::pace(&flow.facts.model)).unwrap_or_default();
+    Pace::tokens(Pace::known(&page, voice(flow, world)), took)
+}
+
+/// Whose voice it is: those without a name are one, as names cost nothing to make up.
+fn voice(flow: &Flow, world: &World<'_>) -> u64 {
+    world.worker.secret.hash([flow.tenant_label().as_bytes()])
 }
 
 fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {

@@ -6,13 +6,13 @@ mod head;
 mod host;
 mod path;
 
-use penstock_dialects::Dialect;
+use penstock_dialects::{Dialect, Request};
 
 use self::head::Head;
 use self::path::Way;
 use super::order::Plugin;
 use super::stop::{self, Stop};
-use crate::config::{CountEndpoints, Mode, Policy, UnknownModel};
+use crate::config::{Config, CountEndpoints, Mode, Policy, UnknownModel};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::identity::{ANONYMOUS, Caller, header};
@@ -117,7 +117,9 @@ fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result
 /// [`Stop`], as the configuration says.
 pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
-    let Some(name) = flow.read.as_ref().and_then(|read| read.request.model.as_deref()) else {
+    let request = flow.read.as_ref().map(|read| &read.request);
+    let name = request.and_then(|request| request.model.as_deref().or_else(|| unnamed(flow.dialect, request, &config)));
+    let Some(name) = name else {
         return Err(or_pass(config.unreadable, Refusal::no_model()));
     };
     let unknown = || Refusal::unknown_model(name);
@@ -128,7 +130,19 @@ pub fn at_body(flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     if let Some(refusal) = observed {
         stop::refuse(Mode::Observe, refusal, flow, world)?;
     }
-    if model.suspended { Err(Refusal::suspended_model().into()) } else { Ok(()) }
+    if model.suspended { Err(Refusal::suspended_model().into()) } else { outlives(flow, &config) }
+}
+
+/// The model of a request that names none. In the Responses API a prompt template may name it, which only the server knows.
+fn unnamed<'c>(dialect: Dialect, request: &Request, config: &'c Config) -> Option<&'c str> {
+    let any = || config.model("*").filter(|_| dialect == Dialect::Responses).map(|model| model.name.as_str());
+    config.default_model.as_deref().or_else(any).filter(|_| request.has_members)
+}
+
+/// Whether the answer is to be worked on after its response.
+fn outlives(flow: &mut Flow, config: &Config) -> Result<(), Stop> {
+    flow.facts.background = flow.read.as_ref().is_some_and(|read| read.request.background);
+    if flow.facts.background && !config.serves_background { Err(Refusal::background().into()) } else { Ok(()) }
 }
 
 /// The refusal, unless such requests are to pass.

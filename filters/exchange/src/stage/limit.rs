@@ -31,6 +31,8 @@ pub struct State {
     allowance: Option<Box<Allowance>>,
     /// What a service was asked for.
     asked: Option<(CallId, Box<LeaseRequest>)>,
+    /// What one was asked for and did not answer in time.
+    unanswered: Option<(CallId, Box<LeaseRequest>)>,
     /// How often one was asked.
     calls: u8,
 }
@@ -64,35 +66,36 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     }
 }
 
-/// Whether the limits would admit the request as they stand; what is charged to find out is given back. Where they are another plugin's, it
-/// is taken that they would.
-pub fn would_admit(flow: &Flow, world: &mut World<'_>) -> bool {
-    if !world.worker.plugin.owns(Stage::Limit) {
-        return true;
-    }
-    let secret = world.worker.secret;
-    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
-    let mut books = world.worker.books(world.now, world.store);
-    let admitted = limits::charge(&flow.config, by, &mut books);
-    admitted.is_ok_and(|admitted| limits::settle(&admitted.charges, None, 0, &mut books) == 0)
+/// Whether the limits would admit the request as they stand.
+///
+/// # Errors
+/// [`Stop::Refuse`] where they would not. What is not decided here, by a service or another plugin, is no refusal.
+pub fn would_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Result<(), Stop> {
+    attempt(state, flow, &flow.facts, world)
 }
 
-/// Whether the limits admit anything at all of this caller, before it is known what the request costs. Nothing stays charged.
+/// Whether the limits admit anything at all of this caller, before it is known what the request costs.
 ///
 /// # Errors
 /// [`Stop::Refuse`] where they do not.
 pub fn might_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Result<(), Stop> {
-    if !world.worker.plugin.owns(Stage::Limit) && !flow.is_count {
-        return Ok(());
-    }
-    let secret = world.worker.secret;
     let least = Facts {
         prompt_tokens: Tokens(1),
         max_output: Some(Tokens::ZERO),
         expected_output: Tokens::ZERO,
         ..flow.facts.clone()
     };
-    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &least };
+    attempt(state, flow, &least, world)
+}
+
+/// Charges the limits for these facts, and gives all back.
+fn attempt(state: &mut State, flow: &Flow, facts: &Facts, world: &mut World<'_>) -> Result<(), Stop> {
+    // A plugin that answers what a prompt costs asks the limits of the one that would have charged it.
+    if !world.worker.plugin.owns(Stage::Limit) && !flow.is_count {
+        return Ok(());
+    }
+    let secret = world.worker.secret;
+    let by = Applicant { secret: &secret, caller: &flow.caller, facts };
     let mut books = world.worker.books(world.now, world.store);
     match limits::charge(&flow.config, by, &mut books) {
         Ok(admitted) => {
@@ -155,12 +158,12 @@ pub fn answered(
     answer: Option<CallAnswer<'_>>,
     world: &mut World<'_>,
 ) -> Result<(), Stop> {
-    let Some((_, request)) = state.asked.take() else { return Ok(()) };
+    let Some((id, request)) = state.asked.take() else { return Ok(()) };
     let limit = request.limit.clone();
-    let message = match answer {
-        Some(CallAnswer::Grpc(message)) => Some(message),
-        Some(CallAnswer::Http { .. }) | None => None,
-    };
+    let message = message(answer);
+    if message.is_none() {
+        state.unanswered = Some((id, request.clone()));
+    }
     match mesh::answered(*request, message, world.now, world.store) {
         Next::Retry => {}
         Next::Ask(request) => return Err(ask(state, flow, request)),
@@ -170,6 +173,22 @@ pub fn answered(
         }
     }
     Ok(())
+}
+
+/// A service has answered when nobody waited for it any more. What it grants is this proxy's all the same: the service has counted it.
+pub fn late(state: &mut State, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
+    let Some(message) = message(answer) else { return };
+    let is_it = |call: &mut (CallId, Box<LeaseRequest>)| call.0 == id;
+    if let Some((_, request)) = state.asked.take_if(is_it).or_else(|| state.unanswered.take_if(is_it)) {
+        mesh::answered(*request, Some(message), world.now, world.store);
+    }
+}
+
+fn message(answer: Option<CallAnswer<'_>>) -> Option<&[u8]> {
+    match answer {
+        Some(CallAnswer::Grpc(message)) => Some(message),
+        Some(CallAnswer::Http { .. }) | None => None,
+    }
 }
 
 /// Whether this is the call that the limits wait for.

@@ -1,0 +1,216 @@
+//! What of a request costs something: texts wherever they stand, and what is judged by its length.
+
+use super::{read, read_in};
+use crate::dialect::Dialect;
+use crate::json::unreadable::Fault;
+use crate::request::image::IMAGES_MAX;
+use crate::request::media::Media;
+
+/// The texts of a body, and how many bytes of it count by their length.
+fn texts_and_bytes(dialect: Dialect, body: &str) -> (Vec<String>, u64) {
+    let (request, texts) = read_in(dialect, body).unwrap_or_else(|error| panic!("{body}: {error}"));
+    (texts, request.media.text_bytes)
+}
+
+#[test]
+fn every_text_of_a_prompt_counts_wherever_it_stands() {
+    use Dialect::{Chat, Completions, Messages, Responses};
+    let long = "a long text ".repeat(200);
+    for (dialect, body) in [
+        (Chat, r#"{"messages":[{"role":"user","content":"TEXT"}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":["TEXT"]}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":[["TEXT"]]}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":{"text":"TEXT"}}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":[{"type":"text","text":["TEXT"]}]}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":[{"type":"refusal","refusal":"TEXT"}]}]}"#),
+        (Chat, r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"alt":"TEXT"}}]}]}"#),
+        (Chat, r#"{"messages":[{"role":"assistant","refusal":"TEXT"}]}"#),
+        (Chat, r#"{"messages":[{"role":"assistant","thinking":"TEXT"}]}"#),
+        (Chat, r#"{"messages":[{"role":"assistant","content":"a","content":"TEXT"}]}"#),
+        (Chat, r#"{"messages":[{"role":"assistant","function_call":{"name":"f","arguments":"TEXT"}}]}"#),
+        (
+            Chat,
+            r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{"x":{"y":"TEXT"}}}}]}]}"#,
+        ),
+        (Chat, r#"{"messages":[{"role":"assistant","tool_calls":[{"custom":{"name":"f","input":"TEXT"}}]}]}"#),
+        (
+            Chat,
+            r#"{"messages":[{"a":{"b":{"c":{"d":{"e":{"f":{"g":{"h":{"i":{"j":{"k":{"l":{"m":"TEXT"}}}}}}}}}}}}}]}"#,
+        ),
+        (
+            Chat,
+            r#"{"messages":[],"response_format":{"type":"json_schema","json_schema":{"schema":{"description":"TEXT"}}}}"#,
+        ),
+        (Chat, r#"{"messages":[],"documents":[{"title":"t","text":"TEXT"}]}"#),
+        (Chat, r#"{"messages":[],"chat_template":"TEXT"}"#),
+        (Chat, r#"{"messages":[],"chat_template_kwargs":{"system":"TEXT"}}"#),
+        (Chat, r#"{"messages":[],"prediction":{"type":"content","content":"TEXT"}}"#),
+        (Completions, r#"{"prompt":"TEXT"}"#),
+        (Completions, r#"{"prompt":["a","TEXT"]}"#),
+        (Completions, r#"{"prompt":"a","suffix":"TEXT"}"#),
+        (Responses, r#"{"input":"TEXT"}"#),
+        (Responses, r#"{"input":[],"instructions":"TEXT"}"#),
+        (Responses, r#"{"input":[],"instructions":[{"role":"system","content":"TEXT"}]}"#),
+        (Responses, r#"{"input":[{"role":"user","content":["TEXT"]}]}"#),
+        (Responses, r#"{"input":[{"role":"user","content":[{"type":"refusal","refusal":"TEXT"}]}]}"#),
+        (Responses, r#"{"input":[{"type":"code_interpreter_call","code":"TEXT"}]}"#),
+        (Responses, r#"{"input":[{"type":"file_search_call","results":[{"text":"TEXT"}]}]}"#),
+        (Responses, r#"{"input":[{"type":"function_call_output","output":[{"type":"input_text","text":"TEXT"}]}]}"#),
+        (Responses, r#"{"input":[{"type":"mcp_list_tools","tools":[{"description":"TEXT"}]}]}"#),
+        (Responses, r#"{"prompt":{"id":"p","variables":{"city":"TEXT"}}}"#),
+        (Responses, r#"{"input":"a","text":{"format":{"type":"json_schema","schema":{"x":[{"title":"TEXT"}]}}}}"#),
+        (Messages, r#"{"system":"TEXT","messages":[]}"#),
+        (Messages, r#"{"system":["TEXT"],"messages":[]}"#),
+        (Messages, r#"{"system":[{"type":"text","text":"TEXT"}],"messages":[]}"#),
+        (Messages, r#"{"messages":[{"role":"user","content":["TEXT"]}]}"#),
+        (Messages, r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":["TEXT"]}]}]}"#),
+        (Messages, r#"{"messages":[{"role":"user","content":[{"type":"document","title":"TEXT"}]}]}"#),
+        (Messages, r#"{"messages":[{"role":"user","content":[{"source":{"type":"content","content":"TEXT"}}]}]}"#),
+        (Messages, r#"{"messages":[{"role":"user","content":[{"source":{"type":"text","data":"TEXT"}}]}]}"#),
+        (
+            Messages,
+            r#"{"messages":[{"role":"user","content":[{"source":{"data":"TEXT","media_type":"text/plain"}}]}]}"#,
+        ),
+        (Messages, r#"{"messages":[{"role":"user","content":[{"type":"search_result","source":"TEXT"}]}]}"#),
+        (Messages, r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"a":["TEXT"]}}]}]}"#),
+    ] {
+        let (texts, _) = texts_and_bytes(dialect, &body.replace("TEXT", &long));
+        assert!(texts.contains(&long), "{dialect:?} {body}: {texts:?}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_none_as_long_as_it_is_short() {
+    use Dialect::{Chat, Messages, Responses};
+    let none = [
+        (
+            Chat,
+            r#"{"messages":[{"role":"r","content":[{"type":"WORD","cache_control":{"type":"WORD","ttl":"WORD"}}]}]}"#,
+        ),
+        (Chat, r#"{"messages":[{"role":"r","tool_call_id":"WORD"}]}"#),
+        (Chat, r#"{"messages":[{"role":"r","tool_calls":[{"id":"WORD","type":"WORD"}]}]}"#),
+        (Chat, r#"{"messages":[{"role":"r","audio":{"id":"WORD"}}]}"#),
+        (Chat, r#"{"messages":[{"role":"r"}],"response_format":{"type":"WORD"}}"#),
+        (
+            Responses,
+            r#"{"input":[{"role":"r","id":"WORD","status":"WORD","call_id":"WORD","encrypted_content":"WORD"}]}"#,
+        ),
+        (Responses, r#"{"input":[{"role":"r"}],"previous_response_id":"WORD"}"#),
+        (Messages, r#"{"messages":[{"role":"r","content":[{"type":"WORD","tool_use_id":"WORD"}]}]}"#),
+    ];
+    for (dialect, body) in none {
+        assert_eq!(
+            texts_and_bytes(dialect, &body.replace("WORD", "toolu_01A09q90qw90lq917835lq9")),
+            (vec!["r".to_owned()], 0),
+            "{body}"
+        );
+        let (_, bytes) = texts_and_bytes(dialect, &body.replace("WORD", &"long ".repeat(10_000)));
+        let floor = if body.contains("response_format") { 0 } else { 48_000 };
+        assert!(bytes >= floor, "{body}: {bytes}");
+    }
+    // What a server signed is as long as it is.
+    let signed = r#"{"messages":[{"role":"r","content":[{"type":"thinking","signature":"WORD"}]}]}"#;
+    assert_eq!(texts_and_bytes(Messages, &signed.replace("WORD", &"A".repeat(9000))).1, 0);
+}
+
+#[test]
+fn unknown_fields_cost_nothing_while_they_are_small() {
+    let body = |n: usize| {
+        format!(r#"{{"messages":[],"temperature":0.5,"user":"u-1","metadata":{{"a":"{}"}}}}"#, "x".repeat(n))
+    };
+    assert_eq!(texts_and_bytes(Dialect::Chat, &body(900)).1, 0);
+    let bytes = texts_and_bytes(Dialect::Chat, &body(10_000)).1;
+    assert!((8_900..9_100).contains(&bytes), "{bytes}");
+    for dialect in Dialect::ALL {
+        for unknown in [
+            format!(r#"{{"x":"{}"}}"#, "y".repeat(9_000)),
+            format!(r#"{{"x":[{}7]}}"#, "1234567,".repeat(1_200)),
+            format!(r#"{{"x":{{"{}":1}}}}"#, "k".repeat(9_000)),
+            format!(r#"{{"x":{{{}"k":1}}}}"#, r#""key":1,"#.repeat(1_700)),
+        ] {
+            let bytes = texts_and_bytes(*dialect, &unknown).1;
+            assert!((7_000..10_000).contains(&bytes), "{dialect:?}: {bytes}");
+        }
+    }
+}
+
+#[test]
+fn media_are_never_free_and_never_text() {
+    let data = "A".repeat(40_000);
+    let chat = |part: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"r","content":[{part}]}}]}}"#);
+        let (request, texts) = read(&body.replace("DATA", &data)).unwrap();
+        assert_eq!(texts, ["r"], "{part}");
+        (request.media, request.images.len())
+    };
+    let (audio, video, file, vectors) = (
+        Media { audio_ms: 3_750, ..Default::default() },
+        Media { video_ms: 1_000, ..Default::default() },
+        Media { pages: 1, ..Default::default() },
+        Media { vectors: 15, ..Default::default() },
+    );
+    let minute = |audio_ms, video_ms| Media { audio_ms, video_ms, ..Default::default() };
+    for (part, media, images) in [
+        (r#"{"type":"input_audio","input_audio":{"data":"DATA","format":"mp3"}}"#, audio, 0),
+        (
+            r#"{"type":"audio_url","audio_url":{"url":"data:audio/mp3;base64,DATA"}}"#,
+            Media { audio_ms: 3_752, ..audio },
+            0,
+        ),
+        (r#"{"audio_url":"https://x/y"}"#, minute(60_000, 0), 0),
+        (r#"{"type":"video_url","video_url":{"url":"https://x/y"}}"#, minute(0, 60_000), 0),
+        (r#"{"type":"video_url","video_url":{"url":"DATA"}}"#, video, 0),
+        (r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,DATA"}}"#, file, 0),
+        (r#"{"type":"file","file":{"file_id":"file-1"}}"#, file, 0),
+        (r#"{"type":"image_embeds","image_embeds":"DATA"}"#, vectors, 0),
+        (r#"{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,DATA"}}"#, Media::default(), 1),
+        (r#"{"image_url":"data:image/jpeg;base64,DATA"}"#, Media::default(), 1),
+        (r#"{"image_url":null}"#, Media::default(), 0),
+    ] {
+        assert_eq!(chat(part), (media, images), "{part}");
+    }
+    let many = vec![r#"{"image_url":"https://x/y"}"#; IMAGES_MAX + 5].join(",");
+    let (request, _) = read(&format!(r#"{{"messages":[{{"content":[{many}]}}]}}"#)).unwrap();
+    assert_eq!((request.images.len(), request.images_beyond), (IMAGES_MAX, 5));
+    let (request, _) = read_in(Dialect::Completions, &format!(r#"{{"prompt_embeds":["{data}","{data}"]}}"#)).unwrap();
+    assert_eq!(request.media.vectors, 30);
+}
+
+#[test]
+fn a_source_is_what_it_turns_out_to_be() {
+    let data = "A".repeat(80_000);
+    for (source, images, pages, bytes) in [
+        (r#"{"type":"base64","media_type":"image/png","data":"DATA"}"#, 1, 0, 0),
+        (r#"{"data":"DATA","media_type":"image/png","type":"base64"}"#, 1, 0, 0),
+        (r#"{"type":"base64","media_type":"application/pdf","data":"DATA"}"#, 0, 2, 0),
+        (r#"{"data":"DATA","media_type":"application/pdf"}"#, 0, 2, 0),
+        // A text without a blank cannot be told from data before its type has come.
+        (r#"{"data":"DATA","media_type":"text/plain"}"#, 0, 0, 80_000),
+        (r#"{"data":"DATA"}"#, 0, 0, 80_000),
+        (r#"{"type":"url","url":"https://x/y"}"#, 1, 0, 0),
+        (r#"{"type":"file","file_id":"file_1"}"#, 1, 0, 0),
+        (r#"{"type":"content","content":[]}"#, 0, 0, 0),
+    ] {
+        for body in [
+            r#"{"messages":[{"content":[{"source":SOURCE}]}]}"#,
+            r#"{"messages":[{"content":[{"content":[{"source":SOURCE}]}]}]}"#,
+            r#"{"messages":[{"content":[{"source":{"content":[{"source":SOURCE}]}}]}]}"#,
+        ] {
+            let (request, texts) =
+                read_in(Dialect::Messages, &body.replace("SOURCE", source).replace("DATA", &data)).unwrap();
+            assert_eq!(texts, [""; 0], "{source}");
+            let found = (request.images.len(), request.media.pages, request.media.text_bytes);
+            assert_eq!(found, (images, pages, bytes), "{source} {body}");
+        }
+    }
+}
+
+#[test]
+fn functions_are_tools_and_both_are_arrays() {
+    let (request, _) = read(r#"{"functions":[{"name":"f"}],"tools":[{"x":[1]}]}"#).unwrap();
+    assert_eq!(request.tools, [13..27, 36..47]);
+    assert!(read(r#"{"tools":null}"#).unwrap().0.tools.is_empty());
+    for bad in [r#"{"tools":{"function":{}}}"#, r#"{"functions":"x"}"#] {
+        assert!(matches!(read(bad).unwrap_err().what, Fault::Mistyped(_)), "{bad}");
+    }
+}
