@@ -10,10 +10,10 @@ use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
 use crate::request::media::Kind;
-use crate::request::prompt::{text, texts_or_tokens};
+use crate::request::prompt::texts_or_tokens;
 use crate::response::TextKind;
 use crate::response::report::Report;
-use crate::sink::PromptSink;
+use crate::sink::{PromptSink, text};
 
 pub const API: Api = Api {
     paths: &["/v1/completions"],

@@ -13,7 +13,6 @@ use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
 use crate::request::prompt::{anything, arguments, list_of_messages};
-use crate::request::source;
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
@@ -44,10 +43,12 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
     match (at.steps, at.event) {
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),
         ([Key(Messages), Item, Key(Content), Item, Key(Input), below @ ..], _) => arguments(below, at, draft, sink),
-        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Object) => source::begin(draft),
-        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Close) => source::end(draft),
+        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Object) => draft.source.begin(&mut draft.images),
+        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Close) => {
+            draft.source.end(&mut draft.images, &mut draft.media)
+        }
         ([Key(Messages), Item, Key(Content), .., Key(Source), Key(field)], event)
-            if source::field(*field, event, draft, sink) => {}
+            if draft.source.field(*field, event, &mut draft.images, sink) => {}
         ([Key(System | Messages), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }

@@ -1,5 +1,7 @@
 //! Where texts go as they are read.
 
+use crate::json::lexer::Event;
+
 /// Where the texts of a request go, in document order.
 ///
 /// One text (a role, a content string, the arguments of a tool call) is any number of [`PromptSink::part`] calls
@@ -9,6 +11,15 @@ pub trait PromptSink {
     fn part(&mut self, text: &str);
     /// The current text is complete.
     fn end(&mut self);
+}
+
+/// A text that costs tokens.
+pub fn text(event: &Event<'_>, sink: &mut impl PromptSink) {
+    match event {
+        Event::Text(part) => sink.part(part),
+        Event::TextEnd => sink.end(),
+        _ => {}
+    }
 }
 
 /// Where the texts of a response go as they are generated.

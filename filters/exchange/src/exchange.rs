@@ -444,7 +444,7 @@ impl Exchange {
     }
 
     /// It is over: settles everything, backwards through the stages, and says what it came to.
-    pub fn settle(&mut self, world: &mut World<'_>) {
+    fn settle(&mut self, world: &mut World<'_>) {
         let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
@@ -479,14 +479,27 @@ impl Exchange {
         let mut first = Self::new(self.id, self.flow.config.clone());
         first.state = State::Closed;
         core::mem::swap(self, &mut first);
-        redirect::keep(number, first, world);
+        for late in world.worker.redirected.keep(number, Box::new(first), world.now) {
+            if let Ok(mut late) = late.downcast::<Self>() {
+                late.settle_apart(world);
+            }
+        }
+    }
+
+    /// Settles what came to no second pass; the stream at hand is another one's.
+    fn settle_apart(&mut self, world: &mut World<'_>) {
+        let before = world.out.len();
+        self.settle(world);
+        let told = world.out.split_off(before);
+        world.out.extend(told.into_iter().filter(|effect| !matches!(effect, Effect::Publish(_))));
     }
 
     /// Goes on with what the first pass of this request left. Whether it is a second one.
     fn second_pass(&mut self, known: Option<&Facts>, world: &mut World<'_>) -> bool {
-        let first = known.and_then(|facts| world.worker.redirected.remove(&facts.redirected?));
+        let first = known.and_then(|facts| world.worker.redirected.take(facts.redirected?));
+        let first = first.and_then(|first| first.downcast::<Self>().ok());
         let is_second = first.is_some();
-        if let Some((_, first)) = first {
+        if let Some(first) = first {
             *self = *first;
         }
         is_second

@@ -4,11 +4,12 @@
 //! So what is known of the request is kept in between, and the second pass goes on with it: nothing is read, charged or drawn anew. Its number
 //! stands in the facts, which the proxy hands on from stream to stream and no client can write.
 
+use core::any::Any;
+
+use hashbrown::HashMap;
 use penstock_units::Nanos;
 
-use crate::exchange::Exchange;
-use crate::port::{Effect, Properties};
-use crate::world::World;
+use crate::port::Properties;
 
 /// For how long what waits for a second pass is kept: it comes at once, or never.
 const WAIT: Nanos = Nanos(60 * Nanos::SECOND.0);
@@ -18,19 +19,20 @@ pub fn follows(properties: &dyn Properties) -> bool {
     properties.get(&["response", "code_details"]).is_some_and(|details| details == b"internal_redirect")
 }
 
-/// Keeps an exchange for its second pass. Those that came to none are settled.
-pub fn keep(number: u64, exchange: Exchange, world: &mut World<'_>) {
-    let now = world.now;
-    let waiting = core::mem::take(&mut world.worker.redirected);
-    let is_late = |at: &Nanos| now.saturating_sub(*at) > WAIT;
-    let (late, mut rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, (at, _))| is_late(at));
-    rest.push((number, (now, Box::new(exchange))));
-    world.worker.redirected = rest.into_iter().collect();
-    for (_, (_, mut exchange)) in late {
-        let before = world.out.len();
-        exchange.settle(world);
-        // The stream at hand is another one's.
-        let told = world.out.split_off(before);
-        world.out.extend(told.into_iter().filter(|effect| !matches!(effect, Effect::Publish(_))));
+/// What waits for a second pass, by its number. What it is only the exchange knows.
+#[derive(Default)]
+pub struct Waiting(HashMap<u64, (Nanos, Box<dyn Any>)>);
+
+impl Waiting {
+    /// Keeps something; what has waited in vain is handed back.
+    pub fn keep(&mut self, number: u64, what: Box<dyn Any>, now: Nanos) -> Vec<Box<dyn Any>> {
+        let late = self.0.extract_if(|_, (at, _)| now.saturating_sub(*at) > WAIT).map(|(_, (_, what))| what).collect();
+        self.0.insert(number, (now, what));
+        late
+    }
+
+    /// What waits under this number.
+    pub fn take(&mut self, number: u64) -> Option<Box<dyn Any>> {
+        self.0.remove(&number).map(|(_, what)| what)
     }
 }

@@ -10,7 +10,6 @@ use penstock_units::Nanos;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exchange::Exchange;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
@@ -18,6 +17,7 @@ use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
 use crate::port::{Effect, Store};
+use crate::redirect;
 use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
 use crate::waiting::Waiting;
@@ -50,7 +50,7 @@ pub struct Worker {
     /// Billionths of a dollar that were not yet worth a millionth, by the costs that they belong to.
     carry: HashMap<SeriesId, u64>,
     /// Exchanges between two passes of their request, by number.
-    pub(crate) redirected: HashMap<u64, (Nanos, Box<Exchange>)>,
+    pub(crate) redirected: redirect::Waiting,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
     /// Series that are no longer set, and are to be zero from now on.
@@ -90,7 +90,7 @@ impl Worker {
             permits: Permits::new(),
             shown: Shown::default(),
             carry: HashMap::new(),
-            redirected: HashMap::new(),
+            redirected: redirect::Waiting::default(),
             told_of_host: false,
             gone: Vec::new(),
         };

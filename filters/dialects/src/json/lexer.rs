@@ -6,10 +6,7 @@
 
 use core::ops::Range;
 
-use crate::json::unreadable::{DEPTH_MAX, Fault, Unreadable};
-
-/// The longest key or number that is reported in full, in bytes.
-pub const SCRATCH_MAX: usize = 64;
+use crate::json::unreadable::{DEPTH_MAX, Fault, SCRATCH_MAX, Unreadable};
 
 /// One lexical event.
 #[derive(Clone, Copy, Debug, PartialEq)]

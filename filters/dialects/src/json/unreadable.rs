@@ -1,9 +1,10 @@
 //! Why a body cannot be read, in words that tell the sender what to mend.
 
-use crate::json::lexer::SCRATCH_MAX;
-
 /// How deep arrays and objects may nest. Model servers stop earlier; the limit is what keeps the state bounded.
 pub const DEPTH_MAX: usize = 192;
+
+/// The longest key or number that is reported in full, in bytes.
+pub const SCRATCH_MAX: usize = 64;
 
 /// Why a body cannot be read, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,10 +19,9 @@ use crate::request::head::Head;
 use crate::request::image::Images;
 use crate::request::keys::Keys;
 use crate::request::media::MediaReader;
-use crate::request::prompt::text;
 use crate::request::source::Source;
 use crate::request::{Request, StreamOptions, UNBOUNDED};
-use crate::sink::PromptSink;
+use crate::sink::{PromptSink, text};
 
 /// How many bytes of what is not read cost nothing: as much as parameters are long.
 pub const UNREAD_FREE: u64 = 1024;

@@ -8,16 +8,7 @@ use crate::json::path::Field::{
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::sink::PromptSink;
-
-/// A text that costs tokens.
-pub fn text(event: &Event<'_>, sink: &mut impl PromptSink) {
-    match event {
-        Event::Text(part) => sink.part(part),
-        Event::TextEnd => sink.end(),
-        _ => {}
-    }
-}
+use crate::sink::{PromptSink, text};
 
 /// What stands somewhere in a prompt: every text costs tokens unless it is known to be none, as ids and words for types are. Keys and
 /// numbers are not put into prompts, and count by their length where there are many.

@@ -2,9 +2,9 @@
 
 use crate::json::lexer::Event;
 use crate::json::path::Field::{self, Data, FileId, MediaType, Url};
-use crate::request::draft::Draft;
-use crate::request::prompt::text;
-use crate::sink::PromptSink;
+use crate::request::image::Images;
+use crate::request::media::MediaReader;
+use crate::sink::{PromptSink, text};
 
 /// What is known of the current source.
 #[derive(Default)]
@@ -29,55 +29,56 @@ enum Media {
     Document,
 }
 
-/// It begins.
-pub fn begin(draft: &mut Draft) {
-    draft.source = Source::default();
-    draft.images.begin();
-}
-
-/// One of its fields. `false` where it is none that is known.
-pub fn field(field: Field, event: &Event<'_>, draft: &mut Draft, sink: &mut impl PromptSink) -> bool {
-    let source = &mut draft.source;
-    match (field, event) {
-        (Data, Event::Text(part)) => {
-            source.is_text |= match source.media {
-                Media::Text => true,
-                Media::Unknown => !is_base64(part),
-                Media::Image | Media::Document => false,
-            };
-            if source.is_text {
-                text(event, sink);
-            } else {
-                source.bytes = source.bytes.saturating_add(part.len() as u64);
-                draft.images.field(Data, event);
-            }
-        }
-        (Data, Event::TextEnd) if source.is_text => text(event, sink),
-        (MediaType, Event::TextEnd) => {
-            draft.images.field(field, event);
-            source.media = match draft.images.media_type() {
-                media if media.starts_with("text/") => Media::Text,
-                media if media.starts_with("image/") => Media::Image,
-                _ => Media::Document,
-            };
-        }
-        (Url | FileId, Event::Text(_)) => source.is_named = true,
-        (Data | MediaType, _) => draft.images.field(field, event),
-        (Url | FileId, _) => {}
-        _ => return false,
+impl Source {
+    /// It begins.
+    pub fn begin(&mut self, images: &mut Images) {
+        *self = Self::default();
+        images.begin();
     }
-    true
-}
 
-/// It is complete. What it was is only known now.
-pub fn end(draft: &mut Draft) {
-    let Source { media, bytes, is_named, .. } = core::mem::take(&mut draft.source);
-    match media {
-        // Servers let a file be read by its name; what it is they know.
-        Media::Image => draft.images.end(),
-        _ if is_named => draft.images.end(),
-        Media::Document if bytes > 0 => draft.media.document(bytes),
-        _ => draft.media.text(bytes),
+    /// One of its fields. `false` where it is none that is known.
+    pub fn field(&mut self, field: Field, event: &Event<'_>, images: &mut Images, sink: &mut impl PromptSink) -> bool {
+        match (field, event) {
+            (Data, Event::Text(part)) => {
+                self.is_text |= match self.media {
+                    Media::Text => true,
+                    Media::Unknown => !is_base64(part),
+                    Media::Image | Media::Document => false,
+                };
+                if self.is_text {
+                    text(event, sink);
+                } else {
+                    self.bytes = self.bytes.saturating_add(part.len() as u64);
+                    images.field(Data, event);
+                }
+            }
+            (Data, Event::TextEnd) if self.is_text => text(event, sink),
+            (MediaType, Event::TextEnd) => {
+                images.field(field, event);
+                self.media = match images.media_type() {
+                    media if media.starts_with("text/") => Media::Text,
+                    media if media.starts_with("image/") => Media::Image,
+                    _ => Media::Document,
+                };
+            }
+            (Url | FileId, Event::Text(_)) => self.is_named = true,
+            (Data | MediaType, _) => images.field(field, event),
+            (Url | FileId, _) => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// It is complete. What it was is only known now.
+    pub fn end(&mut self, images: &mut Images, media: &mut MediaReader) {
+        let known = core::mem::take(self);
+        match known.media {
+            // Servers let a file be read by its name; what it is they know.
+            Media::Image => images.end(),
+            _ if known.is_named => images.end(),
+            Media::Document if known.bytes > 0 => media.document(known.bytes),
+            _ => media.text(known.bytes),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
 use super::hosts::hosts;
 use super::limits::limits;
 use super::models::{implicit, models};
-use super::names::{Names, unknown};
+use super::names::{names, unknown};
 use super::paths::{paths, prefixes};
 use super::problems::{ConfigErrors, Problem, Problems, mode};
 use super::raw;
@@ -62,7 +62,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
         models.extend(implicit());
     }
-    let names = Names::new(problems, &models, &aliases);
+    let names = names(problems, &models, &aliases);
     reachable(problems, &tenants, &tenant_from, &keys);
     if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
         problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));

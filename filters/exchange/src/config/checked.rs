@@ -1,5 +1,9 @@
 //! What a configuration means, once it has been checked.
 
+pub mod names;
+pub mod paths;
+pub mod policy;
+
 use std::rc::Rc;
 
 use penstock_bucket::Rate;
@@ -9,8 +13,9 @@ use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
-use super::names::Names;
-use super::paths::Paths;
+pub use names::Names;
+pub use paths::{PathPattern, Paths};
+pub use policy::{CountEndpoints, Mode, Policy, UnknownModel};
 
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
@@ -69,48 +74,6 @@ pub enum Source {
     Tenant,
     /// The model.
     Model,
-}
-
-/// What to do where two answers are reasonable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Let it through, neither counted nor limited.
-    Pass,
-    /// Refuse it.
-    Refuse,
-}
-
-/// What to do with a request for a model that is not configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownModel {
-    /// Refuse it.
-    Refuse,
-    /// Serve it as any other model, which is counted and limited.
-    Pass,
-    /// The same, and say that it would be refused.
-    Observe,
-}
-
-/// Whether what is decided is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// It is.
-    #[default]
-    Enforce,
-    /// It is counted and told, and the request goes on.
-    Observe,
-}
-
-/// Who answers requests that only ask what a prompt costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CountEndpoints {
-    /// Penstock, where it knows the model's encoding.
-    #[default]
-    Answer,
-    /// The server.
-    Forward,
-    /// Nobody.
-    Refuse,
 }
 
 /// A valid configuration.

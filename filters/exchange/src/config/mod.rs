@@ -8,7 +8,7 @@ pub mod checked;
 mod hosts;
 mod limits;
 mod models;
-pub mod names;
+mod names;
 mod paths;
 mod problems;
 pub mod raw;
@@ -17,11 +17,10 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, CountEndpoints, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, Policy, Price,
-    RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights,
-    Whose,
+    Config, CountEndpoints, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, PathPattern, Paths,
+    Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version,
+    WaitForBody, Weights, Whose,
 };
-pub use paths::{PathPattern, Paths};
 pub use problems::{ConfigErrors, Problem};
 
 /// The JSON Schema of the document: what keys there are, and of what type. What is said in `check` it does not say.

@@ -1,5 +1,7 @@
-//! What clients may call the models: resolved once, when the configuration is checked, so that a request costs one search.
+//! Names of models, and what happens to names that lead to none.
 
+use super::checked::names::{Door, Names};
+use super::checked::policy::UnknownModel;
 use super::problems::Problems;
 use super::{Model, raw};
 
@@ -8,115 +10,65 @@ pub const ALIASES_MAX: usize = 64;
 /// How long an alias may be: as long as a model's name in a request.
 const ALIAS_BYTES_MAX: usize = penstock_dialects::MODEL_BYTES_MAX;
 
-/// The names under which models are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Names {
-    /// Names, exact aliases, and the names that only servers use; sorted.
-    exact: Vec<(String, Door)>,
-    /// Prefixes, the longest first.
-    prefixes: Vec<(String, usize)>,
-    /// The model that takes every other name.
-    rest: Option<usize>,
+/// Those of `models`, whose aliases are `aliases`, in the same order.
+pub fn names(problems: &mut Problems, models: &[Model], aliases: &[(usize, Vec<String>)]) -> Names {
+    let mut names = Names { rest: models.iter().position(|model| model.name == "*"), ..Names::default() };
+    for (at, model) in models.iter().enumerate().filter(|(_, model)| model.name != "*") {
+        names.exact.push((model.name.clone(), Door::To(at)));
+    }
+    names.exact.sort_by(|(a, _), (b, _)| a.cmp(b));
+    // Twice the same name is told where the models are read.
+    names.exact.dedup_by(|(a, _), (b, _)| a == b);
+    for (at, (i, aliases)) in aliases.iter().enumerate() {
+        problems.count(&format!("models[{i}].aliases"), aliases.len(), ALIASES_MAX);
+        for (j, text) in aliases.iter().enumerate() {
+            alias(&mut names, problems, &format!("models[{i}].aliases[{j}]"), text, at, models);
+        }
+    }
+    names.prefixes.sort_by_key(|(prefix, _)| core::cmp::Reverse(prefix.len()));
+    for version in models.iter().flat_map(|model| &model.versions).filter_map(|version| version.model.as_ref()) {
+        if let Err(free) = names.place(version) {
+            names.exact.insert(free, (version.clone(), Door::Closed));
+        }
+    }
+    names
 }
 
-/// Where a name leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
-    /// To the model at this place of the list.
-    To(usize),
-    /// Nowhere: a server calls a version so. Who asks for it would choose the version, and pass by what is configured for the model.
-    Closed,
-}
-
-impl Names {
-    /// Those of `models`, whose aliases are `aliases`, in the same order.
-    pub fn new(problems: &mut Problems, models: &[Model], aliases: &[(usize, Vec<String>)]) -> Self {
-        let mut names = Self { rest: models.iter().position(|model| model.name == "*"), ..Self::default() };
-        for (at, model) in models.iter().enumerate().filter(|(_, model)| model.name != "*") {
-            names.exact.push((model.name.clone(), Door::To(at)));
-        }
-        names.exact.sort_by(|(a, _), (b, _)| a.cmp(b));
-        // Twice the same name is told where the models are read.
-        names.exact.dedup_by(|(a, _), (b, _)| a == b);
-        for (at, (i, aliases)) in aliases.iter().enumerate() {
-            problems.count(&format!("models[{i}].aliases"), aliases.len(), ALIASES_MAX);
-            for (j, alias) in aliases.iter().enumerate() {
-                names.alias(problems, &format!("models[{i}].aliases[{j}]"), alias, at, models);
+fn alias(names: &mut Names, problems: &mut Problems, path: &str, alias: &str, at: usize, models: &[Model]) {
+    let (name, is_prefix) = alias.strip_suffix('*').map_or((alias, false), |prefix| (prefix, true));
+    let is_own = models.get(at).is_some_and(|model| model.name == "*");
+    if is_own || name.is_empty() {
+        let what = format!("{alias:?} is not an alias; a model that is called \"*\" takes every other name");
+        return problems.problem(path, what);
+    }
+    if alias.len() > ALIAS_BYTES_MAX || name.contains('*') || name.contains(char::is_control) {
+        let what = format!(
+            "{alias:?} is not an alias; write a name of at most {ALIAS_BYTES_MAX} bytes, or a prefix and one * at its end"
+        );
+        return problems.problem(path, what);
+    }
+    let known = if is_prefix {
+        let known = names.prefixes.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
+        names.prefixes.push((name.to_owned(), at));
+        known
+    } else {
+        match names.place(name) {
+            Ok(known) => names.exact.get(known).and_then(|(_, door)| door.leads_to()),
+            Err(free) => {
+                names.exact.insert(free, (name.to_owned(), Door::To(at)));
+                None
             }
         }
-        names.prefixes.sort_by_key(|(prefix, _)| core::cmp::Reverse(prefix.len()));
-        for version in models.iter().flat_map(|model| &model.versions).filter_map(|version| version.model.as_ref()) {
-            if let Err(free) = names.place(version) {
-                names.exact.insert(free, (version.clone(), Door::Closed));
-            }
-        }
-        names
-    }
-
-    fn alias(&mut self, problems: &mut Problems, path: &str, alias: &str, at: usize, models: &[Model]) {
-        let (name, is_prefix) = alias.strip_suffix('*').map_or((alias, false), |prefix| (prefix, true));
-        let is_own = models.get(at).is_some_and(|model| model.name == "*");
-        if is_own || name.is_empty() {
-            let what = format!("{alias:?} is not an alias; a model that is called \"*\" takes every other name");
-            return problems.problem(path, what);
-        }
-        if alias.len() > ALIAS_BYTES_MAX || name.contains('*') || name.contains(char::is_control) {
-            let what = format!(
-                "{alias:?} is not an alias; write a name of at most {ALIAS_BYTES_MAX} bytes, or a prefix and one * at its end"
-            );
-            return problems.problem(path, what);
-        }
-        let known = if is_prefix {
-            let known = self.prefixes.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
-            self.prefixes.push((name.to_owned(), at));
-            known
-        } else {
-            match self.place(name) {
-                Ok(known) => self.exact.get(known).and_then(|(_, door)| door.leads_to()),
-                Err(free) => {
-                    self.exact.insert(free, (name.to_owned(), Door::To(at)));
-                    None
-                }
-            }
-        };
-        if let Some(known) = known.and_then(|known| models.get(known)) {
-            let what =
-                format!("{alias:?} already leads to the model {:?}; let each name lead to one model", known.name);
-            problems.problem(path, what);
-        }
-    }
-
-    /// Where a name leads: to its model, by an exact alias, by the longest prefix, or to the model that takes the rest.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        if let Ok(at) = self.place(name) {
-            return self.exact.get(at)?.1.leads_to();
-        }
-        let prefix = self.prefixes.iter().find(|(prefix, _)| name.starts_with(prefix.as_str()));
-        prefix.map(|(_, at)| *at).or(self.rest)
-    }
-
-    /// The names that clients may be told of, each with its model: no prefixes, and nothing that only servers know.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.exact.iter().filter_map(|(name, door)| Some((name.as_str(), door.leads_to()?)))
-    }
-
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        self.exact.binary_search_by(|(known, _)| known.as_str().cmp(name))
-    }
-}
-
-impl Door {
-    fn leads_to(self) -> Option<usize> {
-        match self {
-            Self::To(at) => Some(at),
-            Self::Closed => None,
-        }
+    };
+    if let Some(known) = known.and_then(|known| models.get(known)) {
+        let what = format!("{alias:?} already leads to the model {:?}; let each name lead to one model", known.name);
+        problems.problem(path, what);
     }
 }
 
 /// What to do with models that are not configured, and what the operator is to be told of it.
-pub fn unknown(problems: &mut Problems, raw: Option<raw::UnknownModel>, models: &[Model]) -> super::UnknownModel {
-    use super::UnknownModel::{Observe, Pass, Refuse};
+pub fn unknown(problems: &mut Problems, raw: Option<raw::UnknownModel>, models: &[Model]) -> UnknownModel {
+    use UnknownModel::{Observe, Pass, Refuse};
     let has_wildcard = models.iter().any(|model| model.name == "*");
     match raw {
         Some(raw::UnknownModel::Refuse) => Refuse,

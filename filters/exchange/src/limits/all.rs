@@ -67,7 +67,7 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
                 if let Charge::Rate(rate::Charge { fingerprint, .. }) | Charge::Mesh(mesh::Charge { fingerprint, .. }) =
                     taken.charge
                 {
-                    books.shown.charged(limit, fingerprint, config, by, books.store);
+                    books.shown.charged(limit, fingerprint, config, &by.facts.tenant, books.store);
                 }
                 admitted.add(taken);
             }

@@ -9,7 +9,6 @@ use hashbrown::{HashMap, HashSet};
 use penstock_bucket::{Rate, lease, page};
 use penstock_units::{Fingerprint, Nanos, Tokens};
 
-use super::books::Applicant;
 use crate::config::{Config, Kind, Limit, Source};
 use crate::keys;
 use crate::labels;
@@ -65,7 +64,7 @@ impl Shown {
         limit: &Limit,
         fingerprint: Fingerprint,
         config: &Config,
-        by: Applicant<'_>,
+        tenant: &str,
         store: &mut dyn Store,
     ) {
         if self.noted.contains(&fingerprint) || self.noted.len() >= NOTED_MAX {
@@ -78,7 +77,7 @@ impl Shown {
             return;
         }
         let tenant = if limit.per.contains(&Source::Tenant) {
-            let Some(tenant) = config.tenant(&by.facts.tenant) else { return };
+            let Some(tenant) = config.tenant(tenant) else { return };
             tenant.name.as_str()
         } else {
             labels::OTHER

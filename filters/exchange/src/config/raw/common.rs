@@ -1,0 +1,47 @@
+//! What several sections have.
+
+use serde::Deserialize;
+
+/// `mode`: whether what is decided is done.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// What is to be refused is refused.
+    Enforce,
+    /// What would be refused goes on, and is counted, told in `x-penstock-would` and left in the access log.
+    Observe,
+}
+
+/// An element of `sticky` or `per`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A claim of the token that `envoy.filters.http.jwt_authn` verified. Example: `org_id`.
+    Jwt(String),
+    /// A request header, by its name. Its value is hashed before it becomes a key, a label or a field of the log. Example: `x-api-key`.
+    Header(String),
+    /// A property of the request, by its path. Example: `["connection", "uri_san_peer_certificate"]`.
+    Property(Vec<String>),
+    /// The tenant.
+    Tenant,
+    /// The model.
+    Model,
+}
+
+/// Writes the default and the example that each key's description states to where tools look for them.
+#[cfg(feature = "schema")]
+pub(super) fn stated(schema: &mut schemars::Schema) {
+    let keys = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
+    for key in keys.into_iter().flat_map(serde_json::Map::values_mut).filter_map(serde_json::Value::as_object_mut) {
+        let said = key.get("description").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let value = |word: &str| {
+            let text = said.split_once(word)?.1.split('`').next()?;
+            Some(serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text)))
+        };
+        key.remove("default");
+        key.extend(value("Default: `").map(|value| ("default".to_owned(), value)));
+        key.extend(value("Example: `").map(|value| ("examples".to_owned(), serde_json::Value::from(vec![value]))));
+    }
+}
