@@ -127,12 +127,12 @@ fields! {
 }
 
 impl Field {
-    /// The field that a reader takes this key for which does not tell capital letters from small ones, as Go's `encoding/json` does not.
+    /// The field that a reader takes this key, which is none, for where it does not tell capital letters from small ones, as Go's `encoding/json` does not.
     /// To that the long s and the sign for kelvin are letters as well (Unicode's simple case folding).
     pub fn but_for_case(key: &str) -> Self {
         let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
         if key.bytes().all(is_plain) {
-            return Self::of(key);
+            return Self::Other;
         }
         let folded = key.chars().map(|c| match c {
             '\u{17f}' => 's',

@@ -5,9 +5,9 @@ use crate::json::unreadable::Fault;
 
 /// Which fields have been there: a bit for each.
 #[derive(Default)]
-pub struct Keys(u128);
+pub struct Keys([u64; 2]);
 
-const _: () = assert!((Field::Other as u32) < u128::BITS);
+const _: () = assert!((Field::Other as usize) < 128);
 
 impl Keys {
     /// A key has come. What is wrong with it: of two that are the same some servers read the first and some the last, and servers that do
@@ -17,10 +17,11 @@ impl Keys {
             let field = Field::but_for_case(key);
             return (field != Field::Other).then(|| Fault::Miscased(field.name()));
         }
-        let bit = 1u128 << field as u32;
-        let is_new = self.0 & bit == 0;
-        self.0 |= bit;
-        (!is_new).then(|| Fault::Repeated(field.name()))
+        let word = self.0.get_mut(field as usize / 64)?;
+        let bit = 1u64 << (field as u32 % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        if is_new { None } else { Some(Fault::Repeated(field.name())) }
     }
 }
 

@@ -106,6 +106,10 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
 
 /// What tools, images, sounds, films, documents and unknown fields cost, where there are any.
 fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Tokens> {
+    let has_images = !request.images.is_empty();
+    if request.tools.is_empty() && !has_images && request.media == Media::default() {
+        return None;
+    }
     let tools = request.tools.iter().filter_map(|at| world.properties.body(at.clone()));
     let tools = tools.map(|definition| tools::tokens(&definition, model.encoding));
     let image = |image: &Image| match price {
