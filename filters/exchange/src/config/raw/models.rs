@@ -1,0 +1,219 @@
+//! `models`.
+
+use serde::Deserialize;
+
+#[cfg(feature = "schema")]
+use super::stated;
+use super::{Mode, Source};
+
+/// An element of `models`.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Model {
+    /// What clients put in `model`; `*` is every model that has no entry of its own.
+    /// Required. Example: `chat`.
+    pub name: String,
+    /// What clients may call the model besides, at most 64 entries: a name, or a prefix that ends in `*`. Names and exact aliases come
+    /// first, then the longest prefix. Limits, labels and logs use the model's own name; the request keeps the client's.
+    /// Default: none. Example: `["gpt-4o", "claude-*"]`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// How to count the model's tokens.
+    /// Default: `o200k_base`, or the first encoding that is built into the module. Example: `{"like": "o200k_base"}`.
+    pub tokenizer: Option<Tokenizer>,
+    /// How much the model may generate, and what to expect.
+    /// Default: none. Example: `{"expect": 256, "max": 4096}`.
+    #[serde(default)]
+    pub output: Output,
+    /// What tokens cost, in US dollars for a million of them, for `penstock_cost_microdollars_total`.
+    /// Default: none. Example: `{"input": 0.15, "output": 0.60}`.
+    #[serde(default)]
+    pub price: Price,
+    /// The versions between which requests are split, at most 8; the first is the stable one.
+    /// Default: none, the model is not split. Example: `[{"name": "stable", "weight": 95}, {"name": "canary", "weight": 5}]`.
+    #[serde(default)]
+    pub versions: Vec<Version>,
+    /// What pins a caller to a version; the first source that has a value wins. Without a value each request is drawn anew.
+    /// Default: none. Example: `[{"header": "x-session-id"}, "tenant"]`.
+    #[serde(default)]
+    pub sticky: Vec<Source>,
+    /// When to take a version back. Accepted, but without effect so far: the log says so at load.
+    /// Default: none. Example: `{"minRequests": 200}`.
+    pub guard: Option<Guard>,
+    /// How many tokens may be pending: admitted, and not yet done.
+    /// Default: none. Example: `{"ceiling": 400000, "whenFull": "shed"}`.
+    pub pending: Option<Pending>,
+    /// The model that is served instead while this one is full; `pending.whenFull: fallback` needs it.
+    /// Default: none. Example: `chat-small`.
+    pub fallback: Option<String>,
+    /// Whether every request for the model is refused (503).
+    /// Default: `false`. Example: `true`.
+    #[serde(default)]
+    pub suspended: bool,
+}
+
+/// `models[].tokenizer`: an encoding, or one that the model's own is like.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Tokenizer {
+    /// The encoding of GPT-4o and later models, counted exactly.
+    #[serde(rename = "o200k_base")]
+    O200kBase,
+    /// The encoding of the gpt-oss models, counted exactly.
+    #[serde(rename = "o200k_harmony")]
+    O200kHarmony,
+    /// The encoding of GPT-4 and GPT-3.5, counted exactly.
+    #[serde(rename = "cl100k_base")]
+    Cl100kBase,
+    /// The vocabulary that `cargo xtask build --vocab` built into the module, counted exactly.
+    Custom,
+    /// An encoding that the model's own is like, for models whose vocabulary is not built in. Counts are estimates, which learn from what
+    /// the model server reports. Example: `o200k_base`.
+    Like(String),
+}
+
+impl Tokenizer {
+    /// The encoding's name, and whether the model's own is only like it.
+    pub fn name(&self) -> (&str, bool) {
+        match self {
+            Self::O200kBase => ("o200k_base", false),
+            Self::O200kHarmony => ("o200k_harmony", false),
+            Self::Cl100kBase => ("cl100k_base", false),
+            Self::Custom => ("custom", false),
+            Self::Like(name) => (name, true),
+        }
+    }
+}
+
+/// `models[].output`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Output {
+    /// Tokens to reserve for the answer where the client sets no ceiling, until it is learnt from 20 answers of the model to the tenant, or
+    /// of at least three tenants of its class.
+    /// Default: `256`. Example: `512`.
+    pub expect: Option<u64>,
+    /// The most tokens that a client may ask for. This ceiling is written into requests that ask for more or set none.
+    /// Default: none. Example: `4096`.
+    pub max: Option<u64>,
+    /// How a ceiling is written into a chat request that has none.
+    /// Default: `max_tokens`. Example: `max_completion_tokens`.
+    pub key: Option<OutputKey>,
+    /// Tokens of prompt and answer together that the model takes. A longer prompt is refused (400, `context_length_exceeded`); where the
+    /// prompt's count is an estimate, one of twice as many tokens. What is reserved, and the ceiling that is written into a request, leave
+    /// room for the prompt: the least of the client's ceiling, `output.max`, and `context` less the prompt.
+    /// Default: none. Example: `8192`.
+    pub context: Option<u64>,
+}
+
+/// `models[].output.key`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OutputKey {
+    /// As most model servers take it.
+    MaxTokens,
+    /// As newer OpenAI models want it.
+    MaxCompletionTokens,
+}
+
+/// `models[].price`, in US dollars for a million tokens.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Price {
+    /// US dollars for a million prompt tokens.
+    /// Default: `0`. Example: `0.15`.
+    pub input: f64,
+    /// US dollars for a million prompt tokens that the server had cached.
+    /// Default: that of `input`. Example: `0.075`.
+    pub cached: Option<f64>,
+    /// US dollars for a million generated tokens.
+    /// Default: `0`. Example: `0.6`.
+    pub output: f64,
+}
+
+/// An element of `models[].versions`.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Version {
+    /// The version's name: the label `version`, and the value of `x-penstock-version`.
+    /// Required. Example: `canary`.
+    pub name: String,
+    /// The version's share, relative to the sum of all weights of the model; 0 is none.
+    /// Required. Example: `5`.
+    pub weight: u32,
+    /// What is written into the request's `model`.
+    /// Default: none, it stays as it is. Example: `llama-3.1-8b-r2`.
+    pub model: Option<String>,
+}
+
+/// `models[].guard`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Guard {
+    /// How many requests a version has to serve before it is judged. Without effect so far.
+    /// Default: none. Example: `200`.
+    pub min_requests: Option<u64>,
+    /// Judges a version by its errors. Without effect so far.
+    /// Default: none. Example: `{"confidence": 0.99}`.
+    pub errors: Option<GuardErrors>,
+    /// Judges a version by its time to the first token. Without effect so far.
+    /// Default: none. Example: `{"slowerThanMs": 2000}`.
+    pub ttft: Option<GuardTtft>,
+}
+
+/// `models[].guard.errors`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GuardErrors {
+    /// How sure to be that the version fails more often than the stable one, from 0 to 1. Without effect so far.
+    /// Default: none. Example: `0.99`.
+    pub confidence: Option<f64>,
+}
+
+/// `models[].guard.ttft`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GuardTtft {
+    /// From how many milliseconds to the first token on a request counts as slow. Without effect so far.
+    /// Default: none. Example: `2000`.
+    pub slower_than_ms: Option<u64>,
+}
+
+/// `models[].pending`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Pending {
+    /// Pending tokens that are one replica's work. The autoscaling manifests divide by it; the filters do not use it.
+    /// Default: none. Example: `24000`.
+    pub per_replica: Option<u64>,
+    /// How many tokens of the model may be pending, over all workers of the proxy.
+    /// Default: none. Example: `400000`.
+    pub ceiling: Option<u64>,
+    /// What happens above the ceiling.
+    /// Default: `shed`. Example: `fallback`.
+    pub when_full: Option<WhenFull>,
+    /// Whether the ceiling is enforced or only observed.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
+}
+
+/// `models[].pending.whenFull`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum WhenFull {
+    /// Requests are refused (503).
+    Shed,
+    /// Requests are served by the model that `fallback` names.
+    Fallback,
+}
