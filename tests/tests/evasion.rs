@@ -6,6 +6,8 @@ mod identity;
 mod limits;
 #[path = "evasion/paths.rs"]
 mod paths;
+#[path = "evasion/recorder.rs"]
+mod recorder;
 #[path = "evasion/stage.rs"]
 mod stage;
 #[path = "evasion/texts.rs"]
