@@ -61,7 +61,7 @@ fn schema_and_parser_agree_on_the_shape() {
 #[test]
 fn every_key_is_described() {
     for (path, key) in keys() {
-        assert!(!key.description.is_empty(), "{path} has no doc comment in filters/exchange/src/config/raw.rs");
+        assert!(!key.description.is_empty(), "{path} has no doc comment below filters/exchange/src/config/raw");
         assert!(key.example.is_some(), "the doc comment of {path} has no \"Example: `…`.\"");
     }
 }

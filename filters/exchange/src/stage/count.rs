@@ -200,7 +200,7 @@ fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: M
     let _ = store.update(&keys::answers(model, flow.tenant_label()), &mut |old| {
         let mut expectation = old.map(Expectation::decode).unwrap_or_default();
         expectation.learn(each);
-        told = expectation.told();
+        told = class.as_ref().and_then(|_| expectation.told());
         Some(expectation.encode())
     });
     if let (Some(told), Some(class)) = (told, class) {
