@@ -172,7 +172,7 @@ pub struct Tenant {
     /// Its name: also its label.
     pub name: String,
     /// For `match` in limits.
-    pub class: Option<String>,
+    pub class: Option<Rc<str>>,
     /// Its share where it comes to shares.
     pub weight: u32,
     /// How much its requests matter when a model is nearly full.

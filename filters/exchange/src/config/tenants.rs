@@ -1,6 +1,6 @@
 //! Tenants: who has a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use penstock_pending::fair::Priority;
@@ -66,8 +66,8 @@ pub fn reachable(problems: &mut Problems, tenants: &[Tenant], from: &[Origin], k
     if from.iter().any(|origin| matches!(origin, Origin::Value { is_verified: true, .. })) {
         return;
     }
-    let unreachable = tenants.iter().enumerate().filter(|(at, _)| keys.iter().all(|(_, of)| of != at));
-    for (_, tenant) in unreachable {
+    let owners: BTreeSet<usize> = keys.iter().map(|(_, of)| *of).collect();
+    for (_, tenant) in tenants.iter().enumerate().filter(|(at, _)| !owners.contains(at)) {
         let what = "no source of tenant.from can tell who this is for certain; give the tenant apiKeys and read them with \
                     {apiKey: {header: authorization}}, or use jwt or a certificate's field, or write trusted: true beside a header \
                     that a filter in front sets and takes away from clients";
@@ -94,14 +94,28 @@ pub fn tenants(
             (name, list.flatten())
         })
         .collect();
-    raw.into_iter().map(|(name, raw)| tenant(problems, name, raw, &classes, models)).collect()
+    // Many tenants have few classes.
+    let mut named: BTreeSet<Rc<str>> = BTreeSet::new();
+    let mut shared = |class: String| {
+        let known = named.get(class.as_str()).cloned();
+        known.unwrap_or_else(|| {
+            let class: Rc<str> = class.into();
+            named.insert(class.clone());
+            class
+        })
+    };
+    let mut read = |(name, mut raw): (String, raw::Tenant)| {
+        let class = raw.class.take().map(&mut shared);
+        tenant(problems, name, class, raw, &classes, models)
+    };
+    raw.into_iter().map(&mut read).collect()
 }
 
 /// A list of models that may be used. The outer `None`: there is no list.
 fn usable(
     problems: &mut Problems,
     path: &str,
-    raw: Option<Vec<String>>,
+    raw: Option<Box<[String]>>,
     models: &[Model],
 ) -> Option<Option<Rc<[String]>>> {
     let mut names = raw?;
@@ -115,7 +129,14 @@ fn usable(
     Some((!names.iter().any(|name| name == "*")).then(|| names.into()))
 }
 
-fn tenant(problems: &mut Problems, name: String, raw: raw::Tenant, classes: &Classes, models: &[Model]) -> Tenant {
+fn tenant(
+    problems: &mut Problems,
+    name: String,
+    class: Option<Rc<str>>,
+    raw: raw::Tenant,
+    classes: &Classes,
+    models: &[Model],
+) -> Tenant {
     problems.name(format!("tenants.{name:?}"), &name);
     if matches!(name.as_str(), "other" | "anonymous" | "unnamed") || crate::identity::is_hash(&name) {
         problems.problem(format!("tenants.{name}"), "the name is reserved for callers without one; use another");
@@ -130,7 +151,7 @@ fn tenant(problems: &mut Problems, name: String, raw: raw::Tenant, classes: &Cla
         Some(raw::Priority::Normal) | None => Priority::Normal,
     };
     let own = usable(problems, &format!("tenants.{name}.models"), raw.models, models);
-    let of_class = || raw.class.as_ref().and_then(|class| classes.get(class)).cloned().flatten();
+    let of_class = || class.as_deref().and_then(|class| classes.get(class)).cloned().flatten();
     let models = own.unwrap_or_else(of_class);
-    Tenant { name, class: raw.class, weight, priority, suspended: raw.suspended, models }
+    Tenant { name, class, weight, priority, suspended: raw.suspended, models }
 }

@@ -97,7 +97,7 @@ fn identify(flow: &mut Flow, headers: &Headers, world: &mut World<'_>) -> Result
     let config = flow.config.clone();
     let tenant = config.tenant(&flow.caller.tenant);
     flow.facts.tenant.clone_from(&flow.caller.tenant);
-    flow.facts.class = tenant.and_then(|tenant| tenant.class.clone());
+    flow.facts.class = tenant.and_then(|tenant| tenant.class.as_deref()).map(str::to_owned);
     flow.facts.prompt_version = header(headers, "x-prompt-version").and_then(short_token);
     if tenant.is_some_and(|tenant| tenant.suspended) {
         return stop::refuse(config.tenant_mode, Refusal::suspended_tenant(), flow, world);
