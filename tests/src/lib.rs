@@ -85,6 +85,19 @@ pub fn find_python() -> Result<PathBuf, String> {
     }
 }
 
+/// The Python that has what the openai package's own tests need, and the directory of these tests; without them the reason to skip.
+///
+/// # Errors
+/// When they are not there.
+pub fn find_openai_suite() -> Result<(PathBuf, PathBuf), String> {
+    let directory = checkout().join("target/tools/openai-suite");
+    let source = std::fs::read_dir(directory.join("source")).ok().into_iter().flatten().flatten();
+    let source = source.map(|entry| entry.path()).find(|path| path.join("tests/api_resources").is_dir());
+    source
+        .map(|source| (directory.join("bin/python"), source))
+        .ok_or_else(|| "the openai package's own tests are not there; run `cargo xtask tools`".to_owned())
+}
+
 /// The packages of npm that are installed, as `NODE_PATH`; without them the reason to skip.
 ///
 /// # Errors

@@ -1,10 +1,14 @@
 //! The packages that applications use, through a real Envoy with every stage at work: what they give is what they give without Penstock.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{checkout, find_envoy, find_node_clients, find_python, module, need, until_metrics};
+use penstock_tests::{
+    checkout, find_envoy, find_node_clients, find_openai_suite, find_python, module, need, until_metrics,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -42,6 +46,64 @@ async fn every_answer_is_the_answer_without_the_filters() {
         until_metrics(&envoy, |metrics| metrics.sum("penstock_requests_total", &[("outcome", "ok")]) > 0.0).await;
         assert!(totals.completion_tokens > 0);
     }
+}
+
+/// The tests that the openai package brings for itself, of the APIs that are read here and of some that pass, end through Penstock as they
+/// do without: with all parameters, on every path, sync and async.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_packages_own_tests_end_as_they_do_without() {
+    let (envoy, (python, source)) = (need!(find_envoy()), need!(find_openai_suite()));
+    module("penstock");
+    let (bare, behind) = (server().await, server().await);
+    // They name models that nobody has, or none, and ask for work that outlives its answer.
+    let config = json!({
+        "models": [{"name": "*"}, {"name": "chat"}], "defaultModel": "chat", "background": "reserve", "paths": {"other": "pass"},
+    });
+    let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
+    let gateway = gateway.cluster("stable", behind.address()).cluster("canary", behind.address());
+    let rendered = gateway.chain(Chain::One).plugin_config(&config).render();
+    let envoy = Envoy::start(&envoy, &rendered, 2).await.expect("Envoy starts");
+    let without = own_tests(&python, &source, &format!("http://{}", bare.address())).await;
+    let with = own_tests(&python, &source, &envoy.url()).await;
+    let passed = without.values().filter(|outcome| *outcome == "PASSED").count();
+    assert!(passed >= 100, "{passed} of {} pass without Penstock", without.len());
+    let differs = |test: &&String| with.get(*test) != without.get(*test);
+    let different: Vec<_> = without.keys().filter(differs).map(|test| (test, &without[test], with.get(test))).collect();
+    assert!(
+        different.is_empty() && with.len() == without.len(),
+        "{} of {}: {different:#?}",
+        different.len(),
+        without.len()
+    );
+}
+
+/// How each of the package's own tests ended against this server.
+async fn own_tests(python: &Path, source: &Path, url: &str) -> BTreeMap<String, String> {
+    const TESTS: [&str; 9] = [
+        "chat",
+        "responses",
+        "audio",
+        "test_completions.py",
+        "test_embeddings.py",
+        "test_models.py",
+        "test_moderations.py",
+        "test_images.py",
+        "test_batches.py",
+    ];
+    let mut pytest = Command::new(python);
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-n", "4", "--tb=no", "-rA"]);
+    pytest.args(TESTS.map(|test| format!("tests/api_resources/{test}"))).current_dir(source);
+    let output = pytest.env("TEST_API_BASE_URL", format!("{url}/v1")).output().await.expect("pytest runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let ended = text.lines().filter_map(|line| {
+        let (outcome, test) = line.split_once(' ')?;
+        let test = test.split(" - ").next()?;
+        let is_one = ["PASSED", "FAILED", "ERROR", "SKIPPED"].contains(&outcome) && test.starts_with("tests/");
+        is_one.then(|| (test.to_owned(), outcome.to_owned()))
+    });
+    let ended: BTreeMap<String, String> = ended.collect();
+    assert!(!ended.is_empty(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    ended
 }
 
 /// A client under a limit gets the error that its package has for it, whatever the API.

@@ -30,6 +30,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         for tool in [
             tools::envoy(root).map(drop),
             tools::clients(root).map(drop),
+            tools::suite(root).map(drop),
             tools::node_clients(root).map(drop),
             tools::promtool(root),
         ] {

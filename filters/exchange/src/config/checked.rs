@@ -263,6 +263,8 @@ pub struct Version {
 pub struct Limit {
     /// How refusals name it.
     pub name: Rc<str>,
+    /// What is hashed for its name, and for its period: what was spent at one rate says nothing under another, as a bucket's state is a time.
+    pub id: [u8; 8],
     /// What has a bucket of its own.
     pub per: Vec<Source>,
     /// Applies to this class only.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use penstock_bucket::Rate;
 use penstock_bucket::credit::Allowance;
-use penstock_units::{MilliTokens, Millis, Tokens};
+use penstock_units::{MilliTokens, Millis, Nanos, Tokens};
 
 use super::checked::{Kind, LIMITS_MAX, Limit, Model, OnError, RateLimitService, Tenant, Weights, Whose};
 use super::problems::{Problems, mode};
@@ -87,7 +87,13 @@ fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc
             return None;
         }
     };
+    let period = match &kind {
+        Kind::Rate { rate, .. } | Kind::Mesh { rate, .. } => rate.period(),
+        Kind::Concurrency { .. } | Kind::Session(_) => Nanos::ZERO,
+    };
+    let id = digest(&[raw.name.as_bytes(), &[0], &period.0.to_le_bytes()].concat());
     Some(Limit {
+        id: id.first_chunk().copied().unwrap_or_default(),
         name: raw.name.into(),
         per,
         class: raw.matches.class,

@@ -289,10 +289,10 @@ pub struct Tenant {
     /// The tenant's keys for `{"apiKey": …}` in `tenant.from`, at most 16 at a time, so that they can be changed one by one: `sha256:` and the
     /// SHA-256 of the key in lower-case hexadecimal.
     /// Default: none. Example: `["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]`.
-    pub api_keys: Box<[String]>,
+    pub api_keys: Option<Box<Vec<String>>>,
     /// The models that the tenant may use, of `models[].name`; `*` is every one. Another is refused like one that is not configured (404).
     /// Default: that of the tenant's class, else every one. Example: `["chat"]`.
-    pub models: Option<Box<[String]>>,
+    pub models: Option<Box<Vec<String>>>,
     /// The tenant's share where a model is nearly full, relative to the other tenants: 1 or more.
     /// Default: `1`. Example: `4`.
     pub weight: Option<u32>,
@@ -311,7 +311,7 @@ pub struct Tenant {
 pub struct Class {
     /// The models that tenants of the class may use, of `models[].name`; `*` is every one. A tenant's own list replaces it.
     /// Default: none, every one. Example: `["chat"]`.
-    pub models: Option<Box<[String]>>,
+    pub models: Option<Vec<String>>,
 }
 
 /// `tenants.*.priority`

@@ -16,8 +16,9 @@ const KEYS_MAX: usize = 16;
 pub fn api_keys(problems: &mut Problems, raw: &BTreeMap<String, raw::Tenant>) -> Vec<([u8; 32], usize)> {
     let mut keys: Vec<([u8; 32], usize)> = Vec::new();
     for (at, (name, tenant)) in raw.iter().enumerate() {
-        problems.count(&format!("tenants.{name}.apiKeys"), tenant.api_keys.len(), KEYS_MAX);
-        for (i, text) in tenant.api_keys.iter().enumerate() {
+        let texts = tenant.api_keys.as_deref().map_or(&[][..], Vec::as_slice);
+        problems.count(&format!("tenants.{name}.apiKeys"), texts.len(), KEYS_MAX);
+        for (i, text) in texts.iter().enumerate() {
             match text.strip_prefix("sha256:").and_then(hash) {
                 Some(hash) => keys.push((hash, at)),
                 None => {
@@ -115,7 +116,7 @@ pub fn tenants(
 fn usable(
     problems: &mut Problems,
     path: &str,
-    raw: Option<Box<[String]>>,
+    raw: Option<Vec<String>>,
     models: &[Model],
 ) -> Option<Option<Rc<[String]>>> {
     let mut names = raw?;
@@ -150,7 +151,7 @@ fn tenant(
         Some(raw::Priority::High) => Priority::High,
         Some(raw::Priority::Normal) | None => Priority::Normal,
     };
-    let own = usable(problems, &format!("tenants.{name}.models"), raw.models, models);
+    let own = usable(problems, &format!("tenants.{name}.models"), raw.models.map(|models| *models), models);
     let of_class = || class.as_deref().and_then(|class| classes.get(class)).cloned().flatten();
     let models = own.unwrap_or_else(of_class);
     Tenant { name, class, weight, priority, suspended: raw.suspended, models }

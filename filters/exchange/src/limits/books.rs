@@ -44,27 +44,29 @@ pub struct Applicant<'a> {
 }
 
 impl Applicant<'_> {
-    /// Whom a limit counts this request for. `period`: what was spent at one rate says nothing under another period, as a bucket's state is
-    /// a time.
-    pub fn fingerprint(&self, limit: &Limit, period: Nanos) -> Fingerprint {
+    /// Whom a limit counts this request for.
+    pub fn fingerprint(&self, limit: &Limit) -> Fingerprint {
         let key = limit.per.iter().map(|source| self.caller.value(source, &self.facts.model).unwrap_or_default());
-        let fingerprint =
-            self.secret.fingerprint([limit.name.as_bytes(), &period.0.to_le_bytes()].into_iter().chain(key));
-        self.realm(limit).mark(fingerprint)
+        let key = [limit.id.as_slice()].into_iter().chain(key);
+        self.realm(limit).mark(self.secret.fingerprint(key))
     }
 
     /// Which session a limit counts this request for. A session belongs to its tenant: who sends another one's has one of its own.
     pub fn session(&self, limit: &Limit) -> Fingerprint {
         let key = [&Source::Tenant].into_iter().chain(&limit.per);
         let key = key.map(|source| self.caller.value(source, &self.facts.model).unwrap_or_default());
-        self.realm(limit).mark(self.secret.fingerprint([limit.name.as_bytes()].into_iter().chain(key)))
+        self.realm(limit).mark(self.secret.fingerprint([limit.id.as_slice()].into_iter().chain(key)))
     }
 
-    /// Whom a limit counts a stranger for where there is no room for one more: all of them together, so that nobody gets a new bucket by
-    /// leaving no room. `None` for others than strangers.
-    pub fn rest(&self, limit: &Limit, period: Nanos) -> Option<Fingerprint> {
-        let parts = [limit.name.as_bytes(), &period.0.to_le_bytes(), b"", b"rest"];
-        (self.realm(limit) == Realm::Strangers).then(|| Realm::Configured.mark(self.secret.fingerprint(parts)))
+    /// Whom a limit counts this request for where there is no room for one more of those that callers make up: a named tenant for all of its
+    /// own, strangers for all of them together, so that nobody gets a new bucket by leaving no room. `None` where nobody can make up more.
+    pub fn rest(&self, limit: &Limit) -> Option<Fingerprint> {
+        let who = match self.realm(limit) {
+            Realm::Configured => return None,
+            Realm::Named => self.caller.tenant.as_bytes(),
+            Realm::Strangers => b"",
+        };
+        Some(Realm::Configured.mark(self.secret.fingerprint([limit.id.as_slice(), who, b"rest"])))
     }
 
     /// Who can make up further keys of this limit.

@@ -1,7 +1,7 @@
 //! Requests at the same time: permits, which are held until the end and die with their worker.
 
 use penstock_bucket::permit;
-use penstock_units::{Fingerprint, Nanos};
+use penstock_units::Fingerprint;
 
 use super::books::{Applicant, Books, Refused, Taken};
 use crate::config::Limit;
@@ -18,7 +18,7 @@ pub struct Charge {
 /// # Errors
 /// [`Refused::Concurrency`] or [`Refused::Contended`].
 pub fn take(limit: &Limit, max: u64, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Taken<Charge>, Refused> {
-    let fingerprint = by.fingerprint(limit, Nanos::ZERO);
+    let fingerprint = by.fingerprint(limit);
     let own = books.permits.get(&fingerprint).copied().unwrap_or(0).saturating_add(1);
     let (mut none_left, mut full) = (false, false);
     let holder = books.holder;

@@ -85,7 +85,7 @@ fn spend(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let fingerprint = by.fingerprint(limit, rate.period());
+    let fingerprint = by.fingerprint(limit);
     let reserved = by.reservation(rate.burst(), weights);
     let refused = |lease: Lease, refusal: Refusal| Refused::Rate {
         status: status(limit, rate, lease, now),

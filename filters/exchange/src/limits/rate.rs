@@ -36,7 +36,7 @@ pub fn take(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let mut fingerprint = by.fingerprint(limit, rate.period());
+    let mut fingerprint = by.fingerprint(limit);
     let reserved = by.reservation(rate.burst(), weights);
     let mut outcome = None;
     let mut before = FullAt::default();
@@ -47,7 +47,7 @@ pub fn take(
         admitted.ok()
     };
     let mut changed = change(fingerprint, books, &mut reserve);
-    if let (Err(Unchanged::Full), Some(rest)) = (&changed, by.rest(limit, rate.period())) {
+    if let (Err(Unchanged::Full), Some(rest)) = (&changed, by.rest(limit)) {
         fingerprint = rest;
         changed = change(fingerprint, books, &mut reserve);
     }

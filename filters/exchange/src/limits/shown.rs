@@ -19,12 +19,15 @@ use crate::port::{Effect, Store};
 const ROWS_MAX: usize = 1024;
 /// How many of them one worker remembers to have noted, and for how many ticks: those that are empty for long lose their row to others.
 const NOTED_MAX: usize = 4096;
+const RECENT: usize = 32;
 const NOTED_TICKS: u32 = 120;
 
 /// What one worker has noted.
 #[derive(Debug, Default)]
 pub struct Shown {
     noted: HashSet<Fingerprint>,
+    /// Some of them, each at its place, which is quicker to ask.
+    recent: [Fingerprint; RECENT],
     ticks: u32,
     /// It was said that there are more than can be listed.
     is_told: bool,
@@ -67,6 +70,12 @@ impl Shown {
         tenant: &str,
         store: &mut dyn Store,
     ) {
+        let place = (fingerprint.0 as usize) % RECENT;
+        match self.recent.get_mut(place) {
+            Some(recent) if *recent == fingerprint => return,
+            Some(recent) => *recent = fingerprint,
+            None => {}
+        }
         if self.noted.contains(&fingerprint) || self.noted.len() >= NOTED_MAX {
             return;
         }
