@@ -354,8 +354,10 @@ impl Exchange {
             return self.decide(Stage::Limit, world);
         }
         if !counts {
-            let might_go = door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
-            if let Err(stop) = might_go {
+            // One that came without its length may be small after all.
+            let is_large = world.properties.body(LARGE..LARGE.saturating_add(1)).is_some_and(|more| !more.is_empty());
+            let mut might_go = || door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
+            if let Err(stop) = if is_large { might_go() } else { Ok(()) } {
                 return self.stop(stop, world);
             }
             if let Err(error) = Self::read_again(flow, world) {
@@ -479,19 +481,20 @@ impl Exchange {
         let mut first = Self::new(self.id, self.flow.config.clone());
         first.state = State::Closed;
         core::mem::swap(self, &mut first);
-        for late in world.worker.redirected.keep(number, Box::new(first), world.now) {
-            if let Ok(mut late) = late.downcast::<Self>() {
-                late.settle_apart(world);
-            }
-        }
+        world.worker.redirected.keep(number, Box::new(first), world.now);
     }
 
-    /// Settles what came to no second pass; the stream at hand is another one's.
-    fn settle_apart(&mut self, world: &mut World<'_>) {
-        let before = world.out.len();
-        self.settle(world);
-        let told = world.out.split_off(before);
-        world.out.extend(told.into_iter().filter(|effect| !matches!(effect, Effect::Publish(_))));
+    /// Settles the requests that came to no second pass, as a proxy may not follow where it said that it would. To be called with every
+    /// tick; what they leave for the access log is nobody's by then.
+    pub fn settle_late(world: &mut World<'_>) {
+        for late in world.worker.redirected.late(world.now) {
+            if let Ok(mut late) = late.downcast::<Self>() {
+                let before = world.out.len();
+                late.settle(world);
+                let told = world.out.split_off(before);
+                world.out.extend(told.into_iter().filter(|effect| !matches!(effect, Effect::Publish(_))));
+            }
+        }
     }
 
     /// Goes on with what the first pass of this request left. Whether it is a second one.

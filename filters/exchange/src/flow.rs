@@ -6,6 +6,7 @@ use penstock_dialects::{Dialect, Request};
 
 use crate::body::Body;
 use crate::budget::OutputBudget;
+use crate::config::checked::has;
 use crate::config::{Config, Model};
 use crate::facts::Facts;
 use crate::identity::Caller;
@@ -74,7 +75,10 @@ impl Flow {
 
     /// Whether whoever asks may use the model.
     pub fn may_use(&self, model: &Model) -> bool {
-        self.config.tenant(&self.facts.tenant).is_none_or(|tenant| tenant.may_use(&model.name))
+        match self.config.tenant(&self.facts.tenant) {
+            Some(tenant) => tenant.may_use(&model.name),
+            None => has(self.config.unnamed_models.as_deref(), &model.name),
+        }
     }
 
     /// The labels of the model and of the version.

@@ -47,9 +47,10 @@ impl Pace {
         Tokens(took.0.saturating_mul(1000).checked_div(pace).unwrap_or(0))
     }
 
-    /// What is believed by all voices, else by this one.
+    /// What is believed by all voices, else by this one; nobody makes a model slower by itself, as by reading its answers slowly.
     pub fn known(page: &[u8], who: u64) -> Option<Self> {
-        Self::of(voices::believed(page).or_else(|| voices::own(page, who))?)
+        let own = || voices::own(page, who).map(|own| own.min(UNKNOWN.micros_per_token));
+        Self::of(voices::believed(page).or_else(own)?)
     }
 
     /// The page after an answer to `who`; `None` where it says nothing new.

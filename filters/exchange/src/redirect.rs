@@ -12,7 +12,9 @@ use penstock_units::Nanos;
 use crate::port::Properties;
 
 /// For how long what waits for a second pass is kept: it comes at once, or never.
-const WAIT: Nanos = Nanos(60 * Nanos::SECOND.0);
+const WAIT: Nanos = Nanos(5 * Nanos::SECOND.0);
+/// How many wait at most; of more than these the oldest have waited long enough.
+const WAITING_MAX: usize = 1024;
 
 /// Whether this stream ended because the proxy follows a redirect.
 pub fn follows(properties: &dyn Properties) -> bool {
@@ -24,11 +26,18 @@ pub fn follows(properties: &dyn Properties) -> bool {
 pub struct Waiting(HashMap<u64, (Nanos, Box<dyn Any>)>);
 
 impl Waiting {
-    /// Keeps something; what has waited in vain is handed back.
-    pub fn keep(&mut self, number: u64, what: Box<dyn Any>, now: Nanos) -> Vec<Box<dyn Any>> {
-        let late = self.0.extract_if(|_, (at, _)| now.saturating_sub(*at) > WAIT).map(|(_, (_, what))| what).collect();
+    /// Keeps something.
+    pub fn keep(&mut self, number: u64, what: Box<dyn Any>, now: Nanos) {
         self.0.insert(number, (now, what));
-        late
+    }
+
+    /// What has waited in vain.
+    pub fn late(&mut self, now: Nanos) -> Vec<Box<dyn Any>> {
+        let mut times: Vec<Nanos> = self.0.values().map(|(at, _)| *at).collect();
+        times.sort_unstable();
+        let oldest = times.len().checked_sub(WAITING_MAX).and_then(|more| times.get(more)).copied();
+        let is_late = |at: Nanos| now.saturating_sub(at) > WAIT || oldest.is_some_and(|oldest| at < oldest);
+        self.0.extract_if(|_, (at, _)| is_late(*at)).map(|(_, (_, what))| what).collect()
     }
 
     /// What waits under this number.

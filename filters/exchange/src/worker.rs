@@ -16,7 +16,7 @@ use crate::labels;
 use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
-use crate::port::{Effect, Store};
+use crate::port::{Effect, Level, Store};
 use crate::redirect;
 use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
@@ -53,6 +53,8 @@ pub struct Worker {
     pub(crate) redirected: redirect::Waiting,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
+    /// It was said that there are too many workers.
+    told_of_slots: bool,
     /// Series that are no longer set, and are to be zero from now on.
     gone: Vec<(Series, Sum)>,
 }
@@ -92,6 +94,7 @@ impl Worker {
             carry: HashMap::new(),
             redirected: redirect::Waiting::default(),
             told_of_host: false,
+            told_of_slots: false,
             gone: Vec::new(),
         };
         if plugin.owns(Stage::Pending) {
@@ -168,6 +171,10 @@ impl Worker {
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
         if !self.slot.is_some_and(|slot| self.write(&keys::pending(slot), &own, silence_max, store)) {
             self.slot = (0..SLOTS).find(|slot| self.write(&keys::pending(*slot), &own, silence_max, store));
+            if self.slot.is_none() && !core::mem::replace(&mut self.told_of_slots, true) {
+                let text = format!("more than {SLOTS} workers are alive; what is in flight in this one is not shown");
+                out.push(Effect::Log(Level::Warn, text));
+            }
         }
         self.tell_load(now, store);
         let mut totals = store.get(keys::SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;

@@ -152,3 +152,33 @@ fn a_full_model_falls_back_only_to_one_that_is_theirs() {
         }
     }
 }
+
+/// A tenant that has a list does not get at other models by not saying who it is.
+#[test]
+fn who_has_no_name_has_a_list_too() {
+    let config = |classes: &str| {
+        format!(
+            r#"{{"tenant":{{"from":[{{"header":"x-tenant","trusted":true}},{{"header":"x-api-key"}}],"anonymous":"allow"}},
+            "tenants":{{"acme":{{"models":["chat"]}}}},{classes}"models":[{{"name":"chat"}},{{"name":"big"}},{{"name":"free"}}]}}"#
+        )
+    };
+    let ask = |proxy: &mut Proxy, headers: &[(&str, &str)], model: &str| {
+        let flight = proxy.chat(headers, &chat(model));
+        flight.reply().map_or(200, |(status, ..)| status)
+    };
+    let mut closed = Proxy::new(&config(r#""classes":{"unnamed":{"models":["free"]}},"#));
+    for headers in [&[][..], &[("x-api-key", "made-up")], &[("x-tenant", "not-listed")]] {
+        assert_eq!(ask(&mut closed, headers, "big"), 404);
+        assert_eq!(ask(&mut closed, headers, "chat"), 404);
+        assert_eq!(ask(&mut closed, headers, "free"), 200);
+    }
+    assert_eq!(ask(&mut closed, &[("x-tenant", "acme")], "chat"), 200);
+    assert_eq!(ask(&mut closed, &[("x-tenant", "acme")], "free"), 404);
+    // Without it they may use all, and the log says so.
+    let mut open = Proxy::new(&config(""));
+    assert_eq!(ask(&mut open, &[("x-api-key", "made-up")], "big"), 200);
+    assert!(open.worker.config.notices.iter().any(|notice| notice.contains("classes: {unnamed:")));
+    let wrong = r#"{"tenant":{"from":[{"jwt":"org"}]},"tenants":{"acme":{"class":"unnamed"}}}"#;
+    let errors = penstock_exchange::Config::parse(wrong.as_bytes()).unwrap_err().to_string();
+    assert!(errors.contains("tenants.acme.class"), "{errors}");
+}

@@ -47,3 +47,15 @@ fn the_first_reason_is_told() {
     assert_eq!(status(&mut proxy, "one-of-many", &chat("chat", 57)), Some(429));
     assert_eq!(status(&mut proxy, "acme", &chat("chat", 40)), Some(503));
 }
+
+/// A request that a limit can never hold is told so by whichever limit it is: to come back would be in vain.
+#[test]
+fn what_never_fits_is_told_before_what_does_not_fit_now() {
+    let config = r#"{"models":[{"name":"chat"}],"limits":[{"name":"one","concurrent":1},{"name":"spent","tokens":10,"every":"1h","mode":"observe"},
+        {"name":"small","tokens":100,"every":"1h"}]}"#;
+    let mut proxy = Proxy::new(config);
+    let chat = |max: u64| format!(r#"{{"model":"chat","max_tokens":{max},"messages":[]}}"#);
+    assert_eq!(status(&mut proxy, "a", &chat(20)), None);
+    assert_eq!(status(&mut proxy, "a", &chat(20)), Some(429));
+    assert_eq!(status(&mut proxy, "a", &chat(5000)), Some(413));
+}

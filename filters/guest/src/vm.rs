@@ -141,6 +141,9 @@ impl Vm {
         let period = worker.config.tick.to_nanos();
         if now.abs_diff(*beat) >= Nanos((period.0 / 4).saturating_mul(3)) {
             *beat = now;
+            let mut world =
+                World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
+            Exchange::settle_late(&mut world);
             worker.tick(now, &mut Shared, effects);
             effects::run(effects, metrics, &worker.series, *root);
             due.ticking = ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();

@@ -10,7 +10,7 @@ use penstock_units::{Nanos, Tokens};
 use crate::{Series, Sum};
 
 /// How many slots there are: more than any Envoy has workers, with room for those that died a moment ago.
-pub const SLOTS: u32 = 128;
+pub const SLOTS: u32 = 512;
 /// How many rows are written: as many as there may be versions of models.
 pub const ROWS_MAX: usize = 1024;
 /// Where there are more, these come first and are written as they are; the others are added up for each of so many models, and for the rest.

@@ -54,7 +54,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let is_list = !models.is_empty() && models.iter().all(|model| model.name != "*");
     let lists_models = is_list && !matches!(raw.models_endpoint, Some(raw::ModelsEndpoint::Forward));
     let keys = api_keys(problems, &raw.tenants);
-    let tenants = tenants(problems, raw.tenants, raw.classes, &models);
+    let (tenants, unnamed_models) = tenants(problems, raw.tenants, raw.classes, &models);
     let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
     let tenant_from = origins(problems, raw.tenant.from);
     let deny_anonymous = deny_anonymous(problems, raw.tenant.anonymous, !tenant_from.is_empty());
@@ -76,6 +76,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
             None => ["jwt_payload", "payload"].map(str::to_owned).to_vec(),
         },
         api_keys: keys,
+        unnamed_models,
         tenants,
         models,
         names,

@@ -89,6 +89,8 @@ pub struct Config {
     pub jwt_payloads: Vec<String>,
     /// The hashes of the tenants' keys, sorted, with the places of the tenants.
     pub api_keys: Vec<([u8; 32], usize)>,
+    /// The names of the models that callers without a name may use, sorted; `None`: every one.
+    pub unnamed_models: Option<Rc<[String]>>,
     /// Sorted by name.
     pub tenants: Vec<Tenant>,
     /// In the order of the document. Where models pass that are not configured, the last one stands for them.
@@ -186,8 +188,13 @@ pub struct Tenant {
 impl Tenant {
     /// Whether it may use the model of this name.
     pub fn may_use(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.binary_search_by(|known| known.as_str().cmp(model)).is_ok())
+        has(self.models.as_deref(), model)
     }
+}
+
+/// Whether a list, which is sorted, has this model; without one all have.
+pub fn has(models: Option<&[String]>, model: &str) -> bool {
+    models.is_none_or(|models| models.binary_search_by(|known| known.as_str().cmp(model)).is_ok())
 }
 
 /// A model, as clients name it.

@@ -27,7 +27,8 @@ pub struct Document {
     /// Tenants by name, at most 10,000. They alone have a label of their own in metrics; all others are `other`.
     /// Default: none. Example: `{"acme": {"class": "gold"}}`.
     pub tenants: BTreeMap<String, Tenant>,
-    /// Classes of tenants by name, where there is something to say of them. A class that no tenant is in does no harm.
+    /// Classes of tenants by name, where there is something to say of them; `unnamed` is whoever is not under `tenants`. A class that no tenant
+    /// is in does no harm.
     /// Default: none. Example: `{"gold": {"models": ["chat"]}}`.
     pub classes: BTreeMap<String, Class>,
     /// The models that are served, at most 128.

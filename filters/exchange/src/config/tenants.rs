@@ -9,6 +9,9 @@ use super::checked::{Model, Origin, TENANTS_MAX, Tenant};
 use super::problems::Problems;
 use super::raw;
 
+/// The class of whoever is not under `tenants`.
+const UNNAMED: &str = "unnamed";
+
 /// How many keys a tenant may have.
 const KEYS_MAX: usize = 16;
 
@@ -85,7 +88,7 @@ pub fn tenants(
     raw: BTreeMap<String, raw::Tenant>,
     classes: BTreeMap<String, raw::Class>,
     models: &[Model],
-) -> Vec<Tenant> {
+) -> (Vec<Tenant>, Option<Rc<[String]>>) {
     problems.count("tenants", raw.len(), TENANTS_MAX);
     problems.count("classes", classes.len(), TENANTS_MAX);
     let classes: Classes = classes
@@ -109,7 +112,14 @@ pub fn tenants(
         let class = raw.class.take().map(&mut shared);
         tenant(problems, name, class, raw, &classes, models)
     };
-    raw.into_iter().map(&mut read).collect()
+    let tenants: Vec<Tenant> = raw.into_iter().map(&mut read).collect();
+    let has_lists = tenants.iter().any(|tenant| tenant.models.is_some());
+    if has_lists && !classes.contains_key(UNNAMED) {
+        let text = "some tenants may use some models only, and whoever is not under tenants may use every one, with whatever limits match: \
+                    {tenant: unnamed} gives; write classes: {unnamed: {models: [...]}}";
+        problems.notices.push(text.to_owned());
+    }
+    (tenants, classes.get(UNNAMED).cloned().flatten())
 }
 
 /// A list of models that may be used. The outer `None`: there is no list.
@@ -151,6 +161,9 @@ fn tenant(
         Some(raw::Priority::High) => Priority::High,
         Some(raw::Priority::Normal) | None => Priority::Normal,
     };
+    if class.as_deref() == Some(UNNAMED) {
+        problems.problem(format!("tenants.{name}.class"), "the class is that of callers without a name; use another");
+    }
     let own = usable(problems, &format!("tenants.{name}.models"), raw.models.map(|models| *models), models);
     let of_class = || class.as_deref().and_then(|class| classes.get(class)).cloned().flatten();
     let models = own.unwrap_or_else(of_class);

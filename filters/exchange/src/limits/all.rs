@@ -53,11 +53,13 @@ impl Admitted {
 
 /// Charges every limit that applies, or none. Those of this proxy come first, and a service is asked only for what no other limit is known
 /// to refuse: what it grants for a request that is refused all the same is kept from other proxies until its window is over. Where several
-/// would be asked it is the narrowest, which is the one that a single caller may exhaust.
+/// would be asked it is the narrowest, which is the one that a single caller may exhaust. `may_ask`: whether a limit that only observes may
+/// ask once more.
 ///
 /// # Errors
-/// [`Refused`], naming the first limit in that order that does not admit, else [`Refused::Ask`].
-pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+/// [`Refused`]: a limit that could never admit the request, as it is of no use to come back then; else the first in that order that does
+/// not; else [`Refused::Ask`].
+pub fn charge(config: &Config, by: Applicant<'_>, may_ask: bool, books: &mut Books<'_>) -> Result<Admitted, Refused> {
     let mut admitted = Admitted::default();
     let mut ask: Option<(usize, Refused)> = None;
     let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
@@ -72,7 +74,7 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
                 admitted.add(taken);
             }
             Ok(None) => {}
-            Err(asks @ Refused::Ask(_)) => {
+            Err(asks @ Refused::Ask(_)) if may_ask || limit.mode == Mode::Enforce => {
                 let keys = limit.per.len();
                 if ask.as_ref().is_none_or(|(known, _)| keys > *known) {
                     ask = Some((keys, asks));
@@ -81,7 +83,7 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
             Err(refused) if limit.mode == Mode::Observe => admitted.observed.push(refused),
             Err(refused) => {
                 settle(&admitted.charges, None, 0, books);
-                return Err(refused);
+                return Err(never(config, by, books).unwrap_or(refused));
             }
         }
     }
@@ -92,6 +94,18 @@ pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Resu
             Err(asks)
         }
     }
+}
+
+/// A limit that is smaller than the request, if there is one.
+fn never(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Option<Refused> {
+    let is_smaller = |limit: &&Limit| match limit.kind {
+        Kind::Rate { rate, weights } | Kind::Mesh { rate, weights, .. } => {
+            by.reservation(rate.burst(), weights) > rate.burst().to_milli()
+        }
+        Kind::Concurrency { .. } | Kind::Session(_) => false,
+    };
+    let enforced = config.limits.iter().filter(|limit| limit.mode == Mode::Enforce && applies(limit, by));
+    enforced.filter(is_smaller).find_map(|limit| take(limit, by, books).err())
 }
 
 /// Whether a service keeps the books of this limit.

@@ -31,8 +31,8 @@ pub struct State {
     allowance: Option<Box<Allowance>>,
     /// What a service was asked for.
     asked: Option<(CallId, Box<LeaseRequest>)>,
-    /// What one was asked for and did not answer in time.
-    unanswered: Option<(CallId, Box<LeaseRequest>)>,
+    /// What was asked for and not answered in time.
+    unanswered: Vec<(CallId, Box<LeaseRequest>)>,
     /// How often one was asked.
     calls: u8,
 }
@@ -45,7 +45,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     let secret = world.worker.secret;
     let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
     let mut books = world.worker.books(world.now, world.store);
-    match limits::charge(&flow.config, by, &mut books) {
+    match limits::charge(&flow.config, by, state.calls < CALLS_MAX, &mut books) {
         Ok(Admitted { charges, status, allowance, observed, retries }) => {
             (state.charges, state.status, state.allowance) = (charges, status, allowance);
             for refused in observed {
@@ -97,7 +97,7 @@ fn attempt(state: &mut State, flow: &Flow, facts: &Facts, world: &mut World<'_>)
     let secret = world.worker.secret;
     let by = Applicant { secret: &secret, caller: &flow.caller, facts };
     let mut books = world.worker.books(world.now, world.store);
-    match limits::charge(&flow.config, by, &mut books) {
+    match limits::charge(&flow.config, by, true, &mut books) {
         Ok(admitted) => {
             limits::settle(&admitted.charges, None, 0, &mut books);
             Ok(())
@@ -162,7 +162,7 @@ pub fn answered(
     let limit = request.limit.clone();
     let message = message(answer);
     if message.is_none() {
-        state.unanswered = Some((id, request.clone()));
+        state.unanswered.push((id, request.clone()));
     }
     match mesh::answered(*request, message, world.now, world.store) {
         Next::Retry => {}
@@ -179,7 +179,8 @@ pub fn answered(
 pub fn late(state: &mut State, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
     let Some(message) = message(answer) else { return };
     let is_it = |call: &mut (CallId, Box<LeaseRequest>)| call.0 == id;
-    if let Some((_, request)) = state.asked.take_if(is_it).or_else(|| state.unanswered.take_if(is_it)) {
+    let unanswered = |calls: &mut Vec<_>| calls.extract_if(.., is_it).next();
+    if let Some((_, request)) = state.asked.take_if(is_it).or_else(|| unanswered(&mut state.unanswered)) {
         mesh::answered(*request, Some(message), world.now, world.store);
     }
 }

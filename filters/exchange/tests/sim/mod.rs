@@ -161,6 +161,15 @@ impl Proxy {
     pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
         let mut out = Vec::new();
         let now = self.worker.time(Nanos(self.now), &mut self.store);
+        let mut world = World {
+            now,
+            entropy: &|| 0,
+            store: &mut self.store,
+            properties: &Props::default(),
+            worker: &mut self.worker,
+            out: &mut out,
+        };
+        Exchange::settle_late(&mut world);
         self.worker.tick(now, &mut self.store, &mut out);
         out.into_iter()
             .filter_map(|effect| match effect {
