@@ -260,8 +260,8 @@ impl Exchange {
     /// Holds the headers until the body has been read, where the proxy allows it. Elsewhere they go on now, with what is known now.
     fn hold(&mut self, world: &mut World<'_>) {
         let flow = &mut self.flow;
-        // An answer that is compressed cannot be read here.
-        world.out.push(Effect::DropRequestHeader("accept-encoding".to_owned()));
+        // An answer that is compressed cannot be read here, and a request that does not say what it accepts takes anything (RFC 9110, 12.5.3).
+        world.out.push(Effect::RequestHeader("accept-encoding", b"identity".to_vec()));
         if !flow.is_known {
             let tenant = flow.facts.tenant.clone().into_bytes();
             world.out.push(Effect::RequestHeader("x-penstock-tenant", tenant));
