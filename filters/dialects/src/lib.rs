@@ -54,7 +54,7 @@ pub use request::media::Media;
 pub use request::reader::RequestReader;
 pub use request::{Request, StreamOptions};
 pub use response::quality::{Finish, Quality};
-pub use response::reader::ResponseReader;
+pub use response::reader::{Reading, ResponseReader};
 pub use response::usage::{USAGE_MAX, Usage};
 pub use sink::{CompletionSink, Ignore, PromptSink};
 pub use splice::{Splice, apply, quoted};

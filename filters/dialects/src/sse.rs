@@ -21,7 +21,7 @@ enum State {
     /// At the start of a line.
     #[default]
     Start,
-    /// So many bytes of `data:` or `event:` have matched.
+    /// So many bytes of the field's name and its colon have matched.
     Field(u8),
     /// Behind that, where one space is skipped.
     Space,
@@ -39,12 +39,16 @@ pub struct Lines {
     state: State,
     after_cr: bool,
     has_data: bool,
-    /// The current field is the event's name.
-    in_name: bool,
+    /// Which of [`FIELDS`] the current one is.
+    field: usize,
+    is_strange: bool,
 }
 
-const FIELDS: [&[u8]; 2] = [b"data:", b"event:"];
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const FIELDS: [&[u8]; 4] = [b"data:", b"event:", b"id:", b"retry:"];
+const DATA: usize = 0;
+const NAME: usize = 1;
+/// A byte order mark.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Lines {
     /// Reads the next bytes of the stream.
@@ -90,32 +94,42 @@ impl Lines {
         }
     }
 
+    /// Whether some line was neither a comment nor a field, as of something that is no stream of events at all.
+    pub fn is_strange(&self) -> bool {
+        self.is_strange
+    }
+
     fn field(&mut self, byte: u8, out: &mut impl FnMut(Piece<'_>)) {
         let matched = match self.state {
             State::Field(matched) => matched,
             _ => 0,
         };
         if matched == 0 {
-            self.in_name = byte == b'e';
+            self.field = match byte {
+                b'e' => NAME,
+                b'i' => 2,
+                b'r' => 3,
+                _ => DATA,
+            };
         }
-        let [data, event] = FIELDS;
-        let field = if self.in_name { event } else { data };
+        let field = FIELDS.get(self.field).copied().unwrap_or_default();
         if field.get(usize::from(matched)) != Some(&byte) {
+            self.is_strange |= matched > 0 || byte != b':';
             self.state = State::Skip;
             return;
         }
         let matched = matched.saturating_add(1);
         self.state = State::Field(matched);
         if usize::from(matched) == field.len() {
-            if !self.in_name && core::mem::replace(&mut self.has_data, true) {
+            if self.field == DATA && core::mem::replace(&mut self.has_data, true) {
                 out(Piece::Data(b"\n"));
             }
-            self.state = State::Space;
+            self.state = if self.field <= NAME { State::Space } else { State::Skip };
         }
     }
 
     fn value<'a>(&self, bytes: &'a [u8]) -> Piece<'a> {
-        if self.in_name { Piece::Name(bytes) } else { Piece::Data(bytes) }
+        if self.field == NAME { Piece::Name(bytes) } else { Piece::Data(bytes) }
     }
 
     fn end_line(&mut self, out: &mut impl FnMut(Piece<'_>)) {
@@ -152,6 +166,24 @@ mod tests {
         let stream = b"event: x\ndata: one\n\ndata:two\r\rid: 7\r\ndata:  three\r\ndata: four\r\n\r\n:c\n\ndata:\n\ndatax: no\n\ndata: open";
         for size in 1..stream.len() {
             assert_eq!(events(stream, size), ["one", "two", " three\nfour", ""], "size {size}");
+        }
+    }
+
+    #[test]
+    fn what_no_stream_has_in_it_is_seen() {
+        for (stream, is_strange) in [
+            ("", false),
+            ("\u{feff}: hi\n\nevent: x\nid: 7\nretry: 9\ndata: a\r\n", false),
+            ("<html>", true),
+            ("error: no\n", true),
+            ("\nidea: x\n", true),
+            ("data: x\n\n{}\n", true),
+        ] {
+            for size in 1..=stream.len().max(1) {
+                let mut lines = Lines::default();
+                stream.as_bytes().chunks(size).for_each(|piece| lines.push(piece, &mut |_| {}));
+                assert_eq!(lines.is_strange(), is_strange, "{stream:?} {size}");
+            }
         }
     }
 }

@@ -61,6 +61,9 @@ pub struct Used {
     pub reasoning: Tokens,
     /// Counted here, because the server did not report it.
     pub counted: bool,
+    /// The completion is what was reserved, because the answer could not be read, or is worked on later.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reserved: bool,
 }
 
 impl Used {
@@ -80,6 +83,7 @@ impl From<Usage> for Used {
             cache_creation: Tokens(cache_creation),
             reasoning: Tokens(reasoning),
             counted: false,
+            reserved: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The answer, as it passes: what it reports, when its tokens come, and what it came to in the end.
 
-use penstock_dialects::{ResponseReader, UsageFilter};
+use penstock_dialects::{Reading, ResponseReader, UsageFilter};
 use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::completion::Completion;
@@ -24,8 +24,12 @@ pub struct Response {
     pub json_output: bool,
     status: Option<u16>,
     complete: bool,
+    /// The server has accepted the request.
+    is_answer: bool,
     /// It is compressed, although it was asked not to be.
-    unreadable: bool,
+    is_coded: bool,
+    /// Some of its body has come.
+    has_body: bool,
     reader: Option<Box<(ResponseReader, Completion)>>,
     first_token: Option<Nanos>,
     last_token: Nanos,
@@ -37,30 +41,30 @@ impl Response {
         let status = header(headers, ":status").and_then(|status| core::str::from_utf8(status).ok()?.parse().ok());
         self.status = status;
         self.complete = end;
-        let is_stream = header(headers, "content-type").unwrap_or_default().starts_with(b"text/event-stream");
-        let is_plain = header(headers, "content-encoding").is_none_or(|coding| coding == b"identity");
-        self.unreadable = !is_plain;
-        self.usage_filter = self.usage_filter.take().filter(|_| is_plain && is_stream);
+        self.is_answer = flow.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status));
+        self.is_coded =
+            header(headers, "content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+        let reads = self.is_answer && !self.is_coded;
+        if let Some(model) = flow.model(&flow.config).filter(|_| reads) {
+            let reader = ResponseReader::new(flow.dialect, self.json_output);
+            self.reader = Some(Box::new((reader, Completion::new(model.encoding))));
+        }
+        // What is a stream is seen from its bytes only, when the headers have gone.
+        self.usage_filter = self.usage_filter.take().filter(|_| reads);
         if self.usage_filter.is_some() {
             out.push(Effect::DropResponseHeader("content-length"));
-        }
-        let is_answer = flow.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status));
-        if let Some(model) = flow.model(&flow.config).filter(|_| is_plain && is_answer) {
-            let reader = ResponseReader::new(flow.dialect, is_stream, self.json_output);
-            self.reader = Some(Box::new((reader, Completion::new(model.encoding))));
         }
     }
 
     /// The next bytes of its body are here. Tells the sums of what is in flight what has come.
     pub fn chunk(&mut self, id: u32, bytes: &[u8], end: bool, world: &mut World<'_>) {
         self.complete = end;
-        if let Some(filter) = &mut self.usage_filter {
-            let mut forward = filter.push(bytes);
-            if let (true, Some(forward)) = (end, &mut forward) {
-                forward.extend(filter.finish());
-            }
-            world.out.extend(forward.map(Effect::ResponseBytes));
-        }
+        self.has_body |= !bytes.is_empty();
+        self.read(id, bytes, world);
+        self.forward(bytes, end, world.out);
+    }
+
+    fn read(&mut self, id: u32, bytes: &[u8], world: &mut World<'_>) {
         let Some(reader) = &mut self.reader else { return };
         let (reader, completion) = reader.as_mut();
         let before = completion.deltas;
@@ -72,6 +76,23 @@ impl Response {
             world.worker.ledger.first_token(id);
             world.worker.ledger.decoded(id, Tokens(fresh));
         }
+    }
+
+    /// Leaves out of what goes on the usage that was only asked for here.
+    fn forward(&mut self, bytes: &[u8], end: bool, out: &mut Vec<Effect>) {
+        let Some(filter) = &mut self.usage_filter else { return };
+        let forward = if self.reader.as_deref().is_some_and(|(reader, _)| reader.is_json()) {
+            let held = filter.finish();
+            self.usage_filter = None;
+            (!held.is_empty()).then(|| [held.as_slice(), bytes].concat())
+        } else {
+            let mut forward = filter.push(bytes);
+            if let (true, Some(forward)) = (end, &mut forward) {
+                forward.extend(filter.finish());
+            }
+            forward
+        };
+        out.extend(forward.map(Effect::ResponseBytes));
     }
 
     /// How a request that was not refused ended. `held`: it never went on.
@@ -93,23 +114,26 @@ impl Response {
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that failed before its first token
-    /// used nothing; one that the client left has been read by then. `by_time`: what may have been generated in the time that passed, for
+    /// used nothing; one that the client left has been read by then; an answer that is not understood may be as long as what was reserved for
+    /// it. `by_time`: what may have been generated in the time that passed, for
     /// answers that show nothing of themselves before they are complete.
     pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
+        let reserved = facts.max_output.unwrap_or(facts.expected_output);
         let is_accepted = self.status.is_none_or(|status| status < 400);
         if facts.background && is_accepted && !self.is_settled() {
             // A response that says `queued` ends long before the work does.
-            return Some(counted(facts, facts.max_output.unwrap_or(facts.expected_output)));
+            return Some(kept(facts, reserved));
+        }
+        if self.is_unread() {
+            let reported = self.reader.as_deref().and_then(|(reader, _)| reader.usage());
+            return Some(reported.map_or_else(|| kept(facts, reserved), Used::from));
         }
         let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
         if gave_up && !facts.stream && self.first_token.is_none() {
-            let reserved = facts.max_output.unwrap_or(facts.expected_output);
             return Some(counted(facts, by_time().min(reserved)));
         }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
-            let is_unread = self.unreadable && outcome == Outcome::Ok;
-            let completion = if is_unread { facts.expected_output } else { Tokens::ZERO };
-            return has_worked(outcome, completion).then(|| counted(facts, completion));
+            return has_worked(outcome, Tokens::ZERO).then(|| counted(facts, Tokens::ZERO));
         };
         let reported = reader.usage().map(Used::from);
         if let Some(used) = reported.filter(|_| outcome == Outcome::Ok || reader.is_settled()) {
@@ -122,6 +146,12 @@ impl Response {
             None => counted(facts, seen),
         };
         has_worked(outcome, seen).then_some(used)
+    }
+
+    /// Whether something has gone to the client of which it is not known what it is.
+    fn is_unread(&self) -> bool {
+        let reading = self.reader.as_deref().map(|(reader, _)| reader.reading(self.complete));
+        self.is_answer && ((self.is_coded && self.has_body) || reading == Some(Reading::Unread))
     }
 
     /// Whether usage was reported that is final.
@@ -151,6 +181,11 @@ fn has_worked(outcome: Outcome, seen: Tokens) -> bool {
 
 fn counted(facts: &Facts, completion: Tokens) -> Used {
     Used { prompt: facts.prompt_tokens, completion, counted: true, ..Used::default() }
+}
+
+/// What stays charged as it was reserved, as nobody here knows how much it was.
+fn kept(facts: &Facts, reserved: Tokens) -> Used {
+    Used { reserved: true, ..counted(facts, reserved) }
 }
 
 /// A client of HTTP/1 is gone with its connection; one of HTTP/2 or HTTP/3 resets its stream, which the codec reports.

@@ -2,18 +2,163 @@
 
 mod sim;
 
-use penstock_exchange::Effect;
-use sim::Proxy;
+use penstock_exchange::{Effect, Event, Headers, Outcome};
+use sim::{Flight, Proxy};
 
-const CONFIG: &str = r#"{"models":[{"name":"chat"}]}"#;
-const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
+/// What output to expect is less than what clients allow here.
+const CONFIG: &str = r#"{"models":[{"name":"chat","output":{"expect":50}}]}"#;
+/// Ten tokens in an API's chat, with 500 allowed.
+const PROMPT: u64 = 10;
+const MOST: u64 = 500;
+
+/// What became of one answer.
+struct Got {
+    outcome: Outcome,
+    /// Prompt and completion, where anything was charged.
+    used: Option<(u64, u64)>,
+    body: String,
+    flight: Flight,
+}
+
+/// Asks for an answer, in a stream or not, and sends it in pieces of this size.
+fn answer_in(pieces: usize, path: &str, stream: bool, head: &[(&str, &str)], body: &[u8]) -> Got {
+    let mut proxy = Proxy::new(CONFIG);
+    let mut flight = proxy.open();
+    let headers: Headers = vec![(":method".into(), b"POST".to_vec()), (":path".into(), path.into())];
+    let ask = format!(
+        r#"{{"model":"chat","messages":[{{"role":"user","content":"Hello, world"}}],"input":"Hello, world","max_tokens":{MOST},"max_output_tokens":{MOST},"stream":{stream}}}"#
+    );
+    let ask = match path {
+        "/v1/responses" => ask.replacen(r#""messages":[{"role":"user","content":"Hello, world"}],"#, "", 1),
+        _ => ask.replacen(r#""input":"Hello, world","#, "", 1),
+    };
+    proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: false });
+    proxy.tell(&mut flight, Event::RequestChunk { bytes: ask.as_bytes(), end: true });
+    let status = [(":status", "200")];
+    let head = status.iter().filter(|_| head.iter().all(|(name, _)| *name != ":status")).chain(head);
+    let head: Headers = head.map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())).collect();
+    proxy.tell(&mut flight, Event::ResponseHead { headers: &head, end: body.is_empty() });
+    let mut got = Vec::new();
+    let count = body.chunks(pieces).count();
+    for (index, piece) in body.chunks(pieces).enumerate() {
+        let effects = proxy.tell(&mut flight, Event::ResponseChunk { bytes: piece, end: index + 1 == count });
+        let forward = effects.into_iter().find_map(|effect| match effect {
+            Effect::ResponseBytes(bytes) => Some(bytes),
+            _ => None,
+        });
+        got.extend(forward.unwrap_or_else(|| piece.to_vec()));
+    }
+    proxy.close(&mut flight);
+    let facts = flight.facts();
+    let used = facts.used.map(|used| (used.prompt.0, used.completion.0));
+    Got { outcome: facts.outcome.unwrap(), used, body: String::from_utf8_lossy(&got).into_owned(), flight }
+}
+
+/// The same in pieces of several sizes, of which all are the same.
+fn answer(path: &str, stream: bool, head: &[(&str, &str)], body: &[u8]) -> Got {
+    let mut last: Option<Got> = None;
+    for pieces in [1, 7, 64, usize::MAX] {
+        let got = answer_in(pieces, path, stream, head, body);
+        if let Some(last) = &last {
+            assert_eq!((last.used, last.outcome, &last.body), (got.used, got.outcome, &got.body), "{pieces}");
+        }
+        last = Some(got);
+    }
+    last.unwrap()
+}
+
+fn chat(stream: bool, head: &[(&str, &str)], body: &str) -> Got {
+    answer("/v1/chat/completions", stream, head, body.as_bytes())
+}
+
+const DELTA: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one two\"}}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":77}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
 fn servers_are_asked_for_what_can_be_read() {
     let mut proxy = Proxy::new(CONFIG);
     for headers in [&[][..], &[("accept-encoding", "gzip, br")]] {
-        let flight = proxy.chat(headers, CHAT);
+        let flight = proxy.chat(headers, r#"{"model":"chat","messages":[]}"#);
         let asked = Effect::RequestHeader("accept-encoding", b"identity".to_vec());
         assert!(flight.seen.contains(&asked));
+    }
+}
+
+#[test]
+fn a_stream_is_one_under_any_type() {
+    let stream = [DELTA, USAGE, DONE].concat();
+    for kind in
+        ["application/json", "text/plain", "TEXT/EVENT-STREAM; charset=utf-8", "text/event-stream", "nonsense", ""]
+    {
+        for (start, asked) in [("", true), ("\u{feff}\r\n\r\n: wait\n\n", true), ("", false)] {
+            let head = [("content-type", kind), ("content-length", "999")];
+            let body = format!("{start}{stream}");
+            let got = chat(asked, &head[usize::from(kind.is_empty())..], &body);
+            assert_eq!((got.used, got.outcome), (Some((40, 77)), Outcome::Ok), "{kind}");
+            let seen = if asked { [start, DELTA, DONE].concat() } else { body };
+            assert_eq!(got.body, seen, "{kind}");
+            let drops = got.flight.seen.contains(&Effect::DropResponseHeader("content-length"));
+            assert_eq!(drops, asked, "the length is not known before it is known what is taken out");
+        }
+    }
+    let json = r#"{"choices":[{"message":{"content":"one"}}],"usage":{"prompt_tokens":40,"completion_tokens":77}}"#;
+    for start in ["", "\u{feff}", "\r\n \n\n"] {
+        let body = format!("{start}{json}\n\n");
+        for stream in [true, false] {
+            let got = chat(stream, &[("content-type", "text/event-stream")], &body);
+            assert_eq!((got.used, got.body), (Some((40, 77)), body.clone()), "{start:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_stays_reserved() {
+    let json = r#"{"choices":[{"message":{"content":"one two three"}}]}"#;
+    let gzip = "\u{1f}\u{8b}nobody knows";
+    for (coding, body) in [
+        ("identity", "<html>one two</html>"),
+        ("identity", "one two"),
+        ("identity", gzip),
+        ("identity", r#"{"reply":"one two"}"#),
+        ("identity", r#"["one two"]"#),
+        ("identity", json.trim_end_matches('}')),
+        ("identity", &json.replace(':', "=")),
+        ("identity", &format!("{json}\n{json}")),
+        ("identity", "data: one two\n\ndata: [DONE]\n\n"),
+        ("identity", "data: {\"reply\":\"one two\"}\n\n"),
+        ("gzip", gzip),
+        ("gzip, identity", json),
+        ("br", DELTA),
+    ] {
+        for stream in [true, false] {
+            let got = chat(stream, &[("content-encoding", coding)], body);
+            assert_eq!((got.used, got.outcome), (Some((PROMPT, MOST)), Outcome::Ok), "{coding} {body}");
+            let used = got.flight.facts().used.unwrap();
+            assert!(used.reserved && used.counted);
+            assert_eq!(got.body, body);
+        }
+    }
+    // What was reported stands, also in what is broken.
+    let broken = r#"{"usage":{"prompt_tokens":40,"completion_tokens":77},"choices":["#;
+    assert_eq!(chat(false, &[], broken).used, Some((40, 77)));
+    assert_eq!(chat(false, &[("content-encoding", "Identity")], json).used, Some((PROMPT, 3)));
+}
+
+#[test]
+fn what_cannot_be_read_teaches_nothing_and_costs_the_same_where_the_client_leaves() {
+    let ask = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
+    let head: Headers = vec![(":status".into(), b"200".to_vec()), ("content-encoding".into(), b"gzip".to_vec())];
+    let mut proxy = Proxy::new(CONFIG);
+    for end in [true, false].into_iter().cycle().take(60) {
+        let mut flight = proxy.chat(&[], ask);
+        proxy.tell(&mut flight, Event::ResponseHead { headers: &head, end: false });
+        proxy.tell(&mut flight, Event::ResponseChunk { bytes: b"compressed", end });
+        if !end {
+            flight.props.0.insert("response.code_details".into(), b"downstream_remote_disconnect".to_vec());
+        }
+        proxy.close(&mut flight);
+        // What was expected from the beginning on.
+        assert_eq!(flight.facts().used.unwrap().completion.0, 50);
     }
 }

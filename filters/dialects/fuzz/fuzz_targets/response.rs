@@ -18,8 +18,8 @@ impl CompletionSink for Texts {
     }
 }
 
-fn read(dialect: Dialect, events: bool, body: &[u8], size: usize) -> (Option<Usage>, bool, Quality, Texts) {
-    let (mut reader, mut texts) = (ResponseReader::new(dialect, events, true), Texts::default());
+fn read(dialect: Dialect, body: &[u8], size: usize) -> (Option<Usage>, bool, Quality, Texts) {
+    let (mut reader, mut texts) = (ResponseReader::new(dialect, true), Texts::default());
     body.chunks(size).for_each(|piece| reader.push(piece, &mut texts));
     (reader.usage(), reader.failed(), reader.quality(), texts)
 }
@@ -36,9 +36,9 @@ fn shown(body: &[u8], size: usize) -> Vec<u8> {
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (dialect, size, body) = input;
-    let (dialect, events) = (Dialect::ALL[usize::from(dialect) % Dialect::ALL.len()], dialect & 0x80 != 0);
+    let dialect = Dialect::ALL[usize::from(dialect) % Dialect::ALL.len()];
     let (whole, cut) = (body.len().max(1), usize::from(size).max(1));
-    assert_eq!(read(dialect, events, body, whole), read(dialect, events, body, cut));
+    assert_eq!(read(dialect, body, whole), read(dialect, body, cut));
     // The longest event that is looked at depends on how it is cut only in what is let go unread.
     if body.len() <= UsageFilter::HELD_MAX {
         let shown_whole = shown(body, whole);

@@ -97,6 +97,16 @@ impl Lexer {
         self.scratch.clear();
     }
 
+    /// Whether nothing but white space has come.
+    pub fn is_blank(&self) -> bool {
+        self.state == State::Value && self.depth == 0
+    }
+
+    /// The number or literal that came last, where none or nothing else of a word has come since.
+    pub fn last_word(&self) -> &str {
+        &self.scratch
+    }
+
     /// Whether a whole document has been read.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -89,6 +89,11 @@ impl Checks {
         self.has_text = true;
     }
 
+    /// Whether anything was.
+    pub(crate) fn any_text(&self) -> bool {
+        self.has_text
+    }
+
     /// A text begins.
     pub(crate) fn begin(&mut self) {
         self.in_name = false;

@@ -9,16 +9,40 @@ use crate::response::quality::Quality;
 use crate::response::report::{Report, is_skipped};
 use crate::response::usage::Usage;
 use crate::sink::CompletionSink;
-use crate::sse::{Lines, Piece};
+use crate::sse::{Lines, MARK, Piece};
 
 /// The reader of one response.
 ///
-/// It keeps less than 4 KiB, whatever comes. A response that is not what it should be is the server's affair: it is passed on, and what
-/// could not be read is not reported.
+/// It keeps less than 4 KiB, whatever comes. Whether a response is JSON or a stream of events is seen from its bytes, as servers send either
+/// under any type. One that is not what it should be is the server's affair: it is passed on, and [`ResponseReader::reading`] tells.
 pub struct ResponseReader {
-    /// Where the response is a stream of events.
-    lines: Option<Lines>,
+    form: Form,
+    /// Follows the response, as long as it is not known to be JSON.
+    lines: Lines,
     document: Document,
+}
+
+/// What a response is.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// Only white space and a byte order mark have come.
+    Blank,
+    /// One document.
+    Json,
+    /// A stream of events, or nothing that is known.
+    Events,
+}
+
+/// What could be made of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There is nothing in it, or no event that carries anything.
+    Empty,
+    /// There is something in it, and it is not known what: it is neither JSON nor a stream of events, or broken, or says nothing that an
+    /// answer says.
+    Unread,
+    /// It is an answer, as far as it has come.
+    Read,
 }
 
 /// The response as a whole, or the data of one event.
@@ -28,32 +52,73 @@ struct Document {
     path: Path,
     report: Report,
     unreadable: bool,
+    /// Some event carried something else than the mark of the end.
+    any: bool,
 }
 
 impl ResponseReader {
-    /// A reader for the response to a request in `dialect`; `event_stream` says whether the response's content type is
-    /// `text/event-stream`, `json_output` whether the request asked for JSON.
-    pub fn new(dialect: Dialect, event_stream: bool, json_output: bool) -> Self {
+    /// A reader for the response to a request in `dialect`; `json_output` says whether the request asked for JSON.
+    pub fn new(dialect: Dialect, json_output: bool) -> Self {
         let document = Document {
             dialect,
             lexer: Lexer::default(),
             path: Path::default(),
-            report: Report::new(dialect.api(), event_stream, json_output),
+            report: Report::new(dialect.api(), json_output),
             unreadable: false,
+            any: false,
         };
-        Self { lines: event_stream.then(Lines::default), document }
+        Self { form: Form::Blank, lines: Lines::default(), document }
     }
 
     /// Reads the next piece of the body; what was generated goes to `sink`.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
-        let Self { lines, document } = self;
-        match lines {
-            None => document.push(bytes, sink),
-            Some(lines) => lines.push(bytes, &mut |piece| match piece {
+        let bytes = if self.form == Form::Blank { self.look(bytes) } else { bytes };
+        let Self { form, lines, document } = self;
+        match form {
+            Form::Blank => {}
+            Form::Json => document.push(bytes, sink),
+            Form::Events => lines.push(bytes, &mut |piece| match piece {
                 Piece::Data(data) => document.push(data, sink),
                 Piece::Name(name) => document.report.event_name(name),
                 Piece::End => document.end(),
             }),
+        }
+    }
+
+    /// Skips white space and a byte order mark; behind them it is seen what the response is. Returns what is to be read.
+    fn look<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let is_blank = |byte: &u8| byte.is_ascii_whitespace() || MARK.contains(byte);
+        let at = bytes.iter().position(|byte| !is_blank(byte)).unwrap_or(bytes.len());
+        let (blank, rest) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
+        // In a stream it matters whether a field stands at the beginning of its line.
+        self.lines.push(blank, &mut |_| {});
+        self.form = match rest.first() {
+            None => Form::Blank,
+            Some(b'{' | b'[') => Form::Json,
+            Some(_) => {
+                self.document.report.is_of_stream();
+                Form::Events
+            }
+        };
+        rest
+    }
+
+    /// Whether the response is JSON, which is known once its first byte has come.
+    pub fn is_json(&self) -> bool {
+        self.form == Form::Json
+    }
+
+    /// What could be made of the response; `complete`: it is over, so that what is not whole by now is broken.
+    pub fn reading(&self, complete: bool) -> Reading {
+        let Document { lexer, report, unreadable, any, .. } = &self.document;
+        let is_pending = !unreadable && !lexer.is_blank() && !lexer.is_done();
+        match self.form {
+            Form::Blank => Reading::Empty,
+            Form::Json if *unreadable || (complete && (is_pending || !report.is_known())) => Reading::Unread,
+            Form::Json => Reading::Read,
+            Form::Events if report.is_known() => Reading::Read,
+            Form::Events if *any || self.lines.is_strange() || (complete && is_pending) => Reading::Unread,
+            Form::Events => Reading::Empty,
         }
     }
 
@@ -80,12 +145,17 @@ impl ResponseReader {
 
 impl Document {
     fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
-        let Self { dialect, lexer, path, report, unreadable } = self;
-        *unreadable = *unreadable || lexer.push(bytes, &mut Visit { dialect: *dialect, path, report, sink }).is_err();
+        let Self { dialect, lexer, path, report, unreadable, any } = self;
+        if !*unreadable && lexer.push(bytes, &mut Visit { dialect: *dialect, path, report, sink }).is_err() {
+            *unreadable = true;
+            // `[DONE]`, with which OpenAI's streams end, is no JSON.
+            *any |= lexer.last_word() != "DONE";
+        }
     }
 
     /// The event is over, and the next one's data is another document.
     fn end(&mut self) {
+        self.any |= !self.unreadable && !self.lexer.is_blank();
         self.report.end_event();
         self.path = Path::default();
         self.lexer.reset();

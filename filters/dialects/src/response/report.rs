@@ -24,6 +24,8 @@ const WORD_MAX: usize = 48;
 pub struct Report {
     api: &'static Api,
     is_stream: bool,
+    /// Something was there that answers have.
+    is_familiar: bool,
     /// What kind of event this is: by its name, which comes first where there is one, or by its `type`.
     event_type: String,
     word: String,
@@ -43,10 +45,11 @@ pub fn is_skipped(steps: &[Step]) -> bool {
 }
 
 impl Report {
-    pub fn new(api: &'static Api, is_stream: bool, json_output: bool) -> Self {
+    pub fn new(api: &'static Api, json_output: bool) -> Self {
         Self {
             api,
-            is_stream,
+            is_stream: false,
+            is_familiar: false,
             event_type: String::new(),
             word: String::new(),
             usage: Usage::default(),
@@ -57,6 +60,16 @@ impl Report {
             choices: Choices::new(api.has_choices),
             checks: Checks::new(json_output),
         }
+    }
+
+    /// It is a stream of events.
+    pub fn is_of_stream(&mut self) {
+        self.is_stream = true;
+    }
+
+    /// Whether anything of an answer was found in it.
+    pub fn is_known(&self) -> bool {
+        self.is_familiar || self.has_usage || self.failed || self.finish.is_some() || self.checks.any_text()
     }
 
     pub fn is_stream(&self) -> bool {
@@ -150,6 +163,7 @@ impl Report {
     #[inline]
     pub fn read(&mut self, steps: &[Step], event: Event<'_>, sink: &mut impl CompletionSink) {
         match (steps, event) {
+            ([Key(ChoicesKey)], Event::Array) => self.is_familiar = true,
             ([Key(ChoicesKey), Item], Event::Object) => self.choices.begin(),
             ([Key(ChoicesKey), Item], Event::Close) => self.choices.is(0, sink),
             ([Key(ChoicesKey), Item, Key(Index)], Event::Number(word)) => {
@@ -188,11 +202,13 @@ impl Report {
     }
 
     fn read_type(&mut self) {
+        self.is_familiar = true;
         self.failed |= self.word == "error" || self.word == "response.failed";
         self.event_type.clone_from(&self.word);
     }
 
     fn read_status(&mut self) {
+        self.is_familiar = true;
         match self.word.as_str() {
             "completed" => self.finish = self.finish.or(Some(Finish::Stop)),
             "failed" => self.failed = true,

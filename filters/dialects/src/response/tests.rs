@@ -1,6 +1,6 @@
 use crate::dialect::Dialect;
 use crate::response::quality::{Finish, Quality};
-use crate::response::reader::ResponseReader;
+use crate::response::reader::{Reading, ResponseReader};
 use crate::response::usage::{USAGE_MAX, Usage};
 use crate::sink::CompletionSink;
 
@@ -23,8 +23,8 @@ impl CompletionSink for Texts {
     }
 }
 
-fn read(dialect: Dialect, body: &str, stream: bool, size: usize) -> (ResponseReader, Texts) {
-    let mut reader = ResponseReader::new(dialect, stream, true);
+fn read(dialect: Dialect, body: &str, size: usize) -> (ResponseReader, Texts) {
+    let mut reader = ResponseReader::new(dialect, true);
     let mut texts = Texts::default();
     for piece in body.as_bytes().chunks(size) {
         reader.push(piece, &mut texts);
@@ -37,7 +37,7 @@ fn reads_a_whole_response() {
     let body = r#"{"choices":[{"message":{"role":"assistant","content":"{\"a\":1}"}}],"usage":{"prompt_tokens":9,
         "completion_tokens":4,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":2}}}"#;
     for size in [1, 5, 1000] {
-        let (mut reader, texts) = read(Dialect::Chat, body, false, size);
+        let (mut reader, texts) = read(Dialect::Chat, body, size);
         let usage = Usage { prompt: 9, cached: 8, cache_creation: 0, completion: 4, reasoning: 2 };
         assert_eq!(reader.usage(), Some(usage));
         assert_eq!(texts, Texts { of: vec![r#"{"a":1}"#.to_owned()], ends: 1 });
@@ -51,7 +51,7 @@ fn reads_a_stream_at_any_split() {
         data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"llo\"}}]}\n\ndata: not json\n\n\
         data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":18446744073709551615}}\n\ndata: [DONE]\n\n";
     for size in 1..body.len() {
-        let (mut reader, texts) = read(Dialect::Chat, body, true, size);
+        let (mut reader, texts) = read(Dialect::Chat, body, size);
         let usage = reader.usage().unwrap();
         assert_eq!((usage.prompt, usage.completion), (3, USAGE_MAX), "size {size}");
         assert_eq!(texts, Texts { of: vec!["Hello".to_owned()], ends: 2 }, "size {size}");
@@ -65,7 +65,7 @@ fn choices_are_kept_apart_wherever_their_index_stands() {
         data: {\"choices\":[{\"delta\":{\"content\":\"B\"},\"index\":1,\"finish_reason\":\"length\"}]}\n\n\
         data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     for size in 1..body.len() {
-        let (mut reader, texts) = read(Dialect::Chat, body, true, size);
+        let (mut reader, texts) = read(Dialect::Chat, body, size);
         assert_eq!(texts, Texts { of: vec!["a".to_owned(), "bB".to_owned()], ends: 3 }, "size {size}");
         assert_eq!(reader.quality().finish, Some(Finish::Length));
     }
@@ -81,11 +81,11 @@ fn tool_calls_are_counted_and_their_arguments_checked() {
     };
     let more = |arguments: &str| call("", arguments);
     let good = [call("f", "{\"a\""), more(":1}"), call("g", "")].concat();
-    let (mut reader, _) = read(Dialect::Chat, &good, true, 7);
+    let (mut reader, _) = read(Dialect::Chat, &good, 7);
     let quality = reader.quality();
     assert_eq!((quality.tool_calls, quality.malformed_tool_args, quality.empty), (2, false, false));
     for bad in [[call("f", "{\"a\""), call("g", "{}")].concat(), call("f", "{]"), call("f", "{} {}")] {
-        assert!(read(Dialect::Chat, &bad, true, 5).0.quality().malformed_tool_args, "{bad}");
+        assert!(read(Dialect::Chat, &bad, 5).0.quality().malformed_tool_args, "{bad}");
     }
 }
 
@@ -102,17 +102,17 @@ fn errors_in_the_body_are_failures() {
         (Dialect::Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n"),
     ] {
         for size in [1, 9, 500] {
-            assert!(read(dialect, body, true, size).0.failed(), "{body}");
+            assert!(read(dialect, body, size).0.failed(), "{body}");
         }
     }
     let fine = r#"{"object":"response","status":"completed","error":null,"output":[]}"#;
-    assert!(!read(Dialect::Responses, fine, false, 9).0.failed());
+    assert!(!read(Dialect::Responses, fine, 9).0.failed());
 }
 
 #[test]
 fn an_event_of_a_megabyte_is_counted_without_being_held() {
     let body = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "y".repeat(1 << 20));
-    let (mut reader, texts) = read(Dialect::Chat, &body, true, 1000);
+    let (mut reader, texts) = read(Dialect::Chat, &body, 1000);
     assert_eq!(texts.of[0].len(), 1 << 20);
     assert!(!reader.quality().empty && size_of::<ResponseReader>() < 1024);
 }
@@ -137,8 +137,49 @@ fn events_are_known_by_their_names_where_their_type_comes_last() {
     ]
     .concat();
     for size in 1..body.len() {
-        let (mut reader, _) = read(Dialect::Responses, &body, true, size);
+        let (mut reader, _) = read(Dialect::Responses, &body, size);
         let quality = reader.quality();
         assert!(quality.tool_calls == 1 && !quality.malformed_tool_args, "{size}: {quality:?}");
+    }
+}
+
+#[test]
+fn what_a_response_is_is_seen_from_its_bytes() {
+    use Reading::{Empty, Read, Unread};
+    let answer = r#"{"choices":[{"message":{"content":"Hi"}}]}"#;
+    let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+    for (body, so_far, reading) in [
+        (answer.to_owned(), Read, Read),
+        (format!("\u{feff}\r\n {answer}\n"), Read, Read),
+        (chunk.to_owned(), Read, Read),
+        (format!("\u{feff}\n\n{chunk}"), Read, Read),
+        (format!(": wait\n\nretry: 9\nid: 1\nevent: x\n{chunk}data: [DONE]\n\n"), Read, Read),
+        (format!("data: nonsense\n\n{chunk}"), Read, Read),
+        (format!("id: 1\nx: y\n{chunk}"), Read, Read),
+        ("data: {\"choices\":[]}\n\n".to_owned(), Read, Read),
+        // Nothing at all.
+        (String::new(), Empty, Empty),
+        (" \r\n\u{feff}".to_owned(), Empty, Empty),
+        (": ping\n\nevent: x\ndata:\n\ndata: [DONE]\n\n".to_owned(), Empty, Empty),
+        // Neither of both, or broken, or something else.
+        ("<html>Hi</html>".to_owned(), Unread, Unread),
+        ("event of the day".to_owned(), Unread, Unread),
+        ("\u{1f}\u{8b}".to_owned(), Unread, Unread),
+        ("\"Hi\"".to_owned(), Unread, Unread),
+        ("data: Hi\n\n".to_owned(), Unread, Unread),
+        ("data: [Done: Hi]\n\n".to_owned(), Unread, Unread),
+        ("data: {\"reply\":\"Hi\"}\n\n".to_owned(), Unread, Unread),
+        (format!("{answer}{answer}"), Unread, Unread),
+        (answer.replace(':', ""), Unread, Unread),
+        (format!("[{answer}]"), Read, Unread),
+        ("{\"reply\":\"Hi\"}".to_owned(), Read, Unread),
+        (answer.trim_end_matches('}').to_owned(), Read, Unread),
+        ("data: {\"reply\":\"Hi".to_owned(), Empty, Unread),
+    ] {
+        for size in 1..=body.len().max(1) {
+            let (reader, texts) = read(Dialect::Chat, &body, size);
+            assert_eq!((reader.reading(false), reader.reading(true)), (so_far, reading), "{body:?} {size}");
+            assert!(reading != Read || body.contains("[]") || texts.of == ["Hi"], "{body:?} {size}");
+        }
     }
 }

@@ -188,9 +188,8 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 
 /// How much was generated tells how much to expect.
 fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, world: &mut World<'_>) {
-    // What is worked on later has not shown how long it is.
-    let is_unseen = flow.facts.background && used.counted;
-    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || is_unseen {
+    // What stays as it was reserved has not shown how long it is.
+    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || used.reserved {
         return;
     }
     let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
