@@ -1,7 +1,8 @@
 //! Takes out of a stream what is only there because usage was asked for, where the client did not ask.
 //!
 //! OpenAI's `stream_options.include_usage` adds one event before `[DONE]`: `choices` is an empty array and `usage` an
-//! object. That event is left out. All other events get `"usage": null`; that member is cut out, where the event is one line of data.
+//! object. That event is left out where nothing else is in it than what every chunk begins with; where a server says more in it, an error for
+//! example, only its usage is cut out. All other events get `"usage": null`; that member is cut out.
 //! Every other byte passes unchanged. The current event is held until it is complete, at
 //! most [`UsageFilter::HELD_MAX`] bytes of it: one that is longer cannot be the usage chunk, and is let go.
 
@@ -13,7 +14,7 @@ use crate::json::lexer::{Event, Lexer, Visitor};
 use crate::json::path::Field::{Choices, Usage};
 use crate::json::path::Path;
 use crate::json::path::Step::Key;
-use crate::sse::{Lines, Piece};
+use crate::sse::{Lines, MARK, Piece};
 
 /// The filter of one stream.
 #[derive(Default)]
@@ -85,17 +86,20 @@ impl UsageFilter {
         }
     }
 
-    /// The stream is over: what was held.
+    /// The stream is over: what is left to forward. An event that was not ended is one all the same, as some clients read it.
     pub fn finish(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.held)
+        let mut out = Vec::new();
+        self.end_event(&mut out);
+        out
     }
 
     fn end_event(&mut self, out: &mut Vec<u8>) {
         let look = if core::mem::take(&mut self.long) { Look::default() } else { look(&self.held) };
-        self.left_out = look.empty_choices && look.usage;
+        let was_asked_for = look.empty_choices && look.usage;
+        self.left_out = was_asked_for && is_bare(&self.held);
         self.changed |= self.left_out;
         if !self.left_out {
-            let object = look.object.filter(|_| self.all);
+            let object = look.object.filter(|_| self.all || was_asked_for);
             if let Some(member) = look.null.or(object).and_then(|at| member(&self.held, at)) {
                 self.held.drain(member);
                 self.changed = true;
@@ -123,23 +127,99 @@ fn look(event: &[u8]) -> Look {
     if readable && lexer.is_done() { look } else { Look::default() }
 }
 
+/// The lines of an event that have something in them, and where each begins.
+fn lines(event: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mark = if event.starts_with(MARK) { MARK.len() } else { 0 };
+    let mut at = mark;
+    let lines = event.get(mark..).unwrap_or_default().split(|b| matches!(b, b'\r' | b'\n')).map(move |line| {
+        let from = at;
+        at = at.saturating_add(line.len()).saturating_add(1);
+        (from, line)
+    });
+    lines.filter(|(_, line)| !line.is_empty())
+}
+
+/// The data of a line, and where it begins, where the line is one of data at this place.
+fn data((at, line): (usize, &[u8])) -> Option<(usize, &[u8])> {
+    let value = line.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    Some((at.saturating_add(line.len()).saturating_sub(value.len()), value))
+}
+
 /// Where in the event the member at `at` of its data stands, with the comma before or behind it.
 fn member(event: &[u8], at: Range<usize>) -> Option<Range<usize>> {
-    let data = event.strip_prefix(b"data:")?;
-    let space = usize::from(data.first() == Some(&b' '));
-    let lines = event.split(|b| matches!(b, b'\r' | b'\n')).filter(|line| !line.is_empty()).count();
-    if lines != 1 {
-        return None;
+    let mut all = lines(event);
+    let first = data(all.next()?);
+    if let (Some((from, line)), None) = (first, all.next()) {
+        let cut = with_comma(line, at)?;
+        return Some(from.checked_add(cut.start)?..from.checked_add(cut.end)?);
     }
-    let before = event.len().checked_sub(data.len())?.checked_add(space)?;
-    let (start, end) = (before.checked_add(at.start)?, before.checked_add(at.end)?);
-    let head = event.get(..start)?.trim_ascii_end();
+    // The data is in several lines, or among others: which part of it stands where.
+    let (mut whole, mut parts): (Vec<u8>, Vec<(usize, usize)>) = Default::default();
+    for (from, line) in lines(event).filter_map(data) {
+        if !parts.is_empty() {
+            whole.push(b'\n');
+        }
+        parts.push((whole.len(), from));
+        whole.extend_from_slice(line);
+    }
+    let place = |at: usize| {
+        let (within, from) = parts.iter().rev().find(|(within, _)| *within <= at)?;
+        from.checked_add(at.checked_sub(*within)?)
+    };
+    let cut = with_comma(&whole, at)?;
+    Some(place(cut.start)?..place(cut.end.checked_sub(1)?)?.checked_add(1)?)
+}
+
+/// The member at `at` with the comma that it no longer needs.
+fn with_comma(data: &[u8], at: Range<usize>) -> Option<Range<usize>> {
+    let head = data.get(..at.start)?.trim_ascii_end();
     if let Some(head) = head.strip_suffix(b",") {
-        return Some(head.len()..end);
+        return Some(head.len()..at.end);
     }
-    let tail = event.get(end..)?.trim_ascii_start();
-    let rest = tail.strip_prefix(b",").unwrap_or(tail);
-    Some(start..event.len().checked_sub(rest.len())?)
+    let tail = data.get(at.end..)?.trim_ascii_start();
+    match tail.strip_prefix(b",") {
+        Some(rest) => Some(at.start..data.len().checked_sub(rest.len())?),
+        None => Some(at),
+    }
+}
+
+/// Whether nothing is in a usage chunk but the usage, and what every chunk begins with.
+fn is_bare(event: &[u8]) -> bool {
+    let mut bare = Bare { path: Path::default(), has_more: event.starts_with(MARK) };
+    let (mut lexer, mut is_first) = (Lexer::default(), true);
+    for line in lines(event) {
+        // Comments, names and numbers of events are the client's.
+        let Some((_, line)) = data(line) else { return false };
+        let joint: &[u8] = if core::mem::take(&mut is_first) { b"" } else { b"\n" };
+        if lexer.push(joint, &mut bare).and_then(|()| lexer.push(line, &mut bare)).is_err() {
+            return false;
+        }
+    }
+    !bare.has_more
+}
+
+/// Looks for what is more than usage.
+struct Bare {
+    path: Path,
+    has_more: bool,
+}
+
+impl Visitor for Bare {
+    fn event(&mut self, event: Event<'_>, _: Range<usize>) {
+        self.path.follow(&event);
+        self.has_more |= match (self.path.steps(), &event) {
+            ([Key(Usage), ..] | [], _) | ([Key(Choices)], Event::Key(_) | Event::Array | Event::Close) => false,
+            // OpenAI API reference, "The chat completion chunk object"; `obfuscation` is padding.
+            ([_], Event::Key(key)) => !matches!(
+                *key,
+                "id" | "object" | "created" | "model" | "system_fingerprint" | "service_tier" | "obfuscation"
+            ),
+            ([Key(Choices), ..], _) | (_, Event::Object | Event::Array) => true,
+            _ => false,
+        };
+        self.path.enter(&event);
+    }
 }
 
 #[derive(Default)]
@@ -240,8 +320,58 @@ mod tests {
         assert_eq!(UsageFilter::default().push(event.as_bytes()), None);
         let cut = UsageFilter::all().push(event.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(cut).unwrap(), "data: {\"choices\":[{}],\"id\":7}\n\n");
-        // Where the data is in several lines its places are not those of the bytes.
-        let lines = b"data: {\"usage\":\ndata: null}\n\n";
-        assert_eq!(UsageFilter::default().push(lines), None);
+    }
+
+    /// What goes on of an event, however it is cut.
+    fn shown(event: &str) -> String {
+        let mut all: Option<String> = None;
+        for size in 1..=event.len() {
+            let mut filter = UsageFilter::default();
+            let mut out = Vec::new();
+            for piece in event.as_bytes().chunks(size) {
+                out.extend(filter.push(piece).unwrap_or_else(|| piece.to_vec()));
+            }
+            out.extend(filter.finish());
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(*all.get_or_insert_with(|| out.clone()), out, "{event:?} {size}");
+        }
+        all.unwrap_or_default()
+    }
+
+    #[test]
+    fn only_usage_is_cut_out_of_a_chunk_that_says_more() {
+        let usage = r#""usage":{"prompt_tokens":40,"completion_tokens":5}"#;
+        for (before, after) in [
+            (format!(r#"{{"choices":[],{usage},"error":{{"code":7}}}}"#), r#"{"choices":[],"error":{"code":7}}"#),
+            (format!(r#"{{{usage} , "choices":[],"x_cost":0.1}}"#), r#"{ "choices":[],"x_cost":0.1}"#),
+            (format!(r#"{{"choices":[],"model":{{"name":"m"}},{usage}}}"#), r#"{"choices":[],"model":{"name":"m"}}"#),
+            (format!(r#"{{"choices":[{{}}],"choices":[],{usage}}}"#), r#"{"choices":[{}],"choices":[]}"#),
+        ] {
+            for end in ["\n\n", "\r\n\r\n", "\r\r", "\n", ""] {
+                assert_eq!(shown(&format!("data: {before}{end}")), format!("data: {after}{end}"));
+            }
+        }
+        let envelope = r#""id":"x","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":null,"service_tier":"default","obfuscation":"ab""#;
+        for end in ["\n\n", "\r\n\r\n", "\n", ""] {
+            assert_eq!(shown(&format!("data:{{{envelope},\"choices\":[],{usage}}}{end}")), "");
+            assert_eq!(shown(&format!("data:{{{envelope},\ndata: \"choices\":[],\ndata:{usage}}}{end}")), "");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_the_data_is_the_clients() {
+        for (before, after) in [
+            (": wait\ndata: {\"choices\":[],\"usage\":{}}\n\n", ": wait\ndata: {\"choices\":[]}\n\n"),
+            ("id: 7\r\ndata:{\"usage\":{},\"choices\":[]}\r\n\r\n", "id: 7\r\ndata:{\"choices\":[]}\r\n\r\n"),
+            ("\u{feff}data: {\"choices\":[],\"usage\":{}}\n\n", "\u{feff}data: {\"choices\":[]}\n\n"),
+            ("data: {\"usage\":\ndata: null}\n\n", "data: {}\n\n"),
+            (
+                "data: {\"a\":1,\r\ndata:\"usage\" :\r\ndata: null\r\ndata: }\r\n\r\n",
+                "data: {\"a\":1\r\ndata: }\r\n\r\n",
+            ),
+            ("data: {\ndata: \"usage\":null\nevent: x\ndata: ,\"a\":1}\n\n", "data: {\ndata: \"a\":1}\n\n"),
+        ] {
+            assert_eq!(shown(before), after);
+        }
     }
 }

@@ -114,7 +114,7 @@ impl Response {
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that failed before its first token
-    /// used nothing; one that the client left has been read by then; an answer that is not understood may be as long as what was reserved for
+    /// used nothing, unless usage was reported; one that the client left has been read by then; an answer that is not understood may be as long as what was reserved for
     /// it. `by_time`: what may have been generated in the time that passed, for
     /// answers that show nothing of themselves before they are complete.
     pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
@@ -140,12 +140,14 @@ impl Response {
             return Some(used);
         }
         let seen = completion.tokens();
+        // What an answer begins with is reported also of one that then fails.
+        let is_charged = has_worked(outcome, seen) || (reported.is_some() && !reader.is_opening());
         let used = match reported {
             // What was reported was the state of a part; what was seen may be more.
             Some(part) => Used { completion: part.completion.max(seen), ..part },
             None => counted(facts, seen),
         };
-        has_worked(outcome, seen).then_some(used)
+        is_charged.then_some(used)
     }
 
     /// Whether something has gone to the client of which it is not known what it is.

@@ -162,3 +162,19 @@ fn what_cannot_be_read_teaches_nothing_and_costs_the_same_where_the_client_leave
         assert_eq!(flight.facts().used.unwrap().completion.0, 50);
     }
 }
+
+#[test]
+fn an_error_in_the_usage_chunk_reaches_the_client() {
+    for more in [r#""error":{"message":"overloaded","code":503}"#, r#""x_server":{"took":3}"#, r#""choices":[],"x":[]"#]
+    {
+        let chunk =
+            format!("data: {{\"choices\":[],{more},\"usage\":{{\"prompt_tokens\":40,\"completion_tokens\":5}}}}\n\n");
+        let left = format!("data: {{\"choices\":[],{more}}}\n\n");
+        let got = chat(true, &[], &[DELTA, &chunk, DONE].concat());
+        let outcome = if more.contains("error") { Outcome::UpstreamError } else { Outcome::Ok };
+        assert_eq!((got.used, got.outcome), (Some((40, 5)), outcome), "{more}");
+        assert_eq!(got.body, [DELTA, &left, DONE].concat());
+        // Also of one that has brought no text.
+        assert_eq!(chat(true, &[], &chunk).used, Some((40, 5)));
+    }
+}

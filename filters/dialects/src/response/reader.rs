@@ -127,6 +127,11 @@ impl ResponseReader {
         self.document.report.usage()
     }
 
+    /// Whether that is what a stream begins with, in which the completion is only a word for there being one.
+    pub fn is_opening(&self) -> bool {
+        self.document.report.is_opening()
+    }
+
     /// Whether that is final: reported after it was known how the response ended. Parts of streams report what they have so far.
     pub fn is_settled(&self) -> bool {
         self.document.report.is_settled()

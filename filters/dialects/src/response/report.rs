@@ -31,6 +31,8 @@ pub struct Report {
     word: String,
     usage: Usage,
     has_usage: bool,
+    /// Usage was reported beyond what an answer begins with.
+    has_more_usage: bool,
     is_settled: bool,
     failed: bool,
     finish: Option<Finish>,
@@ -54,6 +56,7 @@ impl Report {
             word: String::new(),
             usage: Usage::default(),
             has_usage: false,
+            has_more_usage: false,
             is_settled: false,
             failed: false,
             finish: None,
@@ -83,6 +86,11 @@ impl Report {
     pub fn usage(&self) -> Option<Usage> {
         let usage = if self.api.usage_leaves_out_cached { self.usage.with_cached() } else { self.usage };
         self.has_usage.then_some(usage)
+    }
+
+    /// Whether the usage is that of Anthropic's first event only, which says what was read and nothing of what will be generated.
+    pub fn is_opening(&self) -> bool {
+        self.has_usage && !self.has_more_usage
     }
 
     /// Whether usage was reported after it was known how the response ended, and so is not that of a part.
@@ -120,6 +128,7 @@ impl Report {
         };
         if self.usage.count(below, word) {
             self.has_usage = true;
+            self.has_more_usage |= !matches!(steps, [Key(Message), ..]);
             self.is_settled = self.finish.is_some();
         }
         true
