@@ -13,6 +13,10 @@ use crate::world::World;
 /// What the proxy answers when it gave up on a server.
 const GATEWAY_TIMEOUT: u16 = 504;
 
+/// By how many times another vocabulary may make fewer tokens of a text than the one that counts here. It is three to five for scripts that
+/// only one of them has words of, so that eight is beyond all of them.
+const SHORTER_MAX: u64 = 8;
+
 /// What is known of one answer.
 #[derive(Default)]
 pub struct Response {
@@ -124,30 +128,29 @@ impl Response {
             // A response that says `queued` ends long before the work does.
             return Some(kept(facts, reserved));
         }
-        if self.is_unread() {
-            let reported = self.reader.as_deref().and_then(|(reader, _)| reader.usage());
-            return Some(reported.map_or_else(|| kept(facts, reserved), Used::from));
-        }
+        let is_unread = self.is_unread();
         let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
-        if gave_up && !facts.stream && self.first_token.is_none() {
+        if gave_up && !is_unread && !facts.stream && self.first_token.is_none() {
             return Some(counted(facts, by_time().min(reserved)));
         }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
-            return has_worked(outcome, Tokens::ZERO).then(|| counted(facts, Tokens::ZERO));
+            let has_worked = has_worked(outcome);
+            return if is_unread {
+                Some(kept(facts, reserved))
+            } else {
+                has_worked.then(|| counted(facts, Tokens::ZERO))
+            };
         };
-        let reported = reader.usage().map(Used::from);
-        if let Some(used) = reported.filter(|_| outcome == Outcome::Ok || reader.is_settled()) {
-            return Some(used);
-        }
         let seen = completion.tokens();
-        // What an answer begins with is reported also of one that then fails.
-        let is_charged = has_worked(outcome, seen) || (reported.is_some() && !reader.is_opening());
-        let used = match reported {
-            // What was reported was the state of a part; what was seen may be more.
-            Some(part) => Used { completion: part.completion.max(seen), ..part },
-            None => counted(facts, seen),
+        let own = if is_unread { kept(facts, reserved) } else { counted(facts, seen) };
+        let Some(reported) = reader.usage().map(Used::from) else {
+            return (is_unread || has_worked(outcome) || seen > Tokens::ZERO).then_some(own);
         };
-        is_charged.then_some(used)
+        // What an answer begins with is reported also of one that then fails.
+        let is_opening = reader.is_opening();
+        let is_charged = has_worked(outcome) || seen > Tokens::ZERO || !is_opening;
+        let is_part = outcome != Outcome::Ok && !reader.is_settled();
+        is_charged.then(|| believed(reported, own, is_part))
     }
 
     /// Whether something has gone to the client of which it is not known what it is.
@@ -177,8 +180,32 @@ impl Response {
     }
 }
 
-fn has_worked(outcome: Outcome, seen: Tokens) -> bool {
-    matches!(outcome, Outcome::Ok | Outcome::Abandoned) || seen > Tokens::ZERO
+fn has_worked(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Ok | Outcome::Abandoned)
+}
+
+/// What is believed of a report, next to what was counted here. A half that is missing or cannot be true is the own one: a prompt is never of
+/// no token, and no vocabulary makes less than an eighth of a text's tokens of it ([`SHORTER_MAX`]). `is_part`: what was reported was the state
+/// of a part, and what was seen may be more.
+fn believed(reported: Used, own: Used, is_part: bool) -> Used {
+    let has_prompt = reported.prompt > Tokens::ZERO || own.prompt == Tokens::ZERO;
+    let seen = own.completion;
+    // What was reserved says nothing of how much it was.
+    let least = if own.reserved { seen.min(Tokens(1)) } else { seen };
+    let is_short = reported.completion.saturating_mul(SHORTER_MAX) < least;
+    let has_completion = !is_short && (!is_part || reported.completion >= seen);
+    let prompt = if has_prompt { reported.prompt } else { own.prompt };
+    let completion = if has_completion { reported.completion } else { seen };
+    Used {
+        prompt,
+        // What is cached is a part of the prompt, and what was thought one of the completion.
+        cached: reported.cached.min(prompt),
+        completion,
+        reasoning: reported.reasoning.min(completion),
+        counted: !has_prompt || !has_completion,
+        reserved: own.reserved && !has_completion,
+        ..reported
+    }
 }
 
 fn counted(facts: &Facts, completion: Tokens) -> Used {

@@ -178,3 +178,38 @@ fn an_error_in_the_usage_chunk_reaches_the_client() {
         assert_eq!(chat(true, &[], &chunk).used, Some((40, 5)));
     }
 }
+
+#[test]
+fn what_cannot_be_true_is_not_believed() {
+    let text = r#"{"choices":[{"message":{"content":"one two"}}],"usage":USAGE}"#;
+    for (usage, used) in [
+        (r#"{"prompt_tokens":40,"completion_tokens":77}"#, (40, 77)),
+        (r#"{"prompt_tokens":0,"completion_tokens":0}"#, (PROMPT, 2)),
+        (r#"{"prompt_tokens":-40,"completion_tokens":-77}"#, (PROMPT, 2)),
+        (r#"{"prompt_tokens":NaN,"completion_tokens":Infinity}"#, (PROMPT, 2)),
+        (r#"{"prompt_tokens":4e18,"completion_tokens":1e300}"#, (PROMPT, 2)),
+        (r#"{"prompt_tokens":40}"#, (40, 2)),
+        (r#"{"completion_tokens":77}"#, (PROMPT, 77)),
+        (r#"{"total_tokens":117}"#, (PROMPT, 2)),
+        ("{}", (PROMPT, 2)),
+        ("null", (PROMPT, 2)),
+    ] {
+        let got = chat(false, &[], &text.replace("USAGE", usage));
+        assert_eq!((got.used, got.outcome), (Some(used), Outcome::Ok), "{usage}");
+        let counted = got.flight.facts().used.unwrap().counted;
+        assert_eq!(counted, used != (40, 77), "{usage}");
+        let event = format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
+        assert_eq!(chat(true, &[], &[DELTA, &event, DONE].concat()).used, Some(used), "{usage}");
+        // Real usage, and then this.
+        assert_eq!(chat(true, &[], &[DELTA, USAGE, &event, DONE].concat()).used, Some((40, 77)), "{usage}");
+    }
+    let long = format!(r#"{{"choices":[{{"message":{{"content":"{}"}}}}],"usage":USAGE}}"#, "one ".repeat(100));
+    for (reported, charged) in [(1, 101), (12, 101), (13, 13), (90, 90), (800, 800)] {
+        let usage = format!(r#"{{"prompt_tokens":40,"completion_tokens":{reported}}}"#);
+        assert_eq!(chat(false, &[], &long.replace("USAGE", &usage)).used, Some((40, charged)));
+    }
+    // More of it cached than there is.
+    let cached = r#"{"prompt_tokens":40,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4000}}"#;
+    let used = chat(false, &[], &text.replace("USAGE", cached)).flight.facts().used.unwrap();
+    assert_eq!((used.prompt.0, used.cached.0), (40, 40));
+}

@@ -15,7 +15,8 @@ fn ask(proxy: &mut Proxy, tenant: &str, model: &str, max: u64, used: u64) {
     flight.props.0.insert(claim.to_owned(), tenant.as_bytes().to_vec());
     proxy.send(&mut flight, &format!(r#"{{"model":"{model}","max_tokens":{max},"messages":[]}}"#));
     assert!(flight.went(), "{:?}", flight.reply());
-    proxy.answer(&mut flight, 200, &format!(r#"{{"usage":{{"prompt_tokens":0,"completion_tokens":{used}}}}}"#));
+    let usage = format!(r#"{{"usage":{{"prompt_tokens":1,"completion_tokens":{}}}}}"#, used - 1);
+    proxy.answer(&mut flight, 200, &usage);
 }
 
 fn shown(proxy: &mut Proxy, limit: &str, tenant: &str) -> Option<[u64; 3]> {

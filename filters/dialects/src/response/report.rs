@@ -30,9 +30,11 @@ pub struct Report {
     event_type: String,
     word: String,
     usage: Usage,
+    /// The report that is being read.
+    reported: Usage,
     has_usage: bool,
-    /// Usage was reported beyond what an answer begins with.
-    has_more_usage: bool,
+    /// Of the completion only what an answer begins with was reported.
+    is_opening: bool,
     is_settled: bool,
     failed: bool,
     finish: Option<Finish>,
@@ -55,8 +57,9 @@ impl Report {
             event_type: String::new(),
             word: String::new(),
             usage: Usage::default(),
+            reported: Usage::default(),
             has_usage: false,
-            has_more_usage: false,
+            is_opening: false,
             is_settled: false,
             failed: false,
             finish: None,
@@ -88,9 +91,9 @@ impl Report {
         self.has_usage.then_some(usage)
     }
 
-    /// Whether the usage is that of Anthropic's first event only, which says what was read and nothing of what will be generated.
+    /// Whether the completion's usage is that of Anthropic's first event only, which cannot know what will be generated.
     pub fn is_opening(&self) -> bool {
-        self.has_usage && !self.has_more_usage
+        self.is_opening
     }
 
     /// Whether usage was reported after it was known how the response ended, and so is not that of a part.
@@ -118,20 +121,32 @@ impl Report {
         self.word.clear();
     }
 
-    /// A number, where it is one of the usage. Whether it stands there.
+    /// Something of the usage, where it is that. Whether it stands there.
     #[inline]
     pub fn read_usage(&mut self, steps: &[Step], event: Event<'_>) -> bool {
-        let ([Key(UsageKey), below @ ..] | [Key(Message | Response), Key(UsageKey), below @ ..], Event::Number(word)) =
-            (steps, event)
-        else {
+        let ([Key(UsageKey), below @ ..] | [Key(Message | Response), Key(UsageKey), below @ ..]) = steps else {
             return false;
         };
-        if self.usage.count(below, word) {
-            self.has_usage = true;
-            self.has_more_usage |= !matches!(steps, [Key(Message), ..]);
-            self.is_settled = self.finish.is_some();
+        match (below, event) {
+            ([], Event::Object) => self.reported = Usage::default(),
+            ([], Event::Close) => self.report(matches!(steps, [Key(Message), ..])),
+            (_, Event::Number(word)) if self.reported.count(below, word) => {
+                self.has_usage = true;
+                self.is_settled = self.finish.is_some();
+            }
+            _ => {}
         }
         true
+    }
+
+    /// A report of usage is complete; `begins`: it stands in what an answer begins with.
+    fn report(&mut self, begins: bool) {
+        if begins {
+            self.is_opening = self.usage.completion == 0;
+        } else {
+            self.is_opening &= self.reported.completion == 0;
+        }
+        self.usage = self.usage.then(self.reported, self.api.usage_leaves_out_cached);
     }
 
     /// Something of a text that was generated.

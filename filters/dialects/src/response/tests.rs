@@ -53,7 +53,7 @@ fn reads_a_stream_at_any_split() {
     for size in 1..body.len() {
         let (mut reader, texts) = read(Dialect::Chat, body, size);
         let usage = reader.usage().unwrap();
-        assert_eq!((usage.prompt, usage.completion), (3, USAGE_MAX), "size {size}");
+        assert_eq!((usage.prompt, usage.completion), (3, 0), "size {size}");
         assert_eq!(texts, Texts { of: vec!["Hello".to_owned()], ends: 2 }, "size {size}");
         assert!(reader.quality().malformed_json_output && !reader.failed());
     }
@@ -180,6 +180,57 @@ fn what_a_response_is_is_seen_from_its_bytes() {
             let (reader, texts) = read(Dialect::Chat, &body, size);
             assert_eq!((reader.reading(false), reader.reading(true)), (so_far, reading), "{body:?} {size}");
             assert!(reading != Read || body.contains("[]") || texts.of == ["Hi"], "{body:?} {size}");
+        }
+    }
+}
+
+#[test]
+fn a_later_report_takes_nothing_back() {
+    let chat = |reports: &[&str]| -> String {
+        reports.iter().map(|usage| format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n")).collect()
+    };
+    let messages = |start: &str, delta: &str| {
+        format!(
+            "data: {{\"type\":\"message_start\",\"message\":{{\"usage\":{start}}}}}\n\ndata: {{\"type\":\"message_delta\",\"usage\":{delta}}}\n\n"
+        )
+    };
+    let real = r#"{"prompt_tokens":40,"completion_tokens":77,"prompt_tokens_details":{"cached_tokens":8}}"#;
+    let zeros = r#"{"prompt_tokens":0,"completion_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#;
+    for (dialect, body, prompt, cached, completion) in [
+        (Dialect::Chat, chat(&[real, zeros]), 40, 8, 77),
+        (Dialect::Chat, chat(&[zeros, real, "null"]), 40, 8, 77),
+        (Dialect::Chat, chat(&[r#"{"prompt_tokens":40,"completion_tokens":1}"#, real]), 40, 8, 77),
+        (Dialect::Chat, chat(&[real, r#"{"prompt_tokens":-1,"completion_tokens":NaN}"#]), 40, 8, 77),
+        (Dialect::Chat, chat(&[r#"{"prompt_tokens":40}"#, r#"{"completion_tokens":77}"#]), 40, 0, 77),
+        (Dialect::Chat, chat(&[r#"{"prompt_tokens":16777216,"completion_tokens":16777217}"#]), USAGE_MAX, 0, 0),
+        (Dialect::Chat, chat(&[r#"{"prompt_tokens":"40","completion_tokens":0.5}"#]), 0, 0, 0),
+        (Dialect::Messages, messages(r#"{"input_tokens":25,"output_tokens":1}"#, r#"{"output_tokens":15}"#), 25, 0, 15),
+        (Dialect::Messages, messages(r#"{"input_tokens":0,"output_tokens":0}"#, r#"{"output_tokens":15}"#), 0, 0, 15),
+        // It is told again, and more of it was cached than was known at first.
+        (
+            Dialect::Messages,
+            messages(
+                r#"{"input_tokens":1000,"output_tokens":1}"#,
+                r#"{"input_tokens":200,"cache_read_input_tokens":800,"output_tokens":15}"#,
+            ),
+            1000,
+            800,
+            15,
+        ),
+        (
+            Dialect::Messages,
+            messages(
+                r#"{"input_tokens":200,"cache_read_input_tokens":800,"output_tokens":1}"#,
+                r#"{"input_tokens":200,"output_tokens":15}"#,
+            ),
+            1000,
+            800,
+            15,
+        ),
+    ] {
+        for size in [1, 7, 1000] {
+            let usage = read(dialect, &body, size).0.usage().unwrap_or_default();
+            assert_eq!((usage.prompt, usage.cached, usage.completion), (prompt, cached, completion), "{body}");
         }
     }
 }
