@@ -149,7 +149,7 @@ impl Response {
         // What an answer begins with is reported also of one that then fails.
         let is_opening = reader.is_opening();
         let is_charged = has_worked(outcome) || seen > Tokens::ZERO || !is_opening;
-        let is_part = outcome != Outcome::Ok && !reader.is_settled();
+        let is_part = is_opening || (outcome != Outcome::Ok && !reader.is_settled());
         is_charged.then(|| believed(reported, own, is_part))
     }
 

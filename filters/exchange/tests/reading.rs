@@ -213,3 +213,33 @@ fn what_cannot_be_true_is_not_believed() {
     let used = chat(false, &[], &text.replace("USAGE", cached)).flight.facts().used.unwrap();
     assert_eq!((used.prompt.0, used.cached.0), (40, 40));
 }
+
+#[test]
+fn what_an_answer_begins_with_is_no_report_of_it() {
+    let start = |input: u64, output: u64| {
+        format!(
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"usage\":{{\"input_tokens\":{input},\"output_tokens\":{output}}}}}}}\n\n"
+        )
+    };
+    let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" one\"}}\n\n";
+    let end = |usage: &str| {
+        format!(
+            "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"end_turn\"}}{usage}}}\n\n"
+        )
+    };
+    let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_owned();
+    for (input, output, deltas, last, used) in [
+        (25, 1, 70, stop.clone(), (25, 70)),
+        (25, 1, 5, String::new(), (25, 5)),
+        (25, 1, 5, end(""), (25, 5)),
+        (25, 1, 0, stop.clone(), (25, 1)),
+        (0, 0, 5, end(",\"usage\":{\"output_tokens\":15}"), (PROMPT, 15)),
+        (25, 1, 5, end(",\"usage\":{\"output_tokens\":15}"), (25, 15)),
+        (25, 1, 5, end(",\"usage\":{\"output_tokens\":0}"), (25, 5)),
+        (25, 8, 60, end(",\"usage\":{\"input_tokens\":0,\"output_tokens\":0}"), (25, 60)),
+    ] {
+        let body = [start(input, output), delta.repeat(deltas), last].concat();
+        let got = answer("/v1/messages", true, &[], body.as_bytes());
+        assert_eq!((got.used, got.outcome), (Some(used), Outcome::Ok), "{body}");
+    }
+}
