@@ -7,9 +7,10 @@ use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, AudioKey, AudioUrl, Choices, Content, Data, Delta, Detail, FileData, FileId, FileKey, Function,
-    ImageEmbeds, ImageUrl, InputAudio, MaxCompletionTokens, MaxTokens, Message, Messages, NPredict, Name, Reasoning,
-    ReasoningContent, Refusal, Role, Text, ToolCalls, Url, VideoUrl,
+    self, Arguments, AudioKey, AudioUrl, Choices, Content, Custom, Data, Delta, Detail, FileData, FileId, FileKey,
+    Function, FunctionCall, ImageEmbeds, ImageUrl, Input, InputAudio, MaxCompletionTokens, MaxTokens, Message,
+    Messages, NPredict, Name, Reasoning, ReasoningContent, ReasoningDetails, Refusal, Role, Summary, Text, Thinking,
+    ThinkingBlocks, ToolCalls, Transcript, Url, VideoUrl,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -84,18 +85,34 @@ fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl Prompt
 /// The texts of each choice: of its message or, in a stream, of a delta. A few servers answer with `text`, as completions do.
 pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
     match steps {
-        [Key(Choices), Item, Key(Message | Delta), Key(field)] => match field {
-            Content => Some(TextKind::Content),
-            // A refusal need not be what was asked for.
-            ReasoningContent | Reasoning | Refusal => Some(TextKind::Reasoning),
-            _ => None,
-        },
-        [Key(Choices), Item, Key(Message | Delta), Key(ToolCalls), Item, Key(Function), Key(field)] => match field {
-            Name => Some(TextKind::ToolName),
-            Arguments => Some(TextKind::ToolArguments),
-            _ => None,
-        },
+        [Key(Choices), Item, Key(Message | Delta), Key(field), below @ ..] => said(*field, below),
         [Key(Choices), Item, Key(Text)] => Some(TextKind::Content),
+        _ => None,
+    }
+}
+
+/// A text of a message. Besides OpenAI's names: `reasoning_content` (DeepSeek, vLLM), `reasoning` and `reasoning_details` (OpenRouter),
+/// `thinking_blocks` (LiteLLM), and parts of content (Mistral).
+fn said(field: Field, below: &[Step]) -> Option<TextKind> {
+    match (field, below) {
+        (Content, [] | [Item, .., Key(Text)]) => Some(TextKind::Content),
+        // A refusal and what is said aloud need not be in the form that was asked for.
+        (ReasoningContent | Reasoning | Thinking | Refusal, [])
+        | (Content, [Item, Key(Thinking)])
+        | (ThinkingBlocks, [Item, Key(Thinking)])
+        | (ReasoningDetails, [Item, Key(Text | Summary)])
+        | (AudioKey, [Key(Transcript)])
+        | (ToolCalls, [Item, Key(Custom), Key(Input)]) => Some(TextKind::Reasoning),
+        (ToolCalls, [Item, Key(Function | Custom), Key(Name)]) | (FunctionCall, [Key(Name)]) => {
+            Some(TextKind::ToolName)
+        }
+        (ToolCalls, [Item, Key(Function), Key(Arguments)]) | (FunctionCall, [Key(Arguments)]) => {
+            Some(TextKind::ToolArguments)
+        }
+        // A few servers send them as they are, and not as a text.
+        (ToolCalls, [Item, Key(Function), Key(Arguments), ..]) | (FunctionCall, [Key(Arguments), ..]) => {
+            Some(TextKind::ToolInput { nested: true })
+        }
         _ => None,
     }
 }

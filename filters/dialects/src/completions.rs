@@ -3,9 +3,10 @@
 //! Sources: OpenAI API reference ("Create completion"); vLLM, "OpenAI-Compatible Server", extra parameters.
 
 use crate::api::{Api, Framing, ImagePrice, ModelAt};
+use crate::chat;
 use crate::error;
 use crate::json::lexer::Event;
-use crate::json::path::Field::{Choices, MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix, Text};
+use crate::json::path::Field::{MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix};
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
@@ -44,7 +45,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
     }
 }
 
-/// The text of each choice.
-pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
-    matches!(steps, [Key(Choices), Item, Key(Text)]).then_some(TextKind::Content)
+/// The text of each choice; a few servers answer as to chats.
+pub fn generated(steps: &[Step], report: &Report) -> Option<TextKind> {
+    chat::generated(steps, report)
 }

@@ -7,7 +7,8 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Content, ContentBlock, Delta, Input, MaxTokens, Messages, Name, PartialJson, Source, System, Text, Thinking,
+    Content, ContentBlock, Delta, Input, MaxTokens, Message, Messages, Name, PartialJson, Source, System, Text,
+    Thinking,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -54,17 +55,22 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
     }
 }
 
-/// The texts of the blocks of content; in a stream they begin with a `content_block` and go on with deltas.
+/// The texts of the blocks of content; in a stream they begin with a `content_block` and go on with deltas. A few servers begin with a message
+/// that has all of them.
 pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
-    match steps {
-        [Key(Content), Item, Key(Input), below @ ..] => Some(TextKind::ToolInput { nested: !below.is_empty() }),
-        [Key(Content), Item, Key(field)] | [Key(ContentBlock | Delta), Key(field)] => match field {
-            Text => Some(TextKind::Content),
-            Thinking => Some(TextKind::Reasoning),
-            Name => Some(TextKind::ToolName),
-            PartialJson => Some(TextKind::ToolArguments),
-            _ => None,
-        },
+    let ([Key(Content), Item, block @ ..]
+    | [Key(Message), Key(Content), Item, block @ ..]
+    | [Key(ContentBlock | Delta), block @ ..]) = steps
+    else {
+        return None;
+    };
+    match block {
+        [Key(Input), below @ ..] => Some(TextKind::ToolInput { nested: !below.is_empty() }),
+        [Key(Text)] => Some(TextKind::Content),
+        // What a server has made of a conversation that was too long (`compaction`) stands in its content.
+        [Key(Thinking | Content)] => Some(TextKind::Reasoning),
+        [Key(Name)] => Some(TextKind::ToolName),
+        [Key(PartialJson)] => Some(TextKind::ToolArguments),
         _ => None,
     }
 }

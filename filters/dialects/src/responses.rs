@@ -7,9 +7,9 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Background, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl, Input,
-    InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal, ResultKey,
-    Summary, Text, Url,
+    Arguments, Background, Code, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl,
+    Input, InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal,
+    Response, ResultKey, Summary, Text, Transcript, Url,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -104,7 +104,8 @@ fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl Prompt
     }
 }
 
-/// The texts of the output's items. In a stream they come as deltas and are repeated at the end of each part, and of all.
+/// The texts of the output's items. In a stream they come as deltas and are repeated at the end of each part, and of all: that is read where
+/// no delta came.
 pub fn generated(steps: &[Step], report: &Report) -> Option<TextKind> {
     match steps {
         [Key(Delta)] => delta(report.event_type()),
@@ -112,15 +113,17 @@ pub fn generated(steps: &[Step], report: &Report) -> Option<TextKind> {
             (report.event_type() == "response.output_item.added").then_some(TextKind::ToolName)
         }
         [Key(Output), Item, inside @ ..] if !report.is_stream() => output_item(inside),
+        [Key(Response), Key(Output), Item, inside @ ..] if !report.has_spoken() => output_item(inside),
         _ => None,
     }
 }
 
 /// What a delta is of is in the event's type only.
 fn delta(event_type: &str) -> Option<TextKind> {
-    if event_type.contains("function_call_arguments") {
+    if event_type.contains("_call_arguments") {
         Some(TextKind::ToolArguments)
-    } else if event_type.contains("reasoning") {
+    } else if ["reasoning", "transcript", "_call_"].iter().any(|part| event_type.contains(part)) {
+        // Code and free text for tools are no more what was asked for than thoughts are.
         Some(TextKind::Reasoning)
     } else if event_type.contains("audio") {
         None
@@ -134,7 +137,9 @@ fn output_item(inside: &[Step]) -> Option<TextKind> {
         [Key(Name)] => Some(TextKind::ToolName),
         [Key(Arguments)] => Some(TextKind::ToolArguments),
         [Key(Content), Item, Key(Text | Refusal)] => Some(TextKind::Content),
-        [Key(Summary), Item, Key(Text)] => Some(TextKind::Reasoning),
+        [Key(Summary), Item, Key(Text)] | [Key(Content), Item, Key(Transcript)] | [Key(Code | Input)] => {
+            Some(TextKind::Reasoning)
+        }
         _ => None,
     }
 }

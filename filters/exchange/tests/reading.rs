@@ -243,3 +243,12 @@ fn what_an_answer_begins_with_is_no_report_of_it() {
         assert_eq!((got.used, got.outcome), (Some(used), Outcome::Ok), "{body}");
     }
 }
+
+#[test]
+fn calls_of_functions_are_counted() {
+    let name =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"function_call\":{\"name\":\"now\",\"arguments\":\"\"}}}]}\n\n";
+    let more = "data: {\"choices\":[{\"index\":0,\"delta\":{\"function_call\":{\"arguments\":\" one\"}}}]}\n\n";
+    let got = chat(true, &[], &[name, &more.repeat(9), DONE].concat());
+    assert_eq!((got.used, got.flight.facts().quality.unwrap().tool_calls), (Some((PROMPT, 10)), 1));
+}

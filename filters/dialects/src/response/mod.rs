@@ -1,6 +1,7 @@
 //! What a response reports: the usage, the texts that were generated, how it ended.
 
 pub mod choices;
+pub mod echo;
 pub mod quality;
 pub mod reader;
 pub mod report;
@@ -14,7 +15,7 @@ mod tests;
 pub enum TextKind {
     /// What the model says.
     Content,
-    /// What it thought on the way.
+    /// What it thought on the way, or said in another form than was asked for.
     Reasoning,
     /// The name of a tool, with which a call begins.
     ToolName,

@@ -182,7 +182,7 @@ impl<S: CompletionSink> Visitor for Visit<'_, S> {
         let steps = path.steps();
         if !is_skipped(steps) && !report.read_usage(steps, event) {
             match dialect.generated(steps, report) {
-                Some(kind) => report.read_text(kind, event, *sink),
+                Some(kind) => report.read_text(kind, steps, event, *sink),
                 None => report.read(steps, event, *sink),
             }
         }

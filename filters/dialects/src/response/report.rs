@@ -13,6 +13,7 @@ use crate::json::path::Field::{
 use crate::json::path::Step::{self, Item, Key};
 use crate::response::TextKind;
 use crate::response::choices::Choices;
+use crate::response::echo::Echo;
 use crate::response::quality::{Checks, Finish, Quality};
 use crate::response::usage::Usage;
 use crate::sink::CompletionSink;
@@ -24,6 +25,8 @@ const WORD_MAX: usize = 48;
 pub struct Report {
     api: &'static Api,
     is_stream: bool,
+    /// Text was generated in an earlier event.
+    has_spoken: bool,
     /// Something was there that answers have.
     is_familiar: bool,
     /// What kind of event this is: by its name, which comes first where there is one, or by its `type`.
@@ -39,6 +42,11 @@ pub struct Report {
     failed: bool,
     finish: Option<Finish>,
     choices: Choices,
+    /// From when on it may be needed, which most streams never come to.
+    echo: Option<Box<Echo>>,
+    /// Under which name content came first, and whether it also came under another.
+    content_name: Option<Step>,
+    has_two_names: bool,
     checks: Checks,
 }
 
@@ -64,6 +72,10 @@ impl Report {
             failed: false,
             finish: None,
             choices: Choices::new(api.has_choices),
+            echo: None,
+            content_name: None,
+            has_two_names: false,
+            has_spoken: false,
             checks: Checks::new(json_output),
         }
     }
@@ -80,6 +92,11 @@ impl Report {
 
     pub fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// Whether text was generated in an earlier event, so that what an event repeats of the whole answer is known.
+    pub fn has_spoken(&self) -> bool {
+        self.has_spoken
     }
 
     pub fn event_type(&self) -> &str {
@@ -117,6 +134,7 @@ impl Report {
     }
 
     pub fn end_event(&mut self) {
+        self.has_spoken = self.checks.any_text();
         self.event_type.clear();
         self.word.clear();
     }
@@ -151,10 +169,18 @@ impl Report {
 
     /// Something of a text that was generated.
     #[inline]
-    pub fn read_text(&mut self, kind: TextKind, event: Event<'_>, sink: &mut impl CompletionSink) {
+    pub fn read_text(&mut self, kind: TextKind, steps: &[Step], event: Event<'_>, sink: &mut impl CompletionSink) {
         match event {
             _ if matches!(kind, TextKind::ToolInput { .. }) => self.read_input(kind, event, sink),
             Event::Key(_) => self.checks.begin(),
+            Event::Text(part) if !part.is_empty() && self.may_repeat(kind, steps) => {
+                let echo = self.echo.get_or_insert_default();
+                echo.at(kind, steps);
+                for part in echo.fresh(part).into_iter().filter(|part| !part.is_empty()) {
+                    self.checks.part(kind, part, self.choices.is_first());
+                    self.choices.part(part, sink);
+                }
+            }
             Event::Text(part) if !part.is_empty() => {
                 self.checks.part(kind, part, self.choices.is_first());
                 self.choices.part(part, sink);
@@ -165,6 +191,19 @@ impl Report {
             }
             _ => {}
         }
+    }
+
+    /// Whether this may be a text that comes under two names. Of a stream's content that is known when it has, as nearly all of a stream is
+    /// content under one name.
+    fn may_repeat(&mut self, kind: TextKind, steps: &[Step]) -> bool {
+        if !self.api.has_choices || kind != TextKind::Content || !self.is_stream {
+            return self.api.has_choices;
+        }
+        let name = steps.get(2).copied();
+        let first = self.content_name.or(name);
+        self.has_two_names |= first != name;
+        self.content_name = first;
+        self.has_two_names
     }
 
     /// Something of arguments that are JSON.
@@ -188,7 +227,12 @@ impl Report {
     pub fn read(&mut self, steps: &[Step], event: Event<'_>, sink: &mut impl CompletionSink) {
         match (steps, event) {
             ([Key(ChoicesKey)], Event::Array) => self.is_familiar = true,
-            ([Key(ChoicesKey), Item], Event::Object) => self.choices.begin(),
+            ([Key(ChoicesKey), Item], Event::Object) => {
+                self.choices.begin();
+                if let Some(echo) = &mut self.echo {
+                    echo.begin_choice();
+                }
+            }
             ([Key(ChoicesKey), Item], Event::Close) => self.choices.is(0, sink),
             ([Key(ChoicesKey), Item, Key(Index)], Event::Number(word)) => {
                 let index = whole(word).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);

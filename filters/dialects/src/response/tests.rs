@@ -234,3 +234,70 @@ fn a_later_report_takes_nothing_back() {
         }
     }
 }
+
+/// Every place where a text may stand, streamed and not; what is to be counted of it.
+#[test]
+fn every_text_is_counted_once() {
+    let chat = |delta: &str| format!("{{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}");
+    let choice = |choice: &str| format!("{{\"choices\":[{{{choice}}}]}}");
+    let thought = "a thought that is longer than the others ".repeat(20);
+    let longer = format!("{thought}!");
+    let twice = |first: &str, second: &str| {
+        chat(&format!("\"reasoning_content\":{},\"reasoning\":{}", serde_json::json!(first), serde_json::json!(second)))
+    };
+    for (dialect, event, text) in [
+        (Dialect::Chat, chat(r#""content":"Hi""#), "Hi"),
+        (Dialect::Chat, chat(r#""content":"Hi","reasoning":null,"refusal":"""#), "Hi"),
+        (Dialect::Chat, chat(r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"a"}]},{"type":"text","text":"b"}]"#), "ab"),
+        (Dialect::Chat, chat(r#""content":[{"type":"thinking","thinking":"a"}],"thinking":"b""#), "ab"),
+        (Dialect::Chat, chat(r#""refusal":"no","audio":{"transcript":"said","data":"AAAA"}"#), "nosaid"),
+        (Dialect::Chat, chat(r#""function_call":{"name":"f","arguments":"{\"a\":1}"}"#), "f{\"a\":1}"),
+        (Dialect::Chat, chat(r#""function_call":{"arguments":{"a":"b","c":12}}"#), "abc12"),
+        (Dialect::Chat, chat(r#""tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}},{"function":{"name":"f","arguments":"{}"}}]"#), "f{}f{}"),
+        (Dialect::Chat, chat(r#""tool_calls":[{"custom":{"name":"f","input":"x"}}]"#), "fx"),
+        // The same under two names, and what is not the same.
+        (Dialect::Chat, chat(r#""reasoning_content":"think","reasoning":"think""#), "think"),
+        (Dialect::Chat, chat(r#""reasoning":"think","content":"think""#), "thinkthink"),
+        (Dialect::Chat, chat(r#""reasoning":"th\u00efnk","reasoning_content":"th\u00efnk","reasoning_details":[{"type":"reasoning.text","text":"th\u00efnk"}]"#), "thïnk"),
+        (Dialect::Chat, chat(r#""reasoning_content":"think","thinking_blocks":[{"thinking":"think","signature":"x"}]"#), "think"),
+        (Dialect::Chat, chat(r#""reasoning":"think","reasoning_content":"thinker""#), "thinker"),
+        (Dialect::Chat, chat(r#""reasoning":"think","reasoning_content":"thing""#), "thinkthing"),
+        (Dialect::Chat, chat(r#""reasoning":"","reasoning_content":"think""#), "think"),
+        (Dialect::Chat, twice(&thought, &thought), &thought),
+        (Dialect::Chat, twice(&thought, &longer), &longer),
+        (Dialect::Chat, chat(r#""function_call":{"name":"f","arguments":"{}"},"tool_calls":[{"function":{"name":"f","arguments":"{}"}},{"function":{"name":"g","arguments":"{}"}}]"#), "f{}g{}"),
+        (Dialect::Chat, choice(r#""text":"Hi","index":0"#), "Hi"),
+        (Dialect::Completions, choice(r#""text":"Hi""#), "Hi"),
+        (Dialect::Completions, choice(r#""delta":{"content":"Hi"}"#), "Hi"),
+        (Dialect::Messages, r#"{"type":"content_block_start","content_block":{"type":"tool_use","name":"f","input":{"a":1}}}"#.to_owned(), "fa1"),
+        (Dialect::Messages, r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#.to_owned(), "Hi"),
+        (Dialect::Messages, r#"{"type":"content_block_delta","delta":{"type":"compaction_delta","content":"Hi"}}"#.to_owned(), "Hi"),
+        (Dialect::Messages, r#"{"type":"message_start","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]}}"#.to_owned(), "Hi"),
+        (Dialect::Responses, r#"{"type":"response.audio.transcript.delta","delta":"Hi"}"#.to_owned(), "Hi"),
+        (Dialect::Responses, r#"{"type":"response.audio.delta","delta":"AAAA"}"#.to_owned(), ""),
+        (Dialect::Responses, r#"{"type":"response.custom_tool_call_input.delta","delta":"Hi"}"#.to_owned(), "Hi"),
+        (Dialect::Responses, r#"{"type":"response.code_interpreter_call_code.delta","delta":"Hi"}"#.to_owned(), "Hi"),
+        (Dialect::Responses, r#"{"type":"response.mcp_call_arguments.delta","delta":"{}"}"#.to_owned(), "{}"),
+        (Dialect::Responses, r#"{"type":"response.completed","response":{"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]},{"type":"custom_tool_call","name":"f","input":"x"}]}}"#.to_owned(), "Hifx"),
+    ] {
+        let stream = format!("data: {event}\n\n");
+        for size in 1..stream.len() {
+            let (reader, texts) = read(dialect, &stream, size);
+            assert_eq!((texts.of.concat().as_str(), reader.reading(true)), (text, Reading::Read), "{stream} {size}");
+        }
+        if dialect == Dialect::Chat {
+            let (_, texts) = read(dialect, &event.replace("delta", "message"), 9);
+            assert_eq!(texts.of.concat(), text, "{event}");
+            // Each delta is one of its own.
+            let (_, texts) = read(dialect, &stream.repeat(3), 9);
+            assert_eq!(texts.of.concat(), text.repeat(3), "{event}");
+        }
+    }
+    // What the end repeats is known.
+    let delta = r#"data: {"type":"response.output_text.delta","delta":"Hi"}"#;
+    let end = r#"data: {"type":"response.completed","response":{"output":[{"content":[{"text":"Hi"}]}]}}"#;
+    assert_eq!(read(Dialect::Responses, &format!("{delta}\n\n{end}\n\n"), 9).1.of.concat(), "Hi");
+    // Of a stream's content it is known from the second event on.
+    let both = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"text\":\"a\"}]}\n\n";
+    assert_eq!(read(Dialect::Chat, &both.repeat(3), 9).1.of.concat(), "aaaa");
+}
