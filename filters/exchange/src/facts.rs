@@ -24,7 +24,7 @@ pub enum Outcome {
     Denied,
     /// Refused or answered with 4xx because of what was asked.
     ClientError,
-    /// Not answered, or with 5xx, or not to the end.
+    /// Not answered, or with 5xx, or not to the end, or with a success that is none.
     UpstreamError,
     /// The client left.
     Abandoned,

@@ -104,7 +104,7 @@ impl Response {
         match self.status {
             Some(status @ 400..) if status < 500 => Outcome::ClientError,
             Some(500..) => Outcome::UpstreamError,
-            Some(_) if self.reader.as_deref().is_some_and(|(reader, _)| reader.failed()) => Outcome::UpstreamError,
+            Some(_) if self.reports_failure() || (self.complete && self.is_empty()) => Outcome::UpstreamError,
             Some(_) if self.complete => Outcome::Ok,
             None if held => Outcome::Abandoned,
             _ if client_left(properties) => Outcome::Abandoned,
@@ -124,11 +124,11 @@ impl Response {
     pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
         let reserved = facts.max_output.unwrap_or(facts.expected_output);
         let is_accepted = self.status.is_none_or(|status| status < 400);
-        if facts.background && is_accepted && !self.is_settled() {
+        if facts.background && is_accepted && !self.is_settled() && !self.reports_failure() {
             // A response that says `queued` ends long before the work does.
             return Some(kept(facts, reserved));
         }
-        let is_unread = self.is_unread();
+        let is_unread = self.is_unread() && !self.reports_failure();
         let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
         if gave_up && !is_unread && !facts.stream && self.first_token.is_none() {
             return Some(counted(facts, by_time().min(reserved)));
@@ -151,6 +151,19 @@ impl Response {
         let is_charged = has_worked(outcome) || seen > Tokens::ZERO || !is_opening;
         let is_part = is_opening || (outcome != Outcome::Ok && !reader.is_settled());
         is_charged.then(|| believed(reported, own, is_part))
+    }
+
+    /// Whether the server says in the body that it failed, whatever the status says.
+    fn reports_failure(&self) -> bool {
+        self.reader.as_deref().is_some_and(|(reader, _)| reader.failed())
+    }
+
+    /// Whether nothing has come of an answer.
+    fn is_empty(&self) -> bool {
+        match self.reader.as_deref() {
+            Some((reader, _)) => reader.reading(self.complete) == Reading::Empty,
+            None => self.is_answer && !self.has_body,
+        }
     }
 
     /// Whether something has gone to the client of which it is not known what it is.

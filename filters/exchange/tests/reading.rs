@@ -252,3 +252,48 @@ fn calls_of_functions_are_counted() {
     let got = chat(true, &[], &[name, &more.repeat(9), DONE].concat());
     assert_eq!((got.used, got.flight.facts().quality.unwrap().tool_calls), (Some((PROMPT, 10)), 1));
 }
+
+#[test]
+fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
+    let usage = r#""usage":{"input_tokens":40,"output_tokens":5}"#;
+    for (path, body, used) in [
+        ("/v1/chat/completions", String::new(), None),
+        ("/v1/chat/completions", " \r\n".to_owned(), None),
+        ("/v1/chat/completions", ": wait\n\n: wait\n\n".to_owned(), None),
+        ("/v1/chat/completions", DONE.to_owned(), None),
+        ("/v1/chat/completions", r#"{"error":{"message":"no","code":500}}"#.to_owned(), None),
+        ("/v1/chat/completions", r#"{"error":"no"}"#.to_owned(), None),
+        ("/v1/chat/completions", r#"{"error":{"message":"no"#.to_owned(), None),
+        ("/v1/chat/completions", r#"{"object":"error","message":"no"}"#.to_owned(), None),
+        ("/v1/chat/completions", "data: {\"error\":{\"message\":\"no\"}}\n\n".to_owned(), None),
+        ("/v1/chat/completions", format!(r#"{{"error":{{}},{usage}}}"#), Some((40, 5))),
+        ("/v1/chat/completions", format!("{DELTA}data: {{\"error\":{{}}}}\n\n"), Some((PROMPT, 2))),
+        ("/v1/messages", r#"{"type":"error","error":{"type":"overloaded_error"}}"#.to_owned(), None),
+        (
+            "/v1/responses",
+            r#"{"object":"response","status":"failed","error":{"code":"x"},"output":[]}"#.to_owned(),
+            None,
+        ),
+        ("/v1/responses", format!(r#"{{"object":"response","status":"failed",{usage},"output":[]}}"#), Some((40, 5))),
+        (
+            "/v1/responses",
+            format!("data: {{\"type\":\"response.failed\",\"response\":{{\"status\":\"failed\",{usage}}}}}\n\n"),
+            Some((40, 5)),
+        ),
+    ] {
+        for coding in ["identity", "gzip"].into_iter().take(if body.is_empty() { 2 } else { 1 }) {
+            let got = answer(path, true, &[("content-encoding", coding)], body.as_bytes());
+            assert_eq!((got.used, got.outcome), (used, Outcome::UpstreamError), "{body}");
+            assert_eq!(got.body, body);
+        }
+    }
+    // These are answers, if short ones.
+    for body in [
+        r#"{"error":null,"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
+        r#"{"error":"","choices":[{"message":{"content":""}}]}"#,
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+    ] {
+        let got = chat(true, &[], body);
+        assert_eq!((got.used, got.outcome), (Some((PROMPT, 0)), Outcome::Ok), "{body}");
+    }
+}

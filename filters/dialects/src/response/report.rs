@@ -238,7 +238,7 @@ impl Report {
                 let index = whole(word).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
                 self.choices.is(index, sink);
             }
-            ([Key(Error)] | [Key(Response), Key(Error)], Event::Object | Event::TextEnd) => self.failed = true,
+            ([Key(Error)] | [Key(Response), Key(Error)], Event::Object | Event::Text(_)) => self.failed = true,
             (
                 [Key(ChoicesKey), Item, Key(FinishReason)]
                 | [Key(StopReason | Status | Object | Type)]
