@@ -289,6 +289,7 @@ fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
     }
     // These are answers, if short ones.
     for body in [
+        "{}",
         r#"{"error":null,"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
         r#"{"error":"","choices":[{"message":{"content":""}}]}"#,
         "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",

@@ -58,6 +58,7 @@ enum State {
 pub struct Lexer {
     state: State,
     in_key: bool,
+    is_hollow: bool,
     depth: usize,
     objects: [u64; DEPTH_MAX / 64],
     at: usize,
@@ -75,6 +76,7 @@ impl Default for Lexer {
         Self {
             state: State::Value,
             in_key: false,
+            is_hollow: false,
             depth: 0,
             objects: [0; DEPTH_MAX / 64],
             at: 0,
@@ -100,6 +102,11 @@ impl Lexer {
     /// Whether nothing but white space has come.
     pub fn is_blank(&self) -> bool {
         self.state == State::Value && self.depth == 0
+    }
+
+    /// Whether the document is an object with nothing in it.
+    pub fn is_hollow(&self) -> bool {
+        self.is_hollow
     }
 
     /// The number or literal that came last, where none or nothing else of a word has come since.
@@ -176,7 +183,10 @@ impl Lexer {
             State::Value => self.value(byte, visitor)?,
             State::ItemOrClose if byte == b']' => self.close(visitor),
             State::ItemOrClose => self.value(byte, visitor)?,
-            State::KeyOrClose if byte == b'}' => self.close(visitor),
+            State::KeyOrClose if byte == b'}' => {
+                self.is_hollow |= self.depth == 1;
+                self.close(visitor);
+            }
             State::KeyOrClose | State::Key => match byte {
                 b'"' => self.open_text(true),
                 _ => return self.fault(Fault::Unexpected(byte)),

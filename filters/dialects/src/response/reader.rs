@@ -112,9 +112,10 @@ impl ResponseReader {
     pub fn reading(&self, complete: bool) -> Reading {
         let Document { lexer, report, unreadable, any, .. } = &self.document;
         let is_pending = !unreadable && !lexer.is_blank() && !lexer.is_done();
+        let has_sense = report.is_known() || lexer.is_hollow();
         match self.form {
             Form::Blank => Reading::Empty,
-            Form::Json if *unreadable || (complete && (is_pending || !report.is_known())) => Reading::Unread,
+            Form::Json if *unreadable || (complete && (is_pending || !has_sense)) => Reading::Unread,
             Form::Json => Reading::Read,
             Form::Events if report.is_known() => Reading::Read,
             Form::Events if *any || self.lines.is_strange() || (complete && is_pending) => Reading::Unread,
@@ -160,7 +161,7 @@ impl Document {
 
     /// The event is over, and the next one's data is another document.
     fn end(&mut self) {
-        self.any |= !self.unreadable && !self.lexer.is_blank();
+        self.any |= !self.unreadable && !self.lexer.is_blank() && !self.lexer.is_hollow();
         self.report.end_event();
         self.path = Path::default();
         self.lexer.reset();
