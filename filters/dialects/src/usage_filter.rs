@@ -245,7 +245,7 @@ impl Visitor for Look {
             ([Key(Usage)], Event::Key(_)) => self.key = Some(span.start),
             ([Key(Usage)], Event::Null) => self.null = self.key.map(|start| start..span.end),
             ([Key(Usage)], Event::Object) => self.usage = true,
-            ([Key(Usage)], Event::Close) => self.object = self.key.map(|start| start..span.end),
+            ([Key(Usage)], Event::Close) if self.usage => self.object = self.key.map(|start| start..span.end),
             _ => {}
         }
         self.path.enter(&event);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use penstock_dialects::{CompletionSink, Dialect, Quality, ResponseReader, Usage, UsageFilter};
+use penstock_dialects::{CompletionSink, Dialect, Quality, Reading, ResponseReader, Usage, UsageFilter};
 
 #[derive(Default, Debug, PartialEq)]
 struct Texts(std::collections::BTreeMap<u32, String>, u64);
@@ -18,10 +18,10 @@ impl CompletionSink for Texts {
     }
 }
 
-fn read(dialect: Dialect, body: &[u8], size: usize) -> (Option<Usage>, bool, Quality, Texts) {
+fn read(dialect: Dialect, body: &[u8], size: usize) -> (Option<Usage>, bool, Reading, Quality, Texts) {
     let (mut reader, mut texts) = (ResponseReader::new(dialect, true), Texts::default());
     body.chunks(size).for_each(|piece| reader.push(piece, &mut texts));
-    (reader.usage(), reader.failed(), reader.quality(), texts)
+    (reader.usage(), reader.failed(), reader.reading(true), reader.quality(), texts)
 }
 
 fn shown(body: &[u8], size: usize) -> Vec<u8> {
