@@ -58,11 +58,45 @@ impl Admitted {
 /// # Errors
 /// [`Refused`], naming the first limit in that order that does not admit, else [`Refused::Ask`].
 pub fn charge(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+    take_all(config, Aim::Charge, by, books)
+}
+
+/// Takes the permits of those limits that count requests at the same time, and nothing else: all or none.
+///
+/// # Errors
+/// [`Refused`], naming the first limit that has none left.
+pub fn hold(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+    take_all(config, Aim::Hold, by, books)
+}
+
+/// Whether all limits that apply would admit. They are left as they were.
+///
+/// # Errors
+/// As [`charge`] has them.
+pub fn look(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<(), Refused> {
+    let admitted = take_all(config, Aim::Look, by, books)?;
+    settle(&admitted.charges, None, 0, books);
+    Ok(())
+}
+
+/// What limits are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// All that the request may cost.
+    Charge,
+    /// Permits.
+    Hold,
+    /// All of it, to be given back at once.
+    Look,
+}
+
+fn take_all(config: &Config, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
     let mut admitted = Admitted::default();
     let mut ask: Option<(usize, Refused)> = None;
     let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
-    for limit in limits(false).chain(limits(true)).filter(|limit| applies(limit, by)) {
-        match take(limit, by, books) {
+    let is_meant = |limit: &&Limit| aim != Aim::Hold || matches!(limit.kind, Kind::Concurrency { .. });
+    for limit in limits(false).chain(limits(true)).filter(is_meant).filter(|limit| applies(limit, by)) {
+        match take(limit, aim, by, books) {
             Ok(Some(taken)) => {
                 if let Charge::Rate(rate::Charge { fingerprint, .. }) | Charge::Mesh(mesh::Charge { fingerprint, .. }) =
                     taken.charge
@@ -99,8 +133,8 @@ fn is_shared(limit: &Limit) -> bool {
     matches!(limit.kind, Kind::Mesh { .. })
 }
 
-/// Charges one limit; `None` where it does not hold at the moment.
-fn take(limit: &Limit, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
+/// Charges one limit; `None` where it does not hold at the moment, or has nothing to be given back.
+fn take(limit: &Limit, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
     match &limit.kind {
         Kind::Rate { rate, weights } => {
             rate::take(limit, *rate, *weights, by, books).map(|taken| Some(taken.map(Charge::Rate)))
@@ -116,6 +150,8 @@ fn take(limit: &Limit, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Optio
         Kind::Concurrency { max } => {
             concurrency::take(limit, *max, by, books).map(|taken| Some(taken.map(Charge::Concurrency)))
         }
+        // A session that is only looked at has not begun, and takes no other one's place.
+        Kind::Session(allowance) if aim == Aim::Look => session::look(limit, allowance, by, books).map(|()| None),
         Kind::Session(allowance) => {
             session::take(limit, allowance, by, books).map(|taken| Some(taken.map(Charge::Session)))
         }
