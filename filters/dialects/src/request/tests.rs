@@ -3,7 +3,7 @@ use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::Request;
 use crate::request::image::Image;
 use crate::request::reader::RequestReader;
-use crate::sink::PromptSink;
+use crate::sink::{Ignore, PromptSink};
 use crate::splice::{Splice, apply};
 
 mod texts;
@@ -347,5 +347,15 @@ fn who_asks_for_a_prompt_to_be_cut_is_known() {
         r#"{"context_management":null}"#,
     ] {
         assert!(!of(not), "{not}");
+    }
+    // Wherever the chunks of the body end.
+    for (body, is_cut) in [(r#"{"truncation":"disabled"}"#, false), (r#"{"truncation":"auto"}"#, true)] {
+        for at in 0..body.len() {
+            let (first, second) = body.as_bytes().split_at(at);
+            let mut reader = RequestReader::new(Dialect::Responses);
+            reader.push(first, &mut Ignore).unwrap();
+            reader.push(second, &mut Ignore).unwrap();
+            assert_eq!(reader.finish(&mut Ignore).unwrap().is_cut_to_fit, is_cut, "{body} at {at}");
+        }
     }
 }
