@@ -176,7 +176,9 @@ fn on_a_shared_gateway_the_virtual_host_decides_and_not_the_host_header() {
         (Some("shop.example.com:80"), "shop.example.com", false),
         // The operator is told that this virtual host has another name.
         (Some("models"), "llm.example.com", true),
-        (Some("models"), "else", false),
+        (Some("models"), "else", true),
+        (Some("*:80"), "else", true),
+        (Some("*.shop.com:80"), "a.shop.com", false),
         (None, "llm.example.com", true),
         (None, "LLM.Example.Com.:8080", true),
         (None, "shop.example.com", false),
@@ -194,6 +196,17 @@ fn on_a_shared_gateway_the_virtual_host_decides_and_not_the_host_header() {
         assert_eq!(fate(&flight), if ours { 404 } else { 0 }, "{chosen:?} {asked}");
         assert!(ours || flight.seen.is_empty(), "it passes untouched");
         let told = flight.seen.iter().any(|effect| matches!(effect, Effect::Log(..)));
-        assert_eq!(told, ours && chosen == Some("models"));
+        assert_eq!(told, ours && chosen.is_some_and(|name| matches!(name, "models" | "*:80")));
+    }
+    // Who names virtual hosts leaves nothing open.
+    let named = format!(r#"{{{MODELS},"hosts":["models","eg/llm/http/llm_example_com"]}}"#);
+    for (chosen, ours) in [("models", true), ("eg/llm/http/llm_example_com", true), ("shop", false), ("*", false)] {
+        let mut proxy = Proxy::new(&named);
+        let mut flight = proxy.open();
+        flight.props.0.insert("xds.virtual_host_name".into(), chosen.into());
+        let head = [(":method", "POST"), (":path", "/invocations"), (":authority", "evil")];
+        let head = head.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+        proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false });
+        assert_eq!(fate(&flight), if ours { 404 } else { 0 }, "{chosen}");
     }
 }
