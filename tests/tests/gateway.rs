@@ -66,6 +66,16 @@ fn plugins_wait_for_bodies_restart_and_share_one_vm_id() {
 }
 
 #[test]
+fn clients_are_known_by_their_connection() {
+    for path in configs() {
+        for listener in read(&path)["static_resources"]["listeners"].as_array().expect("listeners") {
+            let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+            assert_eq!(manager["use_remote_address"], true, "{}: x-forwarded-for is believed", path.display());
+        }
+    }
+}
+
+#[test]
 fn labels_are_cut_out_by_patterns_that_do_not_meet() {
     for path in configs() {
         let document = read(&path);
