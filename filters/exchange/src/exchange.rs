@@ -466,8 +466,9 @@ impl Exchange {
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));
         flow.facts.quality = response.quality();
         let took = response.duration(world.now);
+        let properties = world.properties;
         let by_time = || count::generated_in(flow, took, world);
-        let used = if was_forwarded { response.used(outcome, &flow.facts, by_time) } else { None };
+        let used = if was_forwarded { response.used(outcome, &flow.facts, properties, by_time) } else { None };
         flow.facts.outcome = Some(outcome);
         flow.facts.used = used;
         flow.facts.ttft_ms = response.ttft();

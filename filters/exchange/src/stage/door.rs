@@ -37,7 +37,7 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
         return Err(Stop::Pass);
     }
     if is_first {
-        world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
+        world.out.extend(head.not_theirs().map(|name| Effect::DropRequestHeader(name.to_owned())));
     }
     let way = path::way(&flow.config, &head);
     match &way {
