@@ -70,8 +70,10 @@ async fn raw(stage: &Stage, method: &str, path: &str, headers: &[(&str, &str)]) 
     (text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), text)
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// Ways to the chat that is counted at `/v1/chat/completions`, and to other work of a model server.
-const WAYS: &[(&str, &str, &[(&str, &str)])] = &[
+const WAYS: &[(&str, &str, Headers)] = &[
     ("POST", "/invocations", &[]),
     ("POST", "/chat/completions", &[]),
     ("POST", "//v1/chat/completions", &[]),
