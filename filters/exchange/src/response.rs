@@ -108,8 +108,8 @@ impl Response {
             return Some(counted(facts, facts.max_output.unwrap_or(facts.expected_output)));
         }
         // A stream shows what is generated, so that one that was left before its first token was at its prompt.
-        let is_unseen = self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
-        if is_unseen && self.first_token.is_none() {
+        let is_unseen = || self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
+        if outcome != Outcome::Ok && self.first_token.is_none() && is_unseen() {
             let reserved = facts.max_output.unwrap_or(facts.expected_output);
             return Some(counted(facts, by_time().min(reserved)));
         }

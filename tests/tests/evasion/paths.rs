@@ -243,6 +243,7 @@ async fn another_host_is_no_way_in() {
     }
     let (_, answer) = raw(&stage, "POST", "/v1/chat/completions", &[("host", "shop.example.com")]).await;
     assert!(!answer.contains("x-penstock"), "{answer}");
+    assert_eq!(recorder.take().len(), 1);
     // A virtual host of a free name that serves every host is taken for ours, before anybody asked it for the host that is named.
     let hosts = json!([host("models", json!(["*"])), host("shop.example.com", json!(["shop.example.com"]))]);
     let change = |gateway: Gateway| {

@@ -60,7 +60,7 @@ impl<'a> Head<'a> {
 
     /// The headers that no client sets: Penstock's own, and the orders that the proxy's router would follow.
     pub fn not_theirs(&self) -> impl Iterator<Item = &'a str> {
-        let is_barred = |name: &&str| name.starts_with("x-penstock-") || is_order(name);
+        let is_barred = |name: &&str| name.starts_with("x-") && (name.starts_with("x-penstock-") || is_order(name));
         self.headers.iter().map(|(name, _)| name.as_str()).filter(is_barred)
     }
 
