@@ -55,12 +55,37 @@ fn plugin_configurations_are_accepted_by_the_parser() {
 }
 
 #[test]
+fn who_makes_up_identities_meets_a_limit_of_all_strangers() {
+    for path in configs() {
+        for plugin in plugins(&read(&path)) {
+            let configuration: Value = serde_json::from_str(configuration(plugin)).expect("JSON");
+            let sources = configuration["tenant"]["from"].as_array().expect("sources");
+            let is_plain = |source: &Value| source["header"].is_string() && source["trusted"] != true;
+            let bounds_all = |limit: &Value| limit["match"]["tenant"] == "unnamed" && limit["per"].is_null();
+            let limits = configuration["limits"].as_array().expect("limits");
+            let is_bounded = limits.iter().any(|limit| bounds_all(limit) && limit["tokens"].is_u64());
+            assert!(is_bounded || !sources.iter().any(is_plain), "{}: no limit for strangers", path.display());
+        }
+    }
+}
+
+#[test]
 fn plugins_wait_for_bodies_restart_and_share_one_vm_id() {
     for path in configs() {
         for plugin in plugins(&read(&path)) {
             assert_eq!(plugin["allow_on_headers_stop_iteration"], true, "{}", path.display());
             assert_eq!(plugin["failure_policy"], "FAIL_RELOAD", "{}", path.display());
             assert_eq!(plugin["vm_config"]["vm_id"], "penstock", "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn clients_are_known_by_their_connection() {
+    for path in configs() {
+        for listener in read(&path)["static_resources"]["listeners"].as_array().expect("listeners") {
+            let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+            assert_eq!(manager["use_remote_address"], true, "{}: x-forwarded-for is believed", path.display());
         }
     }
 }

@@ -75,9 +75,10 @@ fn the_manifests_agree() {
 /// A check and its name.
 type Check = (&'static str, fn(&Set) -> Problems);
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     ("configuration", checks::configuration),
     ("configuration_copies", checks::configuration_copies),
+    ("strangers", checks::strangers),
     ("hosts", checks::hosts),
     ("mesh", checks::mesh),
     ("module_copies", checks::module_copies),
@@ -95,12 +96,13 @@ const CHECKS: [Check; 12] = [
 fn every_check_sees_the_mistake_that_it_is_for() {
     let added = "/spec/configPatches/0/patch/value/typed_config/config";
     let trigger = "/spec/triggers/0/metadata";
-    let edits: [(&str, &str, String, Value); 25] = [
+    let edits: [(&str, &str, String, Value); 26] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
         ("configuration", "WasmPlugin", "/spec/pluginConfig/models/0/output".into(), json!({"expected": 256})),
         ("configuration_copies", "TrafficExtension", "/spec/wasm/pluginConfig/limits/0/tokens".into(), json!(1)),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("{}")),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("models: []")),
+        ("strangers", "WasmPlugin", "/spec/pluginConfig/limits/2/match/tenant".into(), json!("acme")),
         ("hosts", "VirtualService", "/spec/hosts".into(), json!(["llm.example.com", "other.example.com"])),
         ("hosts", "Gateway", "/spec/servers/0/hosts".into(), json!(["*"])),
         ("module_copies", "TrafficExtension", "/spec/wasm/url".into(), json!("oci://elsewhere")),

@@ -58,6 +58,7 @@ async fn the_openai_packages_own_tests_end_as_they_do_without() {
     // They name models that nobody has, or none, and ask for work that outlives its answer.
     let config = json!({
         "models": [{"name": "*"}, {"name": "chat"}], "defaultModel": "chat", "background": "reserve", "paths": {"other": "pass"},
+        "countEndpoints": "forward",
     });
     let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
     let gateway = gateway.cluster("stable", behind.address()).cluster("canary", behind.address());

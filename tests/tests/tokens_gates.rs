@@ -73,8 +73,7 @@ fn one_request_holds_no_worker_for_too_long() {
         let text = text.get(..text.floor_char_boundary(256 << 10)).unwrap_or(&text);
         let body = json!({"model": "a", "messages": [{"role": "user", "content": text}]}).to_string();
         let mut worker = host.worker(0);
-        let spent =
-            |worker: &penstock_harness::host::WorkerGuard| worker.fuel().values().map(|fuel| fuel.total).sum::<u64>();
+        let spent = |worker: &Worker| worker.fuel().values().map(|fuel| fuel.total).sum::<u64>();
         let before = spent(&worker);
         let id = worker.open(chat(), false);
         for piece in body.as_bytes().chunks(16 << 10) {

@@ -7,12 +7,13 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Content, ContentBlock, Delta, Input, MaxTokens, Message, Messages, Name, PartialJson, Source, System, Text,
-    Thinking,
+    Content, ContentBlock, Delta, Input, MaxTokens, Message, Messages, Name, PartialJson, Signature, Source, System,
+    Text, Thinking, Type,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
+use crate::request::head::Head;
 use crate::request::prompt::{anything, arguments, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -50,6 +51,13 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         }
         ([Key(Messages), Item, Key(Content), .., Key(Source), Key(field)], event)
             if draft.source.field(*field, event, &mut draft.images, sink) => {}
+        ([Key(Messages), Item, Key(Content), Item], Event::Object) => draft.block = Head::default(),
+        ([Key(Messages), Item, Key(Content), Item, Key(Type)], event) => {
+            draft.block.keep(event);
+            draft.label(event);
+        }
+        // Of a thought: what only the server that made it can read.
+        ([Key(Messages), Item, Key(Content), Item, Key(Signature)], _) if draft.block.as_str() == "thinking" => {}
         ([Key(System | Messages), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }

@@ -161,11 +161,15 @@ impl Exchange {
         {
             return self.stop(stop, world);
         }
-        let is_known_here = |model: &&Model| !flow.is_known && !model.approximate && !model.is_implicit;
+        let is_asked_here = !flow.is_known && !flow.is_counted_elsewhere();
+        let is_known_here = |model: &&Model| is_asked_here && !model.approximate && !model.is_implicit;
         if let Some(model) = flow.model(&config).filter(is_known_here) {
             count::for_model(count, flow, model, world);
             let answer = door::answer::count(flow);
             return self.stop(answer, world);
+        }
+        if let Err(stop) = limit::hold(limit, flow, world) {
+            return self.stop(stop, world);
         }
         self.forward(world);
         self.state = State::Foreign;
@@ -249,7 +253,8 @@ impl Exchange {
         let length = header(headers, "content-length");
         let length = length.and_then(|length| core::str::from_utf8(length).ok()?.parse().ok());
         let is_small = length.is_some_and(|length: usize| length < LARGE);
-        let counts = is_small || !world.worker.refused.lately(self.flow.tenant_label(), world.now);
+        let counts = !self.flow.is_counted_elsewhere()
+            && (is_small || !world.worker.refused.lately(self.flow.tenant_label(), world.now));
         self.flow.body.head = Head::Held { length };
         let prompt = Prompt::new(&self.flow.config, world.worker.secret);
         let reader = RequestReader::new(self.flow.dialect);
@@ -353,7 +358,7 @@ impl Exchange {
         if is_known {
             return self.decide(Stage::Limit, world);
         }
-        if !counts {
+        if !counts && !flow.is_counted_elsewhere() {
             // One that came without its length may be small after all.
             let is_large = world.properties.body(LARGE..LARGE.saturating_add(1)).is_some_and(|more| !more.is_empty());
             let mut might_go = || door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
@@ -364,7 +369,7 @@ impl Exchange {
                 return self.unreadable(error, world);
             }
         }
-        if let Some(read) = &self.flow.read {
+        if let Some(read) = self.flow.read.as_ref().filter(|_| !self.flow.is_counted_elsewhere()) {
             self.flow.facts.prompt_hash = format!("{:016x}", read.prompt.hash());
         }
         self.decide(Stage::Door, world);
@@ -452,7 +457,8 @@ impl Exchange {
         self.state = State::Closed;
         pending::done(self.id, world);
         if is_foreign {
-            return;
+            // What was counted by its server has held permits.
+            return limit::settle(&mut self.limit, None, 0, world);
         }
         self.learn(world);
         let Self { flow, count, limit, response, .. } = self;
@@ -460,8 +466,9 @@ impl Exchange {
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));
         flow.facts.quality = response.quality();
         let took = response.duration(world.now);
+        let properties = world.properties;
         let by_time = || count::generated_in(flow, took, world);
-        let used = if was_forwarded { response.used(outcome, &flow.facts, by_time) } else { None };
+        let used = if was_forwarded { response.used(outcome, &flow.facts, properties, by_time) } else { None };
         flow.facts.outcome = Some(outcome);
         flow.facts.used = used;
         flow.facts.ttft_ms = response.ttft();

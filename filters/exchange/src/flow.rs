@@ -7,7 +7,7 @@ use penstock_dialects::{Dialect, Request};
 use crate::body::Body;
 use crate::budget::OutputBudget;
 use crate::config::checked::has;
-use crate::config::{Config, Model};
+use crate::config::{Config, CountEndpoints, Model};
 use crate::facts::Facts;
 use crate::identity::Caller;
 use crate::labels;
@@ -66,6 +66,11 @@ impl Flow {
     pub fn call_id(&mut self) -> CallId {
         self.calls = self.calls.wrapping_add(1);
         CallId(self.calls)
+    }
+
+    /// Whether its server counts it, so that nothing of it needs to be counted here.
+    pub fn is_counted_elsewhere(&self) -> bool {
+        self.is_count && self.config.count_endpoints == CountEndpoints::Forward
     }
 
     /// The model that serves it.

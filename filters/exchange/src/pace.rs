@@ -2,7 +2,6 @@
 //!
 //! An answer that is not streamed shows nothing of what was generated when its client leaves, or when the proxy gives up on it: the server
 //! may have worked all the while, and often goes on.
-
 //!
 //! What is learnt is one tenant's voice ([`crate::voices`]): who abandons dear requests cannot make them cheap by answers that seem slow.
 

@@ -117,11 +117,17 @@ impl Response {
         self.reader.as_deref_mut().map(|(reader, _)| reader.quality().into())
     }
 
-    /// What a forwarded request used: what the server says, else what can be known without it. A request that failed before its first token
-    /// used nothing, unless usage was reported; one that the client left has been read by then; an answer that is not understood may be as long as what was reserved for
-    /// it. `by_time`: what may have been generated in the time that passed, for
-    /// answers that show nothing of themselves before they are complete.
-    pub fn used(&mut self, outcome: Outcome, facts: &Facts, by_time: impl FnOnce() -> Tokens) -> Option<Used> {
+    /// What a forwarded request used: what the server says, else what can be known without it. A request that the server failed before its
+    /// first token used nothing, unless usage was reported; one that the client left has been read by then; an answer that is not understood
+    /// may be as long as what was reserved for it. `by_time`: what may have been generated in the time that passed, for answers that show
+    /// nothing of themselves before they are complete, and for those that the proxy gave up on.
+    pub fn used(
+        &mut self,
+        outcome: Outcome,
+        facts: &Facts,
+        properties: &dyn Properties,
+        by_time: impl FnOnce() -> Tokens,
+    ) -> Option<Used> {
         let reserved = facts.max_output.unwrap_or(facts.expected_output);
         let is_accepted = self.status.is_none_or(|status| status < 400);
         if facts.background && is_accepted && !self.is_settled() && !self.reports_failure() {
@@ -129,8 +135,9 @@ impl Response {
             return Some(kept(facts, reserved));
         }
         let is_unread = self.is_unread() && !self.reports_failure();
-        let gave_up = outcome == Outcome::Abandoned || self.status == Some(GATEWAY_TIMEOUT);
-        if gave_up && !is_unread && !facts.stream && self.first_token.is_none() {
+        // A stream shows what is generated, so that one that was left before its first token was at its prompt.
+        let is_unseen = || self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
+        if outcome != Outcome::Ok && !is_unread && self.first_token.is_none() && is_unseen() {
             return Some(counted(facts, by_time().min(reserved)));
         }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
@@ -170,6 +177,15 @@ impl Response {
     fn is_unread(&self) -> bool {
         let reading = self.reader.as_deref().map(|(reader, _)| reader.reading(self.complete));
         self.is_answer && ((self.is_coded && self.has_body) || reading == Some(Reading::Unread))
+    }
+
+    /// Whether the proxy waited no longer for a server that had the request: with a 504, or by breaking off what had begun. A server that
+    /// could not be reached in time had nothing of it.
+    fn proxy_gave_up(&self, properties: &dyn Properties) -> bool {
+        match self.status {
+            Some(status) => status == GATEWAY_TIMEOUT || (status < 400 && timed_out(properties)),
+            None => false,
+        }
     }
 
     /// Whether usage was reported that is final.
@@ -232,8 +248,21 @@ fn kept(facts: &Facts, reserved: Tokens) -> Used {
 
 /// A client of HTTP/1 is gone with its connection; one of HTTP/2 or HTTP/3 resets its stream, which the codec reports.
 fn client_left(properties: &dyn Properties) -> bool {
-    let details = properties.get(&["response", "code_details"]).unwrap_or_default();
-    let left = b"downstream";
-    details.windows(left.len()).any(|window| window == left)
-        || [b"http2.", b"http3."].iter().any(|codec| details.starts_with(*codec))
+    let details = code_details(properties);
+    contains(&details, b"downstream") || [b"http2.", b"http3."].iter().any(|codec| details.starts_with(*codec))
+}
+
+/// The proxy's own limits of time: `response_timeout`, `stream_idle_timeout`, `upstream_max_stream_duration_reached` and their like.
+fn timed_out(properties: &dyn Properties) -> bool {
+    let details = code_details(properties);
+    contains(&details, b"timeout") || contains(&details, b"duration")
+}
+
+/// In Envoy's words, how the answer came about.
+fn code_details(properties: &dyn Properties) -> Vec<u8> {
+    properties.get(&["response", "code_details"]).unwrap_or_default()
+}
+
+fn contains(details: &[u8], word: &[u8]) -> bool {
+    details.windows(word.len()).any(|window| window == word)
 }

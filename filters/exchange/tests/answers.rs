@@ -96,6 +96,93 @@ fn what_is_not_counted_here_the_server_counts() {
     assert!(count(&mut Proxy::new("{}"), ASK).went());
 }
 
+/// Whoever counts, it is the same model under the same limits, and nothing of tokens is charged.
+#[test]
+fn a_count_that_a_server_answers_is_no_free_work_either() {
+    let config = |models: &str, rest: &str| {
+        format!(
+            r#"{{"tenant":{{"from":[{{"header":"x-client","trusted":true}}],"anonymous":"allow"}},
+            "tenants":{{"acme":{{"models":["small"]}},"late":{{"suspended":true}}}},"models":[{models},{{"name":"small"}},{{"name":"off","suspended":true}}],
+            "limits":[{{"name":"tpm","tokens":100,"every":"100h"}},{{"name":"streams","concurrent":1}}]{rest}}}"#
+        )
+    };
+    for config in [
+        config(r#"{"name":"chat"}"#, r#","countEndpoints":"forward""#),
+        config(r#"{"name":"chat","tokenizer":{"like":"o200k_base"}}"#, ""),
+    ] {
+        let mut proxy = Proxy::new(&config);
+        let client = |proxy: &mut Proxy, name, body: &str| {
+            send(proxy, "POST", "/v1/messages/count_tokens", &[("x-client", name)], body)
+        };
+        for (name, body, expected) in [
+            ("late", ASK.to_owned(), 403),
+            ("acme", ASK.to_owned(), 404),
+            ("who", ASK.replace("chat", "else"), 404),
+            ("who", ASK.replace("chat", "off"), 503),
+            ("who", "nope".to_owned(), 400),
+            ("who", "{}".to_owned(), 400),
+        ] {
+            assert_eq!(status(&client(&mut proxy, name, &body)), expected, "{name} {body}");
+        }
+        // One at a time: the permit is held until it is over, however it ends.
+        for ends_well in [true, false, true] {
+            let mut held = count(&mut proxy, ASK);
+            assert!(held.went() && status(&held) == 0, "{config}");
+            assert_eq!(
+                (status(&count(&mut proxy, ASK)), status(&send(&mut proxy, "POST", "/v1/messages", &[], ASK))),
+                (429, 429)
+            );
+            if ends_well {
+                proxy.answer(&mut held, 200, r#"{"input_tokens":99}"#);
+            } else {
+                proxy.close(&mut held);
+            }
+            assert_eq!((held.counted(Metric::Requests).len(), held.counted(Metric::Tokens).len()), (0, 0));
+        }
+        // All 100 tokens are still there; who is in debt has none to be counted.
+        let body = ASK.replace("]}", r#"],"max_tokens":80}"#);
+        let mut held = send(&mut proxy, "POST", "/v1/messages", &[], &body);
+        assert!(held.went(), "{:?}", held.reply());
+        proxy.answer(&mut held, 200, r#"{"usage":{"input_tokens":10,"output_tokens":200}}"#);
+        assert_eq!(status(&count(&mut proxy, ASK)), 429);
+    }
+    // In a row the plugin of the limits holds the permit.
+    let config = config(r#"{"name":"chat"}"#, r#","countEndpoints":"forward""#);
+    let (mut first, mut second) =
+        (Proxy::with(&config, Plugin::TokenCounter), Proxy::with(&config, Plugin::TenantBucket));
+    let head = [(":method", "POST"), (":path", "/v1/messages/count_tokens")];
+    let head = head.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+    let mut next = |second: &mut Proxy| {
+        let flight = count(&mut first, ASK);
+        assert!(flight.went());
+        let mut next = second.open();
+        next.props = flight.props;
+        second.tell(&mut next, Event::RequestHead { headers: &head, end: false });
+        next
+    };
+    let mut held = next(&mut second);
+    assert_eq!(status(&held), 0);
+    assert_eq!(status(&next(&mut second)), 429);
+    second.close(&mut held);
+    assert_eq!(status(&next(&mut second)), 0);
+}
+
+/// A count is no call of a session: it begins none, and leaves no trace of itself.
+#[test]
+fn a_count_begins_no_session() {
+    let config = r#"{"models":[{"name":"chat"}],"limits":[{"name":"agent","per":[{"header":"x-session-id"}],
+        "session":{"calls":1,"wallClock":"10s"}}]}"#;
+    let mut proxy = Proxy::new(config);
+    let session = &[("x-session-id", "a")][..];
+    assert_eq!(status(&send(&mut proxy, "POST", "/v1/messages/count_tokens", session, ASK)), 200);
+    assert!(!proxy.store.values.keys().any(|key| key.starts_with("penstock/credit")), "nothing is remembered of it");
+    proxy.now += 11 * sim::SECOND;
+    let mut call = send(&mut proxy, "POST", "/v1/messages", session, ASK);
+    assert!(call.went() && status(&call) == 0);
+    proxy.answer(&mut call, 200, r#"{"usage":{"input_tokens":10,"output_tokens":1}}"#);
+    assert_eq!(status(&send(&mut proxy, "POST", "/v1/messages/count_tokens", session, ASK)), 429);
+}
+
 #[test]
 fn models_are_those_that_the_tenant_may_use() {
     let config = r#"{"tenant":{"from":[{"header":"x-client","trusted":true}],"anonymous":"allow"},"tenants":{"acme":{"models":["small"]}},

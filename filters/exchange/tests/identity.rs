@@ -278,6 +278,44 @@ fn mistakes_are_told_with_their_fix() {
     assert!(!said(r#"{"tenant":{"from":[{"jwt":"a"}],"anonymous":"deny"}}"#) && !said("{}"));
 }
 
+#[test]
+fn who_makes_up_tenants_is_to_meet_a_limit_of_all() {
+    let is_told = |from: &str, limits: &str| {
+        let text = format!(
+            r#"{{"tenant":{{"from":[{from}],"anonymous":"allow"}},"models":[{{"name":"chat"}}],"limits":[{limits}]}}"#
+        );
+        Config::parse(text.as_bytes()).unwrap().notices.concat().contains("make up tenants")
+    };
+    let (plain, verified) = (r#"{"header":"x-api-key"}"#, r#"{"jwt":"org"},{"header":"x-tenant","trusted":true}"#);
+    let each = r#"{"name":"tpm","per":["tenant","model"],"tokens":60,"every":"1m"}"#;
+    let with = |more: &str| format!(r#"{each},{{"name":"all",{more}}}"#);
+    let rate = r#""tokens":600,"every":"1m""#;
+    for (told, from, limits) in [
+        (true, plain, each.to_owned()),
+        // Made-up sessions and tenants, one model of several, what only observes and named tenants bound nobody else.
+        (true, plain, with(&format!(r#""match":{{"tenant":"unnamed"}},"per":["tenant"],{rate}"#))),
+        (true, plain, with(&format!(r#""match":{{"model":"chat"}},{rate}"#))),
+        (true, plain, with(&format!(r#""match":{{"class":"gold"}},{rate}"#))),
+        (true, plain, with(&format!(r#""mode":"observe",{rate}"#))),
+        (true, plain, with(r#""per":[{"header":"x-session"}],"session":{"calls":2}"#)),
+        (true, plain, r#"{"name":"streams","per":["tenant"],"concurrent":2}"#.to_owned()),
+        (false, plain, with(&format!(r#""match":{{"tenant":"unnamed"}},{rate}"#))),
+        (false, plain, with(&format!(r#""per":["model"],{rate}"#))),
+        (false, plain, with(r#""concurrent":16"#)),
+        (
+            false,
+            plain,
+            with(rate).replace(each, r#"{"name":"gold","per":["tenant"],"match":{"class":"gold"},"concurrent":1}"#),
+        ),
+        (false, plain, String::new()),
+        // Nobody makes these up, and all who have none are one.
+        (false, verified, each.to_owned()),
+        (false, "", each.to_owned()),
+    ] {
+        assert_eq!(is_told(from, &limits), told, "{from} {limits}");
+    }
+}
+
 /// What one process draws for a hundred tenants.
 fn drawn(entropy: [u64; 3], header: &str) -> Vec<Option<String>> {
     let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true},{"header":"x-plain"}]},"tenants":{"t-1":{},"t-2":{}},

@@ -176,7 +176,9 @@ fn on_a_shared_gateway_the_virtual_host_decides_and_not_the_host_header() {
         (Some("shop.example.com:80"), "shop.example.com", false),
         // The operator is told that this virtual host has another name.
         (Some("models"), "llm.example.com", true),
-        (Some("models"), "else", false),
+        (Some("models"), "else", true),
+        (Some("*:80"), "else", true),
+        (Some("*.shop.com:80"), "a.shop.com", false),
         (None, "llm.example.com", true),
         (None, "LLM.Example.Com.:8080", true),
         (None, "shop.example.com", false),
@@ -194,6 +196,63 @@ fn on_a_shared_gateway_the_virtual_host_decides_and_not_the_host_header() {
         assert_eq!(fate(&flight), if ours { 404 } else { 0 }, "{chosen:?} {asked}");
         assert!(ours || flight.seen.is_empty(), "it passes untouched");
         let told = flight.seen.iter().any(|effect| matches!(effect, Effect::Log(..)));
-        assert_eq!(told, ours && chosen == Some("models"));
+        assert_eq!(told, ours && chosen.is_some_and(|name| matches!(name, "models" | "*:80")));
+    }
+    // Who names virtual hosts leaves nothing open.
+    let named = format!(r#"{{{MODELS},"hosts":["models","eg/llm/http/llm_example_com"]}}"#);
+    for (chosen, ours) in [("models", true), ("eg/llm/http/llm_example_com", true), ("shop", false), ("*", false)] {
+        let mut proxy = Proxy::new(&named);
+        let mut flight = proxy.open();
+        flight.props.0.insert("xds.virtual_host_name".into(), chosen.into());
+        let head = [(":method", "POST"), (":path", "/invocations"), (":authority", "evil")];
+        let head = head.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+        proxy.tell(&mut flight, Event::RequestHead { headers: &head, end: false });
+        assert_eq!(fate(&flight), if ours { 404 } else { 0 }, "{chosen}");
+    }
+}
+
+#[test]
+fn clients_give_the_proxy_no_orders() {
+    let orders = [
+        "x-envoy-retry-on",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-max-retries",
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retriable-header-names",
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-upstream-rq-timeout-ms",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-upstream-stream-duration-ms",
+        "x-envoy-upstream-alt-stat-name",
+        "x-envoy-expected-rq-timeout-ms",
+    ];
+    let words =
+        ["x-envoy-external-address", "x-envoy-original-path", "x-envoy-internal", "x-envoy-decorator-operation"];
+    let headers: Vec<_> = orders.iter().chain(&words).map(|name| (*name, "5")).collect();
+    let dropped = |flight: &Flight| {
+        let names = flight.seen.iter().filter_map(|effect| match effect {
+            Effect::DropRequestHeader(name) if name.starts_with("x-envoy-") => Some(name.clone()),
+            _ => None,
+        });
+        names.collect::<Vec<_>>()
+    };
+    for (method, path, expected) in
+        [("POST", "/v1/chat/completions", 1), ("GET", "/version", 0), ("POST", "/rerank", 0)]
+    {
+        let mut proxy = Proxy::new(&format!(r#"{{{MODELS},"paths":{{"allow":["/rerank"]}}}}"#));
+        let flight = send(&mut proxy, method, path, &headers);
+        assert_eq!((fate(&flight), dropped(&flight)), (expected, orders.map(str::to_owned).to_vec()), "{path}");
+        // A later plugin of the row takes nothing: what is there by then is the proxy's own.
+        let mut later = Proxy::with(&format!("{{{MODELS}}}"), Plugin::TenantBucket);
+        let mut second = later.open();
+        second
+            .props
+            .0
+            .insert("filter_state.wasm.penstock.exchange".into(), br#"{"model":"chat","tenant":"a"}"#.to_vec());
+        let all = [(":method", "POST"), (":path", "/v1/chat/completions"), ("x-envoy-retry-on", "5xx")];
+        let all: Headers = all.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).to_vec();
+        later.tell(&mut second, Event::RequestHead { headers: &all, end: false });
+        assert_eq!(dropped(&second), [""; 0]);
     }
 }

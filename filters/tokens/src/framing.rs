@@ -95,10 +95,10 @@ pub fn image(low_detail: bool, size: Option<(u32, u32)>) -> u64 {
     tiles.saturating_mul(TILE).saturating_add(BASE)
 }
 
-/// The cost of an image by its area, as Anthropic has it. One of unknown size counts as the largest.
+/// The cost of an image by its area, as Anthropic has it. One of unknown size counts as the largest, and none is free.
 pub fn image_by_area(size: Option<(u32, u32)>) -> u64 {
     const MOST: u64 = 1600;
-    size.map_or(MOST, |(width, height)| u64::from(width).saturating_mul(u64::from(height)).div_ceil(750).min(MOST))
+    size.map_or(MOST, |(width, height)| u64::from(width).saturating_mul(u64::from(height)).div_ceil(750).clamp(1, MOST))
 }
 
 /// The cost of a sound that lasts so many milliseconds.
@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(image(false, None), 765);
         // The table of the documentation: 200 x 200 are about 54 tokens, 1000 x 1000 about 1,334.
         assert_eq!([Some((200, 200)), Some((1000, 1000)), None].map(image_by_area), [54, 1334, 1600]);
+        assert_eq!([Some((0, 9)), Some((1, 1))].map(image_by_area), [1, 1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 /// Pause between two pairs, so that the probes are not the load.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The probes' tenants: many, so that none of them meets a limit.
+/// The probes' tenants: many, so that none of them meets its own limits. That of all strangers together admits them all.
 const TENANTS: usize = 256;
 
 /// Pairs of response times in milliseconds: with the filters, without.

@@ -253,7 +253,8 @@ async fn nobody_where_somebody_is_asked() {
         })
     };
     let Some(stage) = Stage::start(&config("enforce")).await else { return };
-    let cases: [(&[(&str, &str)], u16, &str); 3] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: [(Headers, u16, &str); 3] = [
         (&[], 401, "identity"),
         (&[("authorization", "Bearer made-up")], 401, "identity"),
         (&[("authorization", "Bearer sk-late")], 403, "suspended"),

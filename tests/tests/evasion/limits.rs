@@ -167,6 +167,48 @@ async fn an_answer_that_nobody_waits_for() {
     .await;
 }
 
+/// What Envoy's router is told by headers of a client is told to nobody: no further runs for one charge, and no 504 at will, also where Envoy
+/// takes the client for an internal one.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_to_the_proxy() {
+    let config = json!({"models": [{"name": "chat"}], "limits": [{"name": "tpm", "tokens": 100_000, "every": "24h"}]});
+    for is_internal in [false, true] {
+        let change = |gateway: Gateway| if is_internal { gateway.trusts_local_clients() } else { gateway };
+        let Some(stage) = Stage::start_as(&config, change).await else { return };
+        let failing = script(&json!({"status": 500}));
+        let headers = [
+            (failing[0].0, failing[0].1.as_str()),
+            ("x-envoy-retry-on", "5xx,retriable-status-codes"),
+            ("x-envoy-retriable-status-codes", "500"),
+            ("x-envoy-max-retries", "5"),
+        ];
+        let answer = stage.chat(&headers, &chat(5)).await;
+        assert_eq!((answer.status().as_u16(), stage.arrived()), (500, 1), "internal: {is_internal}");
+        let slow = script(&json!({"tokens": 3, "ttft_ms": 800}));
+        for order in [
+            "x-envoy-upstream-rq-timeout-ms",
+            "x-envoy-upstream-rq-per-try-timeout-ms",
+            "x-envoy-upstream-stream-duration-ms",
+            "x-envoy-expected-rq-timeout-ms",
+        ] {
+            let headers = [
+                (slow[0].0, slow[0].1.as_str()),
+                (order, "50"),
+                ("x-envoy-upstream-rq-timeout-alt-response", "true"),
+                ("x-envoy-hedge-on-per-try-timeout", "true"),
+            ];
+            let before = stage.arrived();
+            let answer = stage.chat(&headers, &chat(5)).await;
+            assert_eq!(
+                (answer.status().as_u16(), stage.arrived() - before),
+                (200, 1),
+                "{order}, internal: {is_internal}"
+            );
+            answer.bytes().await.expect("a whole answer");
+        }
+    }
+}
+
 /// Who was refused a moment ago is read before it is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn work_before_the_check() {
@@ -176,7 +218,9 @@ async fn work_before_the_check() {
     });
     let Some(stage) = Stage::start(&config).await else { return };
     let script = script(&json!({"tokens": 300}));
-    let debtor = stage.chat(&[(script[0].0, &script[0].1)], &json!({"model": "chat", "messages": []})).await;
+    let hello = json!({"model": "chat", "messages": [{"role": "user", "content": "hello"}]});
+    let debtor = stage.chat(&[(script[0].0, &script[0].1)], &hello).await;
+    assert_eq!(debtor.status(), 200);
     debtor.bytes().await.expect("a body");
     let text = "a-b_c.d ".repeat(300_000);
     for model in ["chat", "gone", "made-up"] {
@@ -199,7 +243,7 @@ async fn work_before_the_check() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     let counted = refused.iter().filter(|facts| facts["promptTokens"].as_u64() > Some(0)).count();
-    assert!(refused.len() == 9 && counted <= 2, "{counted} of {refused:?}");
+    assert!(refused.len() == 9 && counted <= 2, "{counted} of {}", stage.envoy.access_log());
 }
 
 /// The facts in a line of the access log, which are JSON in JSON.

@@ -70,8 +70,10 @@ async fn raw(stage: &Stage, method: &str, path: &str, headers: &[(&str, &str)]) 
     (text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), text)
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// Ways to the chat that is counted at `/v1/chat/completions`, and to other work of a model server.
-const WAYS: &[(&str, &str, &[(&str, &str)])] = &[
+const WAYS: &[(&str, &str, Headers)] = &[
     ("POST", "/invocations", &[]),
     ("POST", "/chat/completions", &[]),
     ("POST", "//v1/chat/completions", &[]),
@@ -241,6 +243,23 @@ async fn another_host_is_no_way_in() {
     }
     let (_, answer) = raw(&stage, "POST", "/v1/chat/completions", &[("host", "shop.example.com")]).await;
     assert!(!answer.contains("x-penstock"), "{answer}");
+    assert_eq!(recorder.take().len(), 1);
+    // A virtual host of a free name that serves every host is taken for ours, before anybody asked it for the host that is named.
+    let hosts = json!([host("models", json!(["*"])), host("shop.example.com", json!(["shop.example.com"]))]);
+    let change = |gateway: Gateway| {
+        gateway.cluster("stable", recorder.address()).set(&format!("{MANAGER}/route_config/virtual_hosts"), hosts)
+    };
+    let Some(stage) = Stage::start_as(&config, change).await else { return };
+    for (host, expected) in
+        [("evil", 404), ("evil.example.com", 404), ("llm.example.com", 404), ("shop.example.com", 200)]
+    {
+        let (status, answer) = raw(&stage, "POST", "/invocations", &[("host", host)]).await;
+        assert_eq!(status, expected, "{host}: {answer}");
+        assert_eq!(recorder.take().len(), usize::from(expected == 200), "{host}");
+    }
+    // So are its requests counted.
+    let (_, answer) = raw(&stage, "POST", "/v1/chat/completions", &[("host", "evil")]).await;
+    assert!(answer.contains("x-penstock-prompt-tokens: 8"), "{answer}");
 }
 
 /// A server's redirect that Envoy follows: one request, and so is its charge, whatever the path of the second pass.

@@ -260,6 +260,17 @@ async fn a_request_without_a_model() {
         (CHAT, format!(r#"{{"messages":[{{"content":"{large}"}}]}}"#)),
     ];
     stage.refuses(413, limited).await;
+    // With `*` the Responses API may leave the model to its server, under the limits; nothing else may.
+    let models = json!([{"name": "chat"}, {"name": "*", "output": {"expect": 10, "max": 500}}]);
+    let Some(stage) = Stage::start(&config(&json!({"models": models}))).await else { return };
+    stage.refuses(413, [(RESPONSES, format!(r#"{{"input":"{large}"}}"#))]).await;
+    let others = [(CHAT, r#"{"messages":[]}"#), (CHAT, "{}"), (RESPONSES, "{}")];
+    stage.refuses(400, others.map(|(path, body)| (path, body.to_owned()))).await;
+    for (n, body) in [r#"{"prompt":{"id":"pmpt_1"}}"#, r#"{"input":"hello"}"#].into_iter().enumerate() {
+        let (_, _, headers) = stage.ask(RESPONSES, body).await;
+        assert!(headers.contains_key("x-penstock-prompt-tokens"), "{body}");
+        assert_eq!(stage.arrived(), n as u64 + 1, "{body}");
+    }
 }
 
 /// A prompt that no server could take is refused with its count.

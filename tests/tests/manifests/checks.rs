@@ -36,6 +36,20 @@ pub fn configuration(set: &Set) -> Problems {
     Config::parse(document.as_bytes()).err().map(|errors| errors.to_string()).into_iter().collect()
 }
 
+/// Whoever makes up keys meets a limit that all strangers share.
+pub fn strangers(set: &Set) -> Problems {
+    let config = &set.one("WasmPlugin")["spec"]["pluginConfig"];
+    let is_plain = |source: &Value| source["header"].is_string() && source["trusted"] != true;
+    let bounds_all =
+        |limit: &Value| limit["match"]["tenant"] == "unnamed" && limit["per"].is_null() && limit["tokens"].is_u64();
+    let has_plain = list(&config["tenant"]["from"]).iter().any(is_plain);
+    let is_bounded = list(&config["limits"]).iter().any(bounds_all);
+    (has_plain && !is_bounded)
+        .then(|| "no limit of tokens for all unnamed tenants together".into())
+        .into_iter()
+        .collect()
+}
+
 /// Penstock is for the hosts that the routes are for, and none of them is a wildcard: that would be reached by any host.
 pub fn hosts(set: &Set) -> Problems {
     let ours = &set.one("WasmPlugin")["spec"]["pluginConfig"]["hosts"];

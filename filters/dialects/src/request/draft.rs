@@ -41,8 +41,12 @@ pub struct Draft {
     model: String,
     n: u64,
     best_of: u64,
+    /// The type of the current block, in Anthropic's messages.
+    pub block: Head,
     /// The type of the output's format.
     format: Head,
+    /// How a prompt that is too long is treated.
+    truncation: Head,
     keys: Keys,
     /// Bytes of what is not read.
     unread: u64,
@@ -63,7 +67,9 @@ impl Draft {
             model: String::new(),
             n: 1,
             best_of: 1,
+            block: Head::default(),
             format: Head::default(),
+            truncation: Head::default(),
             keys: Keys::default(),
             unread: 0,
             label: 0,
@@ -237,9 +243,13 @@ impl Draft {
 
     /// Whether the server is asked to cut the prompt, in OpenAI's, vLLM's and Anthropic's way.
     fn cut(&mut self, field: Field, at: &At<'_>) {
+        let is_word = field == Truncation && at.steps.len() == 1;
+        if is_word {
+            self.truncation.keep(at.event);
+        }
         self.request.is_cut_to_fit |= match at.event {
-            // Not `disabled`.
-            Event::Text(word) if field == Truncation => word.starts_with('a'),
+            // The word may have come in pieces: the end of `disabled` is not its beginning.
+            Event::TextEnd if is_word => self.truncation.as_str() == "auto",
             Event::Number(_) => field == TruncatePromptTokens,
             Event::Object | Event::Array => field == ContextManagement,
             _ => false,

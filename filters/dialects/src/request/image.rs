@@ -66,25 +66,26 @@ impl Images {
 }
 
 /// The size that the beginning of a data URL states: in PNG at byte 16 (RFC 2083, section 11.2.1), in GIF at byte 6 (GIF89a,
-/// section 18).
+/// section 18). It is believed of what begins as such an image does, and has no side of nothing.
 fn size(url: &str) -> Option<(u32, u32)> {
     let (media, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
     let bytes = base64(data);
-    match media {
-        "image/png" => {
+    let size = match media {
+        "image/png" if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => {
             let side = |at: usize| -> Option<u32> {
                 Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
             };
-            Some((side(16)?, side(20)?))
+            (side(16)?, side(20)?)
         }
-        "image/gif" => {
+        "image/gif" if bytes.starts_with(b"GIF8") => {
             let side = |at: usize| -> Option<u32> {
                 Some(u32::from(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?)))
             };
-            Some((side(6)?, side(8)?))
+            (side(6)?, side(8)?)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    (size.0 > 0 && size.1 > 0).then_some(size)
 }
 
 /// The bytes of as much base64 as there is (RFC 4648, section 4).
@@ -108,4 +109,26 @@ pub fn base64(text: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn a_size_is_believed_of_what_begins_as_an_image() {
+        for (url, expected) in [
+            ("data:image/gif;base64,R0lGODlhCgAUAAAA", Some((10, 20))),
+            ("data:image/gif;base64,R0lGODlhAAAUAAAA", None),
+            ("data:image/gif;base64,R0lGODlhCgAAAAAA", None),
+            ("data:image/gif;base64,AAAAAAAACgAUAAAA", None),
+            ("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg", Some((640, 480))),
+            ("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAAAAAHg", None),
+            ("data:image/png;base64,AAAAAAAAAAAAAAANSUhEUgAAAAEAAAAB", None),
+            ("data:image/png;base64,R0lGODlhCgAUAAAA", None),
+            ("data:image/gif;base64,R0lG", None),
+        ] {
+            assert_eq!(size(url), expected, "{url}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! What a request has in it that is neither text nor an image: how much of it there is, judged by the length of what was sent.
 //!
 //! How long a sound, a film or a document is stands somewhere in data that is not decoded here, so these are estimates, and never nothing.
-//! Of what is sent by name only, as a URL or the id of a file, not even the length is known; there it is what is usual.
+//! Of what is sent by name only, as a URL or the id of a file, not even the length is known; there it is what is usual. Nothing is less for
+//! looking like a name.
 
 use crate::json::lexer::Event;
 use crate::request::head::Head;
@@ -17,6 +18,8 @@ const FILM: u64 = 125_000;
 const PAGE: u64 = 50 * 1024;
 /// Bytes of one vector: 1,024 numbers of two bytes, which is what the smallest models have.
 const VECTOR: u64 = 2_048;
+/// The shortest sound or film.
+const SECOND: u64 = 1_000;
 /// A sound or a film whose length is not known.
 const MINUTE: u64 = 60_000;
 
@@ -85,13 +88,12 @@ impl MediaReader {
     fn add(&mut self, kind: Kind, head: &str, bytes: u64) {
         // A data URL, or data as it is; ids are short.
         let (media, data) = head.strip_prefix("data:").and_then(|url| url.split_once(',')).unwrap_or(("", head));
-        let is_named = data.starts_with("http:") || data.starts_with("https:") || bytes < 64;
+        // Base64 has no colon, and every URL has one.
+        let least = if data.contains(':') || bytes < 64 { MINUTE } else { SECOND };
         let all = &mut self.all;
         match kind {
-            Kind::Audio if is_named => all.audio_ms = all.audio_ms.saturating_add(MINUTE),
-            Kind::Audio => all.audio_ms = all.audio_ms.saturating_add(millis(bytes, byte_rate(data))),
-            Kind::Video if is_named => all.video_ms = all.video_ms.saturating_add(MINUTE),
-            Kind::Video => all.video_ms = all.video_ms.saturating_add(millis(bytes, FILM)),
+            Kind::Audio => all.audio_ms = all.audio_ms.saturating_add(millis(bytes, byte_rate(data)).max(least)),
+            Kind::Video => all.video_ms = all.video_ms.saturating_add(millis(bytes, FILM).max(least)),
             Kind::File if media.starts_with("text/") || media.starts_with("application/json") => {
                 self.text(decoded(bytes));
             }
@@ -106,10 +108,10 @@ fn decoded(base64: u64) -> u64 {
     base64.saturating_mul(3) / 4
 }
 
-/// How long so much base64 lasts: a second at least.
+/// How long so much base64 lasts.
 fn millis(base64: u64, bytes_per_second: u64) -> u64 {
     let millis = decoded(base64).saturating_mul(1000).checked_div(bytes_per_second);
-    millis.unwrap_or(u64::MAX).max(1000)
+    millis.unwrap_or(u64::MAX)
 }
 
 /// How many bytes of a sound are a second. A WAV says it: channels at byte 22, samples a second at byte 24, bits at byte 34 (RFC 2361 and
@@ -164,6 +166,21 @@ mod tests {
         assert!(read(Kind::Audio, &lie).audio_ms >= 2_500);
         let none = wav(30).replacen("gD4AAA", "AAAAAA", 1);
         assert!(read(Kind::Audio, &none).audio_ms >= 30_000);
+    }
+
+    #[test]
+    fn data_that_looks_like_a_name_is_as_long_as_it_is() {
+        let data = "A".repeat(4 << 20);
+        let (sound, film) = (read(Kind::Audio, &data).audio_ms, read(Kind::Video, &data).video_ms);
+        assert!(sound > 60_000);
+        for name in ["http:", "https://x/", "file:///x", "data:,http:", "data:audio/mp3;base64,https:"] {
+            assert!(read(Kind::Audio, &format!("{name}{data}")).audio_ms >= sound, "{name}");
+            assert!(read(Kind::Video, &format!("{name}{data}{data}{data}")).video_ms >= 3 * film, "{name}");
+        }
+        for url in ["HTTPS://example.com", "file:///media", "s3://bucket"] {
+            let url = format!("{url}/{}", "a".repeat(100));
+            assert_eq!((read(Kind::Audio, &url).audio_ms, read(Kind::Video, &url).video_ms), (60_000, 60_000), "{url}");
+        }
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    CacheControl, CallId, Detail, EncryptedContent, FileId, Format, Id, Other, Signature, Status, ToolCallId,
-    ToolUseId, Type,
+    CacheControl, CallId, Detail, EncryptedContent, FileId, Format, Id, Other, Status, ToolCallId, ToolUseId, Type,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -22,8 +21,6 @@ pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
             | [.., Key(CacheControl), _],
             event,
         ) => draft.label(event),
-        // Of a thought in a message: what only the server that made it can read.
-        ([_, _, _, _, Key(Signature)], _) => {}
         (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
         ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
         _ => {}

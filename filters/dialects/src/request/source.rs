@@ -74,10 +74,13 @@ impl Source {
         let known = core::mem::take(self);
         match known.media {
             // Servers let a file be read by its name; what it is they know.
-            Media::Image => images.end(),
-            _ if known.is_named => images.end(),
+            Media::Image => return images.end(),
+            // Data beside a name is data all the same.
             Media::Document if known.bytes > 0 => media.document(known.bytes),
             _ => media.text(known.bytes),
+        }
+        if known.is_named {
+            images.end();
         }
     }
 }

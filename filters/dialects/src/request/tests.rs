@@ -3,7 +3,7 @@ use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::Request;
 use crate::request::image::Image;
 use crate::request::reader::RequestReader;
-use crate::sink::PromptSink;
+use crate::sink::{Ignore, PromptSink};
 use crate::splice::{Splice, apply};
 
 mod texts;
@@ -298,6 +298,12 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
         {"type":"image","source":{"type":"base64","media_type":"image/png","data":"aaaa"}}]}]}"#;
     let (request, texts) = read_in(Dialect::Messages, document).unwrap();
     assert_eq!((texts.as_slice(), request.images.len()), (["user".to_owned(), "long text".to_owned()].as_slice(), 1));
+    let data = "A".repeat(4 * 51_200);
+    let both = format!(
+        r#"{{"messages":[{{"content":[{{"source":{{"type":"base64","media_type":"application/pdf","data":"{data}","url":"https://x"}}}}]}}]}}"#
+    );
+    let (request, _) = read_in(Dialect::Messages, &both).unwrap();
+    assert_eq!((request.media.pages, request.images.len()), (3, 1));
     let call = r#"{"input":[{"type":"custom_tool_call","name":"apply_patch","input":"*** Begin"}]}"#;
     assert_eq!(read_in(Dialect::Responses, call).unwrap().1, ["apply_patch", "*** Begin"]);
     let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;
@@ -341,5 +347,15 @@ fn who_asks_for_a_prompt_to_be_cut_is_known() {
         r#"{"context_management":null}"#,
     ] {
         assert!(!of(not), "{not}");
+    }
+    // Wherever the chunks of the body end.
+    for (body, is_cut) in [(r#"{"truncation":"disabled"}"#, false), (r#"{"truncation":"auto"}"#, true)] {
+        for at in 0..body.len() {
+            let (first, second) = body.as_bytes().split_at(at);
+            let mut reader = RequestReader::new(Dialect::Responses);
+            reader.push(first, &mut Ignore).unwrap();
+            reader.push(second, &mut Ignore).unwrap();
+            assert_eq!(reader.finish(&mut Ignore).unwrap().is_cut_to_fit, is_cut, "{body} at {at}");
+        }
     }
 }

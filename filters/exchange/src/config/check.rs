@@ -4,7 +4,7 @@ use penstock_units::{Millis, Nanos};
 
 use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
 use super::hosts::hosts;
-use super::limits::limits;
+use super::limits::{limits, strangers};
 use super::models::{implicit, models};
 use super::names::{names, unknown};
 use super::paths::{paths, prefixes};
@@ -57,6 +57,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let (tenants, unnamed_models) = tenants(problems, raw.tenants, raw.classes, &models);
     let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
     let tenant_from = origins(problems, raw.tenant.from);
+    strangers(problems, &limits, &tenant_from);
     let deny_anonymous = deny_anonymous(problems, raw.tenant.anonymous, !tenant_from.is_empty());
     let unknown_model = unknown(problems, raw.unknown_model, &models);
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {

@@ -6,7 +6,9 @@ use penstock_bucket::Rate;
 use penstock_bucket::credit::Allowance;
 use penstock_units::{MilliTokens, Millis, Nanos, Tokens};
 
-use super::checked::{Kind, LIMITS_MAX, Limit, Model, OnError, RateLimitService, Tenant, Weights, Whose};
+use super::checked::{
+    Kind, LIMITS_MAX, Limit, Mode, Model, OnError, Origin, RateLimitService, Source, Tenant, Weights, Whose,
+};
 use super::problems::{Problems, mode};
 use super::raw;
 use super::sources::sources;
@@ -48,6 +50,30 @@ pub fn limits(
         }
     }
     indexed.into_iter().map(|(_, limit)| limit).collect()
+}
+
+/// Tells where whoever makes up identities has a limit's whole size for each of them.
+pub fn strangers(problems: &mut Problems, limits: &[Limit], origins: &[Origin]) {
+    let may_be_made_up = origins.iter().any(|origin| !origin.is_verified());
+    let of_unnamed = |limit: &&Limit| {
+        // Who has no name has no class.
+        let is_theirs = limit.class.is_none() && matches!(limit.tenant, None | Some(Whose::Unnamed));
+        is_theirs && !matches!(limit.kind, Kind::Session(_))
+    };
+    let is_for_all = |limit: &Limit| {
+        let is_one = limit.per.iter().all(|source| *source == Source::Model);
+        is_one && limit.model.is_none() && limit.mode == Mode::Enforce
+    };
+    let mut theirs = limits.iter().filter(of_unnamed);
+    let each = theirs.clone().find(|limit| limit.per.contains(&Source::Tenant));
+    if let Some(each) = each.filter(|_| may_be_made_up && !theirs.any(is_for_all)) {
+        let text = format!(
+            "limit {:?} holds for each tenant, and anybody can make up tenants: tenant.from has a source that nobody verifies. Add a limit \
+             for all of them together, with match: {{tenant: unnamed}} and without per",
+            each.name
+        );
+        problems.notices.push(text);
+    }
 }
 
 fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc<RateLimitService>>) -> Option<Limit> {

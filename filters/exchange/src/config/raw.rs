@@ -62,7 +62,8 @@ pub struct Document {
     /// Default: none. Example: `["/openai"]`.
     pub path_prefixes: Vec<String>,
     /// On a gateway that others share: the hosts that Penstock is for. Each is a domain, or the name of one of the proxy's virtual hosts,
-    /// without wildcards. What goes to others passes untouched.
+    /// without wildcards. What goes to virtual hosts of other domains passes untouched; one of a free name may serve any domain, and passes
+    /// only where this list has names of virtual hosts alone.
     /// Default: none, it is for all. Example: `["llm.example.com"]`.
     pub hosts: Vec<String>,
     /// Who answers requests that ask what a prompt costs, `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. They are

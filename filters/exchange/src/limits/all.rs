@@ -60,11 +60,46 @@ impl Admitted {
 /// [`Refused`]: a limit that could never admit the request, as it is of no use to come back then; else the first in that order that does
 /// not; else [`Refused::Ask`].
 pub fn charge(config: &Config, by: Applicant<'_>, may_ask: bool, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+    take_all(config, Aim::Charge { may_ask }, by, books)
+}
+
+/// Takes the permits of those limits that count requests at the same time, and nothing else: all or none.
+///
+/// # Errors
+/// [`Refused`], naming the first limit that has none left.
+pub fn hold(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
+    take_all(config, Aim::Hold, by, books)
+}
+
+/// Whether all limits that apply would admit. They are left as they were.
+///
+/// # Errors
+/// As [`charge`] has them.
+pub fn look(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Result<(), Refused> {
+    let admitted = take_all(config, Aim::Look, by, books)?;
+    settle(&admitted.charges, None, 0, books);
+    Ok(())
+}
+
+/// What limits are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// All that the request may cost. `may_ask`: see [`charge`].
+    Charge { may_ask: bool },
+    /// Permits.
+    Hold,
+    /// All of it, to be given back at once.
+    Look,
+}
+
+fn take_all(config: &Config, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Admitted, Refused> {
     let mut admitted = Admitted::default();
     let mut ask: Option<(usize, Refused)> = None;
+    let may_ask = aim != Aim::Charge { may_ask: false };
     let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
-    for limit in limits(false).chain(limits(true)).filter(|limit| applies(limit, by)) {
-        match take(limit, by, books) {
+    let is_meant = |limit: &&Limit| aim != Aim::Hold || matches!(limit.kind, Kind::Concurrency { .. });
+    for limit in limits(false).chain(limits(true)).filter(is_meant).filter(|limit| applies(limit, by)) {
+        match take(limit, aim, by, books) {
             Ok(Some(taken)) => {
                 if let Charge::Rate(rate::Charge { fingerprint, .. }) | Charge::Mesh(mesh::Charge { fingerprint, .. }) =
                     taken.charge
@@ -83,7 +118,9 @@ pub fn charge(config: &Config, by: Applicant<'_>, may_ask: bool, books: &mut Boo
             Err(refused) if limit.mode == Mode::Observe => admitted.observed.push(refused),
             Err(refused) => {
                 settle(&admitted.charges, None, 0, books);
-                return Err(never(config, by, books).unwrap_or(refused));
+                // Who only asks for a count asks for no tokens.
+                let never = if aim == Aim::Hold { None } else { never(config, by, books) };
+                return Err(never.unwrap_or(refused));
             }
         }
     }
@@ -105,7 +142,7 @@ fn never(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Option<Re
         Kind::Concurrency { .. } | Kind::Session(_) => false,
     };
     let enforced = config.limits.iter().filter(|limit| limit.mode == Mode::Enforce && applies(limit, by));
-    enforced.filter(is_smaller).find_map(|limit| take(limit, by, books).err())
+    enforced.filter(is_smaller).find_map(|limit| take(limit, Aim::Look, by, books).err())
 }
 
 /// Whether a service keeps the books of this limit.
@@ -113,8 +150,8 @@ fn is_shared(limit: &Limit) -> bool {
     matches!(limit.kind, Kind::Mesh { .. })
 }
 
-/// Charges one limit; `None` where it does not hold at the moment.
-fn take(limit: &Limit, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
+/// Charges one limit; `None` where it does not hold at the moment, or has nothing to be given back.
+fn take(limit: &Limit, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
     match &limit.kind {
         Kind::Rate { rate, weights } => {
             rate::take(limit, *rate, *weights, by, books).map(|taken| Some(taken.map(Charge::Rate)))
@@ -130,6 +167,8 @@ fn take(limit: &Limit, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Optio
         Kind::Concurrency { max } => {
             concurrency::take(limit, *max, by, books).map(|taken| Some(taken.map(Charge::Concurrency)))
         }
+        // A session that is only looked at has not begun, and takes no other one's place.
+        Kind::Session(allowance) if aim == Aim::Look => session::look(limit, allowance, by, books).map(|()| None),
         Kind::Session(allowance) => {
             session::take(limit, allowance, by, books).map(|taken| Some(taken.map(Charge::Session)))
         }

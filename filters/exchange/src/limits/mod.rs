@@ -13,5 +13,5 @@ pub mod rls;
 pub mod session;
 pub mod shown;
 
-pub use all::{Admitted, Charge, charge, settle};
+pub use all::{Admitted, Charge, charge, hold, look, settle};
 pub use books::{Applicant, Books, Permits, RateLimitStatus, Refused};

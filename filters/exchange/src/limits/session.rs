@@ -1,7 +1,7 @@
 //! What a session uses in all: a credit that no time refills.
 
 use penstock_bucket::credit::{self, Account, Allowance, Exhausted};
-use penstock_units::{Fingerprint, Tokens};
+use penstock_units::{Fingerprint, Nanos, Tokens};
 
 use super::books::{Applicant, Books, Refused, Taken};
 use crate::config::Limit;
@@ -27,13 +27,10 @@ pub fn take(
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
     let fingerprint = by.session(limit);
-    let facts = by.facts;
-    let (output, firm) = facts.max_output.map_or((facts.expected_output, false), |max| (max, true));
     let mut drawn = Err(Exhausted::Calls);
     let changed = books.store.update(&keys::credit(fingerprint), &mut |old| {
         let old = old.unwrap_or_default();
-        let account: Account = credit::get(old, fingerprint).unwrap_or_default();
-        drawn = account.admit(allowance, now, facts.prompt_tokens, output, firm);
+        drawn = draw(credit::get(old, fingerprint), allowance, by, now);
         let (account, _) = drawn.as_ref().ok()?;
         Some(credit::set(old, fingerprint, *account))
     });
@@ -41,6 +38,29 @@ pub fn take(
     let retries = changed?;
     let left = account.remaining(allowance, now);
     Ok(Taken { charge: Charge { fingerprint, reserved }, status: None, allowance: Some(Box::new(left)), retries })
+}
+
+/// Whether a call could be drawn.
+///
+/// # Errors
+/// [`Refused::Session`].
+pub fn look(limit: &Limit, allowance: &Allowance, by: Applicant<'_>, books: &mut Books<'_>) -> Result<(), Refused> {
+    let fingerprint = by.session(limit);
+    let page = books.store.get(&keys::credit(fingerprint)).unwrap_or_default();
+    let drawn = draw(credit::get(&page, fingerprint), allowance, by, books.holder.now);
+    drawn.map(drop).map_err(|exhausted| Refused::Session { limit: limit.name.clone(), exhausted })
+}
+
+/// The account with the call drawn, and the tokens that were reserved.
+fn draw(
+    account: Option<Account>,
+    allowance: &Allowance,
+    by: Applicant<'_>,
+    now: Nanos,
+) -> Result<(Account, Tokens), Exhausted> {
+    let facts = by.facts;
+    let (output, firm) = facts.max_output.map_or((facts.expected_output, false), |max| (max, true));
+    account.unwrap_or_default().admit(allowance, now, facts.prompt_tokens, output, firm)
 }
 
 /// Corrects a call to what it used; one that used nothing is given back. `false` where that is contended.

@@ -37,7 +37,7 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
         return Err(Stop::Pass);
     }
     if is_first {
-        world.out.extend(head.ours().map(|name| Effect::DropRequestHeader(name.to_owned())));
+        world.out.extend(head.not_theirs().map(|name| Effect::DropRequestHeader(name.to_owned())));
     }
     let way = path::way(&flow.config, &head);
     match &way {
@@ -66,18 +66,17 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
     }
     match way {
         Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
-        Way::Count(_) => count_only(flow, &head, world),
+        Way::Count(_) => count_only(flow),
         Way::Models(name, _) => Err(answer::models(flow, name.as_deref())),
         Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, &head, world)),
     }
 }
 
-/// What only asks for its count goes on being read, where it is answered here.
-fn count_only(flow: &mut Flow, head: &Head<'_>, world: &mut World<'_>) -> Result<(), Stop> {
+/// What only asks for its count goes on being read, whoever counts it: it is for a model, which not everybody may use.
+fn count_only(flow: &mut Flow) -> Result<(), Stop> {
     flow.is_count = true;
     match flow.config.count_endpoints {
-        CountEndpoints::Answer => Ok(()),
-        CountEndpoints::Forward => Err(pass(flow, head, world)),
+        CountEndpoints::Answer | CountEndpoints::Forward => Ok(()),
         CountEndpoints::Refuse => Err(Refusal::no_counting().into()),
     }
 }

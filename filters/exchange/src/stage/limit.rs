@@ -45,7 +45,33 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     let secret = world.worker.secret;
     let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
     let mut books = world.worker.books(world.now, world.store);
-    match limits::charge(&flow.config, by, state.calls < CALLS_MAX, &mut books) {
+    let charged = limits::charge(&flow.config, by, state.calls < CALLS_MAX, &mut books);
+    remember(state, flow, charged, world)
+}
+
+/// Takes the permits of a request whose server is only asked for a count, which are held until it is over. Of its tokens nothing is charged.
+///
+/// # Errors
+/// [`Stop::Refuse`] where there is none left.
+pub fn hold(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
+    if !world.worker.plugin.owns(Stage::Limit) {
+        return Ok(());
+    }
+    let secret = world.worker.secret;
+    let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
+    let mut books = world.worker.books(world.now, world.store);
+    let held = limits::hold(&flow.config, by, &mut books);
+    remember(state, flow, held, world)
+}
+
+/// Keeps what was taken, and says what would have been refused.
+fn remember(
+    state: &mut State,
+    flow: &mut Flow,
+    charged: Result<Admitted, Refused>,
+    world: &mut World<'_>,
+) -> Result<(), Stop> {
+    match charged {
         Ok(Admitted { charges, status, allowance, observed, retries }) => {
             (state.charges, state.status, state.allowance) = (charges, status, allowance);
             for refused in observed {
@@ -88,7 +114,7 @@ pub fn might_admit(state: &mut State, flow: &Flow, world: &mut World<'_>) -> Res
     attempt(state, flow, &least, world)
 }
 
-/// Charges the limits for these facts, and gives all back.
+/// Looks whether the limits admit these facts, and leaves them as they were.
 fn attempt(state: &mut State, flow: &Flow, facts: &Facts, world: &mut World<'_>) -> Result<(), Stop> {
     // A plugin that answers what a prompt costs asks the limits of the one that would have charged it.
     if !world.worker.plugin.owns(Stage::Limit) && !flow.is_count {
@@ -97,12 +123,8 @@ fn attempt(state: &mut State, flow: &Flow, facts: &Facts, world: &mut World<'_>)
     let secret = world.worker.secret;
     let by = Applicant { secret: &secret, caller: &flow.caller, facts };
     let mut books = world.worker.books(world.now, world.store);
-    match limits::charge(&flow.config, by, true, &mut books) {
-        Ok(admitted) => {
-            limits::settle(&admitted.charges, None, 0, &mut books);
-            Ok(())
-        }
-        Err(Refused::Ask(_) | Refused::Contended) => Ok(()),
+    match limits::look(&flow.config, by, &mut books) {
+        Ok(()) | Err(Refused::Ask(_) | Refused::Contended) => Ok(()),
         Err(refused) => Err(refuse(state, refused).into()),
     }
 }
@@ -217,6 +239,9 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 /// The end: corrects what was charged to what was used.
 pub fn settle(state: &mut State, used: Option<Used>, tool_calls: u32, world: &mut World<'_>) {
     let charges = core::mem::take(&mut state.charges);
+    if charges.is_empty() {
+        return;
+    }
     let mut books = world.worker.books(world.now, world.store);
     if limits::settle(&charges, used, tool_calls, &mut books) > 0 {
         world.out.push(Effect::Log(Level::Warn, "limits were not settled: shared state is contended".into()));

@@ -108,9 +108,21 @@ fn what_is_no_text_is_none_as_long_as_it_is_short() {
         let floor = if body.contains("response_format") { 0 } else { 48_000 };
         assert!(bytes >= floor, "{body}: {bytes}");
     }
-    // What a server signed is as long as it is.
+    // What a server signed is as long as it is. Nothing else is free for being called so.
     let signed = r#"{"messages":[{"role":"r","content":[{"type":"thinking","signature":"WORD"}]}]}"#;
-    assert_eq!(texts_and_bytes(Messages, &signed.replace("WORD", &"A".repeat(9000))).1, 0);
+    let signature = "A".repeat(9000);
+    assert_eq!(texts_and_bytes(Messages, &signed.replace("WORD", &signature)), (vec!["r".to_owned()], 0));
+    let unsigned = [
+        (Messages, signed.replace("thinking", "text")),
+        (Messages, signed.replace(r#""type":"thinking","#, "")),
+        (Messages, signed.replace(r#""type":"thinking","#, r#""type":"thinking"},{"#)),
+        (Dialect::Chat, signed.to_owned()),
+        (Responses, signed.replace("messages", "input")),
+    ];
+    for (dialect, body) in unsigned {
+        let (texts, _) = texts_and_bytes(dialect, &body.replace("WORD", &signature));
+        assert!(texts.contains(&signature), "{body}");
+    }
 }
 
 #[test]

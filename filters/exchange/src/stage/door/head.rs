@@ -2,6 +2,21 @@
 
 use crate::port::Headers;
 
+/// What headers begin with by which Envoy's router is told how often and for how long to try, and what to answer then: several runs for one
+/// charge, and a 504, or a 204, whenever a client wants it. Envoy itself takes most of them from clients that it does not take for internal
+/// ones, and `x-envoy-upstream-stream-duration-ms` from nobody (`cleanInternalHeaders` in its `conn_manager_utility.cc`). What else begins
+/// with `x-envoy-` is Envoy's own word about the request.
+const ORDERS: [&str; 8] = [
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-",
+    "x-envoy-retry-",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-",
+    "x-envoy-upstream-stream-duration-ms",
+];
+
 /// What the door reads of a request's headers.
 #[derive(Default)]
 pub struct Head<'a> {
@@ -43,9 +58,10 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// The headers that only Penstock sets.
-    pub fn ours(&self) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("x-penstock-"))
+    /// The headers that no client sets: Penstock's own, and the orders that the proxy's router would follow.
+    pub fn not_theirs(&self) -> impl Iterator<Item = &'a str> {
+        let is_barred = |name: &&str| name.starts_with("x-") && (name.starts_with("x-penstock-") || is_order(name));
+        self.headers.iter().map(|(name, _)| name.as_str()).filter(is_barred)
     }
 
     /// Whether it asks for nothing to be done.
@@ -57,6 +73,11 @@ impl<'a> Head<'a> {
     pub fn is_preflight(&self) -> bool {
         self.is_preflight && self.method == b"OPTIONS" && self.is_safe()
     }
+}
+
+/// Whether it tells the proxy's router what to do.
+fn is_order(name: &str) -> bool {
+    name.starts_with("x-envoy-") && ORDERS.iter().any(|order| name.starts_with(order))
 }
 
 /// Whether one of the tokens of a `connection` header is `upgrade`.
