@@ -41,6 +41,9 @@ fn work_that_outlives_its_answer_stays_charged() {
         (LATER, 200, r#"{"status":"in_progress","usage":{"input_tokens":9,"output_tokens":0}}"#, Some(300)),
         // Some servers work at once all the same.
         (LATER, 200, completed, Some(4)),
+        // Or have failed before they began.
+        (LATER, 200, r#"{"status":"failed","error":{"code":"x"}}"#, None),
+        (LATER, 200, r#"{"status":"failed","usage":{"input_tokens":9,"output_tokens":4}}"#, Some(4)),
         (LATER, 400, "{}", None),
         (LATER, 503, "{}", None),
         (&LATER.replace("true", "false"), 200, QUEUED, Some(0)),
