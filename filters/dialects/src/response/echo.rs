@@ -39,9 +39,9 @@ impl Echo {
     /// The next choice begins.
     pub fn begin_choice(&mut self) {
         for place in self.places.iter_mut().filter(|place| place.first.is_some()) {
-            let mut text = core::mem::take(&mut place.text);
-            text.clear();
-            *place = Place { text, ..Place::default() };
+            (place.first, place.second) = (None, None);
+            place.text.clear();
+            (place.len, place.matched, place.differs) = (0, 0, false);
         }
     }
 

@@ -158,6 +158,7 @@ impl Report {
     }
 
     /// A report of usage is complete; `begins`: it stands in what an answer begins with.
+    #[inline(never)]
     fn report(&mut self, begins: bool) {
         if begins {
             self.is_opening = self.usage.completion == 0;
@@ -174,12 +175,7 @@ impl Report {
             _ if matches!(kind, TextKind::ToolInput { .. }) => self.read_input(kind, event, sink),
             Event::Key(_) => self.checks.begin(),
             Event::Text(part) if !part.is_empty() && self.may_repeat(kind, steps) => {
-                let echo = self.echo.get_or_insert_default();
-                echo.at(kind, steps);
-                for part in echo.fresh(part).into_iter().filter(|part| !part.is_empty()) {
-                    self.checks.part(kind, part, self.choices.is_first());
-                    self.choices.part(part, sink);
-                }
+                self.read_once(kind, steps, part, sink);
             }
             Event::Text(part) if !part.is_empty() => {
                 self.checks.part(kind, part, self.choices.is_first());
@@ -190,6 +186,17 @@ impl Report {
                 self.choices.end(sink);
             }
             _ => {}
+        }
+    }
+
+    /// A piece of a text, as far as it has not come under another name.
+    #[inline(never)]
+    fn read_once(&mut self, kind: TextKind, steps: &[Step], part: &str, sink: &mut impl CompletionSink) {
+        let echo = self.echo.get_or_insert_default();
+        echo.at(kind, steps);
+        for part in echo.fresh(part).into_iter().filter(|part| !part.is_empty()) {
+            self.checks.part(kind, part, self.choices.is_first());
+            self.choices.part(part, sink);
         }
     }
 
