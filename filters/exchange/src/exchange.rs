@@ -204,7 +204,9 @@ impl Exchange {
                 world.out.push(Effect::Resume);
                 State::Foreign
             }
-            Stop::Answer(answer) => {
+            Stop::Answer(mut answer) => {
+                // No answer of a server follows that could tell it.
+                answer.headers.extend(self.flow.facts.would.take().map(|would| ("x-penstock-would", would)));
                 world.out.push((*answer).into());
                 State::Answered
             }

@@ -97,7 +97,7 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What clients may call them.
     pub names: Names,
-    /// In the order of the document.
+    /// In the order in which they are charged: those of this proxy first, and otherwise in the order of the document.
     pub limits: Vec<Limit>,
     /// What happens to bodies that cannot be read.
     pub unreadable: Policy,

@@ -49,7 +49,9 @@ pub fn limits(
             problems.problem(format!("limits[{i}].match.tenant"), what);
         }
     }
-    indexed.into_iter().map(|(_, limit)| limit).collect()
+    let mut limits: Vec<Limit> = indexed.into_iter().map(|(_, limit)| limit).collect();
+    limits.sort_by_key(|limit| matches!(limit.kind, Kind::Mesh { .. }));
+    limits
 }
 
 /// Tells where whoever makes up identities has a limit's whole size for each of them.

@@ -10,7 +10,7 @@ pub const ALIASES_MAX: usize = 64;
 /// How long an alias may be: as long as a model's name in a request.
 const ALIAS_BYTES_MAX: usize = penstock_dialects::MODEL_BYTES_MAX;
 
-/// Those of `models`, whose aliases are `aliases`, in the same order.
+/// The names of `models`, whose aliases are `aliases`, in the same order.
 pub fn names(problems: &mut Problems, models: &[Model], aliases: &[(usize, Vec<String>)]) -> Names {
     let mut names = Names { rest: models.iter().position(|model| model.name == "*"), ..Names::default() };
     for (at, model) in models.iter().enumerate().filter(|(_, model)| model.name != "*") {

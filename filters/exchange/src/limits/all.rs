@@ -96,9 +96,8 @@ fn take_all(config: &Config, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>)
     let mut admitted = Admitted::default();
     let mut ask: Option<(usize, Refused)> = None;
     let may_ask = aim != Aim::Charge { may_ask: false };
-    let limits = |shared: bool| config.limits.iter().filter(move |limit| is_shared(limit) == shared);
     let is_meant = |limit: &&Limit| aim != Aim::Hold || matches!(limit.kind, Kind::Concurrency { .. });
-    for limit in limits(false).chain(limits(true)).filter(is_meant).filter(|limit| applies(limit, by)) {
+    for limit in config.limits.iter().filter(is_meant).filter(|limit| applies(limit, by)) {
         match take(limit, aim, by, books) {
             Ok(Some(taken)) => {
                 if let Charge::Rate(rate::Charge { fingerprint, .. }) | Charge::Mesh(mesh::Charge { fingerprint, .. }) =
@@ -143,11 +142,6 @@ fn never(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Option<Re
     };
     let enforced = config.limits.iter().filter(|limit| limit.mode == Mode::Enforce && applies(limit, by));
     enforced.filter(is_smaller).find_map(|limit| take(limit, Aim::Look, by, books).err())
-}
-
-/// Whether a service keeps the books of this limit.
-fn is_shared(limit: &Limit) -> bool {
-    matches!(limit.kind, Kind::Mesh { .. })
 }
 
 /// Charges one limit; `None` where it does not hold at the moment, or has nothing to be given back.

@@ -14,7 +14,6 @@ pub fn count(flow: &Flow) -> Stop {
     if facts.estimated {
         headers.push(("x-penstock-estimated", "true".to_owned()));
     }
-    headers.extend(facts.would.clone().map(|would| ("x-penstock-would", would)));
     let body = count_body(flow.dialect, facts.prompt_tokens.0).unwrap_or_default();
     Stop::Answer(Box::new(Answer { headers, body }))
 }
@@ -38,6 +37,5 @@ pub fn models(flow: &Flow, name: Option<&str>) -> Stop {
             listing.all(&names.collect::<Vec<_>>())
         }
     };
-    let headers = flow.facts.would.clone().map(|would| ("x-penstock-would", would)).into_iter().collect();
-    Stop::Answer(Box::new(Answer { headers, body }))
+    Stop::Answer(Box::new(Answer { headers: Vec::new(), body }))
 }
