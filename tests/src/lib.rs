@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use penstock_harness::envoy::{self, Envoy, Metrics};
+use penstock_harness::envoy::{self, Chain, Envoy, Gateway, Metrics};
+use penstock_harness::model_server::{ModelServer, Options};
+use serde_json::Value;
 
 /// How long a test waits for what takes milliseconds, before it says that it does not come: so long that no busy machine is taken for
 /// a failure. What is there earlier is not waited for.
@@ -70,6 +72,29 @@ pub fn module(name: &str) -> PathBuf {
 pub fn find_envoy() -> Result<PathBuf, String> {
     envoy::find(&checkout())
         .ok_or_else(|| "there is no Envoy; run `cargo xtask tools` or set PENSTOCK_ENVOY".to_owned())
+}
+
+/// An Envoy of two workers with `envoy/gateway.yaml`, this configuration of the all-in-one and this change to the gateway, in front of a model
+/// server that answers at once; `None` where there is no Envoy, which is told.
+///
+/// # Panics
+/// When one of them does not start.
+pub async fn gateway(config: &Value, change: impl FnOnce(Gateway) -> Gateway) -> Option<(Envoy, ModelServer)> {
+    let binary = match find_envoy() {
+        Ok(binary) => binary,
+        Err(reason) => {
+            skipped(&reason);
+            return None;
+        }
+    };
+    module("penstock");
+    let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
+    let server = ModelServer::start(options).await.expect("a free port");
+    let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
+    let gateway = gateway.cluster("stable", server.address()).cluster("canary", server.address());
+    let gateway = change(gateway.chain(Chain::One).plugin_config(config));
+    let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+    Some((envoy, server))
 }
 
 /// The Python that has the clients installed; without one the reason to skip.

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use penstock_harness::envoy::{Chain, Envoy, Gateway};
-use penstock_harness::model_server::{ModelServer, Options, Seen};
-use penstock_tests::{PATIENCE, checkout, find_envoy, module, until_metrics};
+use penstock_harness::envoy::Envoy;
+use penstock_harness::model_server::{ModelServer, Seen};
+use penstock_tests::{PATIENCE, gateway, until_metrics};
 use reqwest::{Body, Client, Response, Version};
 use serde_json::{Value, json};
 
@@ -172,20 +172,7 @@ struct Stage {
 impl Stage {
     /// `None` where there is no Envoy.
     async fn start(config: &Value, may_wait: bool) -> Option<Self> {
-        let binary = match find_envoy() {
-            Ok(binary) => binary,
-            Err(reason) => {
-                penstock_tests::skipped(&reason);
-                return None;
-            }
-        };
-        module("penstock");
-        let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
-        let server = ModelServer::start(options).await.expect("a free port");
-        let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
-        let gateway = gateway.cluster("stable", server.address()).cluster("canary", server.address());
-        let gateway = gateway.chain(Chain::One).plugin_config(config).headers_may_wait(may_wait);
-        let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+        let (envoy, server) = gateway(config, |gateway| gateway.headers_may_wait(may_wait)).await?;
         Some(Self { envoy, server })
     }
 

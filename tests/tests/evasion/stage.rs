@@ -1,8 +1,8 @@
 //! An Envoy with the filters, in front of a model server that says what it saw.
 
-use penstock_harness::envoy::{Chain, Envoy, Gateway, Metrics};
-use penstock_harness::model_server::{ModelServer, Options, Seen};
-use penstock_tests::{PATIENCE, checkout, find_envoy, module};
+use penstock_harness::envoy::{Envoy, Gateway, Metrics};
+use penstock_harness::model_server::{ModelServer, Seen};
+use penstock_tests::{PATIENCE, gateway};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
@@ -21,20 +21,7 @@ impl Stage {
 
     /// The same, of a gateway that is changed first.
     pub async fn start_as(config: &Value, change: impl FnOnce(Gateway) -> Gateway) -> Option<Self> {
-        let binary = match find_envoy() {
-            Ok(binary) => binary,
-            Err(reason) => {
-                penstock_tests::skipped(&reason);
-                return None;
-            }
-        };
-        module("penstock");
-        let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
-        let server = ModelServer::start(options).await.expect("a free port");
-        let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
-        let gateway = gateway.cluster("stable", server.address()).cluster("canary", server.address());
-        let gateway = change(gateway.chain(Chain::One).plugin_config(config));
-        let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+        let (envoy, server) = gateway(config, change).await?;
         Some(Self { envoy, server, client: Client::new() })
     }
 
