@@ -37,6 +37,7 @@ mod keys;
 mod labels;
 mod limits;
 pub mod metrics;
+mod overflow;
 mod pace;
 pub mod port;
 mod prompt;

@@ -16,7 +16,8 @@ use crate::labels;
 use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
-use crate::port::{Effect, Level, Store};
+use crate::overflow::{Overflow, Table};
+use crate::port::{Effect, Store};
 use crate::redirect;
 use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
@@ -53,8 +54,8 @@ pub struct Worker {
     pub(crate) redirected: redirect::Waiting,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
-    /// It was said that there are too many workers.
-    told_of_slots: bool,
+    /// Tables that were full.
+    pub(crate) overflow: Overflow,
     /// Series that are no longer set, and are to be zero from now on.
     gone: Vec<(Series, Sum)>,
 }
@@ -94,7 +95,7 @@ impl Worker {
             carry: HashMap::new(),
             redirected: redirect::Waiting::default(),
             told_of_host: false,
-            told_of_slots: false,
+            overflow: Overflow::default(),
             gone: Vec::new(),
         };
         if plugin.owns(Stage::Pending) {
@@ -148,7 +149,8 @@ impl Worker {
     /// Where limits keep their books.
     pub(crate) fn books<'a>(&'a mut self, now: Nanos, store: &'a mut dyn Store) -> Books<'a> {
         let holder = Holder { owner: self.owner, now, silence_max: self.silence_max() };
-        Books { store, permits: &mut self.permits, holder, shown: &mut self.shown }
+        let Self { permits, shown, overflow, .. } = self;
+        Books { store, permits, holder, shown, overflow }
     }
 
     /// How long a worker may be silent before what it holds no longer counts.
@@ -156,24 +158,31 @@ impl Worker {
         self.config.tick.to_nanos().saturating_mul(SILENCE_TICKS)
     }
 
-    /// The heartbeat: writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
+    /// The heartbeat: repeats what this worker holds, sets the gauges, and tells of tables that were full.
     pub fn tick(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         self.waiting.refresh(now, store);
         self.clock.refresh(store);
         concurrency::beat(&mut self.books(now, store));
         if self.plugin.owns(Stage::Limit) {
-            self.shown.tell(now, self.config.tick.to_nanos(), store, &mut self.series, out);
+            self.shown.tell(now, self.config.tick.to_nanos(), store, &mut self.series, &mut self.overflow, out);
         }
-        if !self.plugin.owns(Stage::Pending) {
-            return;
+        if self.plugin.owns(Stage::Pending) {
+            self.tell_pending(now, store, out);
         }
+        self.overflow.tell(out);
+    }
+
+    /// Writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
+    fn tell_pending(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         let silence_max = self.silence_max();
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
+        if own.rows.len() > ROWS_MAX {
+            self.overflow.note(Table::Rows);
+        }
         if !self.slot.is_some_and(|slot| self.write(&keys::pending(slot), &own, silence_max, store)) {
             self.slot = (0..SLOTS).find(|slot| self.write(&keys::pending(*slot), &own, silence_max, store));
-            if self.slot.is_none() && !core::mem::replace(&mut self.told_of_slots, true) {
-                let text = format!("more than {SLOTS} workers are alive; what is in flight in this one is not shown");
-                out.push(Effect::Log(Level::Warn, text));
+            if self.slot.is_none() {
+                self.overflow.note(Table::Workers);
             }
         }
         self.tell_load(now, store);
@@ -221,6 +230,9 @@ impl Worker {
         }
         let has_ceiling = |label: &str| labels.contains(&label);
         let own = Slot { owner: self.owner, beat: now, rows: self.ledger.holdings(has_ceiling) };
+        if own.rows.len() > ROWS_MAX {
+            self.overflow.note(Table::Rows);
+        }
         let silence_max = self.silence_max();
         if !self.load_slot.is_some_and(|slot| self.write(&keys::load(slot), &own, silence_max, store)) {
             self.load_slot = (0..SLOTS).find(|slot| self.write(&keys::load(*slot), &own, silence_max, store));

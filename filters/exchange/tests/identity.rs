@@ -2,10 +2,7 @@
 
 mod sim;
 
-use penstock_bucket::bucket::Bucket;
-use penstock_bucket::{Rate, page};
 use penstock_exchange::{Config, Metric, Plugin, Worker};
-use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 use sim::{Flight, Proxy};
 
 const CHAT: &str = r#"{"model":"chat","max_tokens":10,"messages":[{"role":"user","content":"Hello, world"}]}"#;
@@ -178,33 +175,6 @@ fn a_limit_is_for_one_tenant_or_for_whoever_has_no_name() {
     }
 }
 
-/// Pages that strangers have filled with buckets that never become full again.
-#[test]
-fn strangers_who_fill_every_page_harm_nobody_with_a_name() {
-    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true},{"header":"x-plain"}],"anonymous":"allow"},
-        "models":[{"name":"chat"}],"tenants":{"acme":{}},
-        "limits":[{"name":"tpm","per":["tenant","model"],"tokens":1000,"every":"365d"},
-            {"name":"team","per":["tenant",{"header":"x-team"}],"tokens":1000,"every":"365d"},
-            {"name":"all","per":["model"],"tokens":100000,"every":"365d"}]}"#;
-    let mut proxy = Proxy::new(config);
-    let rate = Rate::new(Tokens(1000), Nanos(365 * 86_400 * sim::SECOND), Tokens(1000)).unwrap();
-    let now = Nanos(proxy.now);
-    let used = Bucket::full(now).admit(rate, now, MilliTokens(900_000)).unwrap();
-    let mut full = Vec::new();
-    for fingerprint in 0..page::ENTRIES_MAX as u64 {
-        full = page::set(&full, Fingerprint(fingerprint), used, now).unwrap();
-    }
-    for number in 0..4096 {
-        proxy.store.values.insert(format!("penstock/rate/{number}"), full.clone());
-    }
-    // Those for whom there is no room share one bucket.
-    let went = (0..100).filter(|i| who(&mut proxy, &[("x-plain", &format!("new-{i}"))], &[]).is_ok()).count();
-    assert!((40..60).contains(&went), "{went}");
-    for team in ["a", "b", "c"] {
-        assert_eq!(who(&mut proxy, &[("x-tenant", "acme"), ("x-team", team)], &[]), Ok("acme".to_owned()));
-    }
-}
-
 #[test]
 fn mistakes_are_told_with_their_fix() {
     let [key, ..] = KEYS;
@@ -276,6 +246,34 @@ fn mistakes_are_told_with_their_fix() {
         |text: &str| Config::parse(text.as_bytes()).unwrap().notices.join("\n").contains("tenant.anonymous is not set");
     assert!(said(r#"{"tenant":{"from":[{"jwt":"a"}]}}"#));
     assert!(!said(r#"{"tenant":{"from":[{"jwt":"a"}],"anonymous":"deny"}}"#) && !said("{}"));
+}
+
+#[test]
+fn who_writes_another_header_is_to_meet_a_limit_without_it() {
+    let is_told = |limits: &str| {
+        let text = format!(
+            r#"{{"tenant":{{"from":[{{"header":"x-tenant","trusted":true}}]}},"tenants":{{"acme":{{}}}},"models":[{{"name":"chat"}}],
+            "limits":[{limits}]}}"#
+        );
+        Config::parse(text.as_bytes()).unwrap().notices.concat().contains("each value of the header x-team")
+    };
+    let rate = r#""tokens":60,"every":"1m""#;
+    let teams = format!(r#"{{"name":"team","per":["tenant",{{"header":"x-team"}}],{rate}}}"#);
+    let with = |more: &str| format!(r#"{teams},{{"name":"all",{more}}}"#);
+    for (told, limits) in [
+        (true, teams.clone()),
+        (true, with(&format!(r#""per":[{{"header":"x-user"}}],{rate}"#))),
+        (true, with(&format!(r#""match":{{"model":"chat"}},{rate}"#))),
+        (true, with(&format!(r#""match":{{"tenant":"acme"}},{rate}"#))),
+        (true, with(&format!(r#""mode":"observe",{rate}"#))),
+        (false, with(&format!(r#""per":["tenant","model"],{rate}"#))),
+        (false, with(r#""concurrent":16"#)),
+        (false, teams.replace(r#"{"header":"x-team"}"#, r#"{"jwt":"team"}"#)),
+        (false, teams.replace(rate, r#""session":{"calls":2}"#)),
+        (false, teams.replace(rate, &format!(r#""mode":"observe",{rate}"#))),
+    ] {
+        assert_eq!(is_told(&limits), told, "{limits}");
+    }
 }
 
 #[test]

@@ -54,9 +54,10 @@ pub fn limits(
     limits
 }
 
-/// Tells where whoever makes up identities has a limit's whole size for each of them.
+/// Tells where whoever makes up identities, or values of a header, has a limit's whole size for each of them.
 pub fn strangers(problems: &mut Problems, limits: &[Limit], origins: &[Origin]) {
     let may_be_made_up = origins.iter().any(|origin| !origin.is_verified());
+    let holds = |limit: &&Limit| limit.mode == Mode::Enforce && !matches!(limit.kind, Kind::Session(_));
     let of_unnamed = |limit: &&Limit| {
         // Who has no name has no class.
         let is_theirs = limit.class.is_none() && matches!(limit.tenant, None | Some(Whose::Unnamed));
@@ -75,6 +76,27 @@ pub fn strangers(problems: &mut Problems, limits: &[Limit], origins: &[Origin]) 
             each.name
         );
         problems.notices.push(text);
+    }
+    // A limit that counts the same callers together, whatever headers they send.
+    let bounds = |limit: &Limit, other: &Limit| {
+        other.per.iter().all(|source| matches!(source, Source::Tenant | Source::Model))
+            && (other.class.is_none() || other.class == limit.class)
+            && (other.model.is_none() || other.model == limit.model)
+            && (other.tenant.is_none() || other.tenant == limit.tenant)
+    };
+    for limit in limits.iter().filter(holds) {
+        let header = limit.per.iter().find_map(|source| match source {
+            Source::Header(name) => Some(name),
+            Source::Jwt(_) | Source::Property(_) | Source::Tenant | Source::Model => None,
+        });
+        if let Some(header) = header.filter(|_| !limits.iter().filter(holds).any(|other| bounds(limit, other))) {
+            let text = format!(
+                "limit {:?} holds for each value of the header {header}, and whoever writes another has its whole size again. Add a limit \
+                 without the header, or see to it that a filter in front sets it and takes it from clients",
+                limit.name
+            );
+            problems.notices.push(text);
+        }
     }
 }
 

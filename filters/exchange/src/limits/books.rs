@@ -15,6 +15,7 @@ use crate::facts::{Facts, Used};
 use crate::hash::Secret;
 use crate::identity::Caller;
 use crate::keys::Realm;
+use crate::overflow::{Overflow, Table};
 use crate::port::{Contended, Store};
 
 /// The permits that one worker holds, by the fingerprint of whom they are counted for: repeated with every heartbeat.
@@ -30,6 +31,32 @@ pub struct Books<'a> {
     pub holder: Holder,
     /// Whose state is shown.
     pub shown: &'a mut Shown,
+    /// What had no room.
+    pub overflow: &'a mut Overflow,
+}
+
+/// Why a page was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// Others kept winning.
+    Contended,
+    /// It has no room.
+    Full,
+}
+
+impl From<Contended> for Unchanged {
+    fn from(Contended: Contended) -> Self {
+        Self::Contended
+    }
+}
+
+/// Whom a limit counts a request for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The one that its key names.
+    Own,
+    /// All together for whom there is no room.
+    Rest,
 }
 
 /// Whose request is to be charged, and what for.
@@ -58,15 +85,33 @@ impl Applicant<'_> {
         self.realm(limit).mark(self.secret.fingerprint([limit.id.as_slice()].into_iter().chain(key)))
     }
 
-    /// Whom a limit counts this request for where there is no room for one more of those that callers make up: a named tenant for all of its
-    /// own, strangers for all of them together, so that nobody gets a new bucket by leaving no room. `None` where nobody can make up more.
-    pub fn rest(&self, limit: &Limit) -> Option<Fingerprint> {
-        let who = match self.realm(limit) {
-            Realm::Configured => return None,
-            Realm::Named => self.caller.tenant.as_bytes(),
-            Realm::Strangers => b"",
-        };
-        Some(Realm::Configured.mark(self.secret.fingerprint([limit.id.as_slice(), who, b"rest"])))
+    /// Charges whom a limit counts this request for; where there is no room for one more of those that callers make up, the rest of them.
+    pub fn charge<T>(
+        &self,
+        limit: &Limit,
+        table: Table,
+        books: &mut Books<'_>,
+        mut change: impl FnMut(Whom, Fingerprint, &mut Books<'_>) -> Result<T, Unchanged>,
+    ) -> Result<T, Refused> {
+        let mut changed = change(Whom::Own, self.fingerprint(limit), books);
+        if matches!(changed, Err(Unchanged::Full)) {
+            books.overflow.note(table);
+            if let Some(who) = self.rest(limit) {
+                let rest = Realm::Configured.mark(self.secret.fingerprint([limit.id.as_slice(), who, b"rest"]));
+                changed = change(Whom::Rest, rest, books);
+            }
+        }
+        changed.map_err(|_| Refused::Contended)
+    }
+
+    /// Who the rest of a limit is: a named tenant for all that it makes up, strangers for all of them together, so that nobody gets a new
+    /// bucket by leaving no room. `None` where nobody can make up more.
+    pub fn rest(&self, limit: &Limit) -> Option<&[u8]> {
+        match self.realm(limit) {
+            Realm::Configured => None,
+            Realm::Named => Some(self.caller.tenant.as_bytes()),
+            Realm::Strangers => Some(b""),
+        }
     }
 
     /// Who can make up further keys of this limit.

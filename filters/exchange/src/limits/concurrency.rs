@@ -3,9 +3,10 @@
 use penstock_bucket::permit;
 use penstock_units::Fingerprint;
 
-use super::books::{Applicant, Books, Refused, Taken};
+use super::books::{Applicant, Books, Refused, Taken, Unchanged};
 use crate::config::Limit;
 use crate::keys;
+use crate::overflow::Table;
 
 /// A permit that is held.
 #[derive(Clone, Debug)]
@@ -18,29 +19,30 @@ pub struct Charge {
 /// # Errors
 /// [`Refused::Concurrency`] or [`Refused::Contended`].
 pub fn take(limit: &Limit, max: u64, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Taken<Charge>, Refused> {
-    let fingerprint = by.fingerprint(limit);
-    let own = books.permits.get(&fingerprint).copied().unwrap_or(0).saturating_add(1);
-    let (mut none_left, mut full) = (false, false);
     let holder = books.holder;
-    let changed = books.store.update(&keys::permit(fingerprint), &mut |old| {
-        let old = old.unwrap_or_default();
-        none_left = permit::in_use(old, fingerprint, holder) >= max;
-        if none_left {
-            return None;
+    let taken = by.charge(limit, Table::Permits, books, |_, fingerprint, books| {
+        let own = books.permits.get(&fingerprint).copied().unwrap_or(0).saturating_add(1);
+        let (mut none_left, mut full) = (false, false);
+        let retries = books.store.update(&keys::permit(fingerprint), &mut |old| {
+            let old = old.unwrap_or_default();
+            none_left = permit::in_use(old, fingerprint, holder) >= max;
+            if none_left {
+                return None;
+            }
+            let page = permit::set(old, fingerprint, holder, own);
+            full = page.is_err();
+            page.ok()
+        })?;
+        if full {
+            return Err(Unchanged::Full);
         }
-        let page = permit::set(old, fingerprint, holder, own);
-        full = page.is_err();
-        page.ok()
-    });
-    if none_left {
-        return Err(Refused::Concurrency { limit: limit.name.clone(), max });
-    }
-    let retries = changed?;
-    if full {
-        return Err(Refused::Contended);
-    }
-    books.permits.insert(fingerprint, own);
-    Ok(Taken { charge: Charge { fingerprint }, status: None, allowance: None, retries })
+        if none_left {
+            return Ok(None);
+        }
+        books.permits.insert(fingerprint, own);
+        Ok(Some(Taken { charge: Charge { fingerprint }, status: None, allowance: None, retries }))
+    })?;
+    taken.ok_or_else(|| Refused::Concurrency { limit: limit.name.clone(), max })
 }
 
 /// Gives a permit back. `false` where that is contended: then the next heartbeat does it.

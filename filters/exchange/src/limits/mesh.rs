@@ -8,12 +8,13 @@ use penstock_bucket::{Rate, Refusal};
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 use siphasher::sip::SipHasher13;
 
-use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, cost};
+use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, Unchanged, Whom, cost};
 use super::rate;
 use super::rls::{HITS_MAX, LeaseRequest, Response};
 use crate::config::{Limit, OnError, RateLimitService, Weights};
 use crate::facts::Used;
 use crate::keys;
+use crate::overflow::Table;
 use crate::port::Store;
 
 /// A lease is at most this part of a budget.
@@ -85,7 +86,6 @@ fn spend(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let fingerprint = by.fingerprint(limit);
     let reserved = by.reservation(rate.burst(), weights);
     let refused = |lease: Lease, refusal: Refusal| Refused::Rate {
         status: status(limit, rate, lease, now),
@@ -96,23 +96,25 @@ fn spend(
         return Err(refused(Lease::default(), Refusal::Never { burst: rate.burst() }));
     }
     let largest = Tokens(rate.burst().0.div_ceil(LEASES)).min(HITS_MAX);
-    let (mut taken, mut full) = (None, false);
-    let retries = books.store.update(&keys::lease(fingerprint), &mut |old| {
-        let old = old.unwrap_or_default();
-        let outcome = lease::get(old, fingerprint).take(now, reserved, largest, service.timeout.to_nanos());
-        taken = Some(outcome);
-        match outcome {
-            FromLease::Spent(lease) | FromLease::Ask { lease, .. } => {
-                let page = lease::set(old, fingerprint, lease, now);
-                full = page.is_err();
-                page.ok()
+    let (whom, fingerprint, taken, retries) = by.charge(limit, Table::Leases, books, |whom, fingerprint, books| {
+        let (mut taken, mut full) = (None, false);
+        let retries = books.store.update(&keys::lease(fingerprint), &mut |old| {
+            let old = old.unwrap_or_default();
+            let outcome = lease::get(old, fingerprint).take(now, reserved, largest, service.timeout.to_nanos());
+            taken = Some(outcome);
+            match outcome {
+                FromLease::Spent(lease) | FromLease::Ask { lease, .. } => {
+                    let page = lease::set(old, fingerprint, lease, now);
+                    full = page.is_err();
+                    page.ok()
+                }
+                FromLease::Refused { .. } => None,
             }
-            FromLease::Refused { .. } => None,
-        }
+        })?;
+        if full { Err(Unchanged::Full) } else { Ok((whom, fingerprint, taken, retries)) }
     })?;
     match taken {
         None => Err(Refused::Contended),
-        Some(_) if full => Err(Refused::Contended),
         Some(FromLease::Spent(lease)) => {
             let charge = Charge { fingerprint, window: lease.window(), weights, reserved };
             Ok(Taken { charge, status: Some(status(limit, rate, lease, now)), allowance: None, retries })
@@ -121,7 +123,7 @@ fn spend(
             service: service.clone(),
             limit: limit.name.clone(),
             fingerprint,
-            key: key(limit, service, by),
+            key: key(limit, whom, service, by),
             hits: hits.min(HITS_MAX),
             need: need.min(HITS_MAX),
             short: short.min(HITS_MAX),
@@ -188,12 +190,21 @@ fn is_left_alone(now: Nanos, store: &mut dyn Store) -> bool {
 }
 
 /// Whom a limit counts, as all proxies name it: by a hash that is not keyed by this process.
-fn key(limit: &Limit, service: &RateLimitService, by: Applicant<'_>) -> String {
+fn key(limit: &Limit, whom: Whom, service: &RateLimitService, by: Applicant<'_>) -> String {
     let mut hasher = SipHasher13::new_with_key(&service.salt);
-    for source in &limit.per {
-        let value = by.caller.shared_value(source, &by.facts.model).unwrap_or_default();
+    let mut write = |value: &[u8]| {
         hasher.write(&(value.len() as u64).to_le_bytes());
         hasher.write(value);
+    };
+    for source in &limit.per {
+        write(match whom {
+            Whom::Own => by.caller.shared_value(source, &by.facts.model).unwrap_or_default(),
+            Whom::Rest => b"",
+        });
+    }
+    // One value more than any caller has: nobody can make up the key of the rest.
+    if whom == Whom::Rest {
+        write(by.rest(limit).unwrap_or_default());
     }
     format!("{:016x}", hasher.finish())
 }

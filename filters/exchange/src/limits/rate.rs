@@ -5,11 +5,11 @@ use penstock_bucket::page;
 use penstock_bucket::{FullAt, Rate};
 use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 
-use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, cost};
+use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, Unchanged, cost};
 use crate::config::{Limit, Weights};
 use crate::facts::Used;
 use crate::keys;
-use crate::port::Contended;
+use crate::overflow::Table;
 
 /// What was reserved in a bucket.
 #[derive(Clone, Debug)]
@@ -36,27 +36,22 @@ pub fn take(
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
     let now = books.holder.now;
-    let mut fingerprint = by.fingerprint(limit);
     let reserved = by.reservation(rate.burst(), weights);
     let mut outcome = None;
     let mut before = FullAt::default();
-    let mut reserve = |bucket: Bucket| {
-        before = bucket.full_at();
-        let admitted = bucket.admit(rate, now, reserved);
-        outcome = Some(admitted);
-        admitted.ok()
-    };
-    let mut changed = change(fingerprint, books, &mut reserve);
-    if let (Err(Unchanged::Full), Some(rest)) = (&changed, by.rest(limit)) {
-        fingerprint = rest;
-        changed = change(fingerprint, books, &mut reserve);
-    }
-    // Where others kept winning, the state that was looked at last says nothing.
+    let (fingerprint, retries) = by.charge(limit, Table::Buckets, books, |_, fingerprint, books| {
+        let retries = change(fingerprint, books, &mut |bucket| {
+            before = bucket.full_at();
+            let admitted = bucket.admit(rate, now, reserved);
+            outcome = Some(admitted);
+            admitted.ok()
+        })?;
+        Ok((fingerprint, retries))
+    })?;
     let after = outcome.ok_or(Refused::Contended)?.map_err(|refusal| {
         let status = status(limit, rate, before, now);
         Refused::Rate { status, cost: reserved.to_tokens_ceil(), refusal }
     })?;
-    let retries = changed?;
     let charge = Charge { fingerprint, rate, weights, reserved, at: now };
     Ok(Taken { charge, status: Some(status(limit, rate, after.full_at(), now)), allowance: None, retries })
 }
@@ -67,26 +62,6 @@ pub fn settle(charge: &Charge, used: Option<Used>, books: &mut Books<'_>) -> boo
     let cost = cost(weights, used);
     let now = books.holder.now;
     change(fingerprint, books, &mut |bucket| Some(bucket.settle(rate, at, now, reserved, cost))).is_ok()
-}
-
-/// Why a bucket was not changed.
-enum Unchanged {
-    /// Others kept winning.
-    Contended,
-    /// Its page has no room for it.
-    Full,
-}
-
-impl From<Contended> for Unchanged {
-    fn from(Contended: Contended) -> Self {
-        Self::Contended
-    }
-}
-
-impl From<Unchanged> for Refused {
-    fn from(_: Unchanged) -> Self {
-        Self::Contended
-    }
 }
 
 fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus {

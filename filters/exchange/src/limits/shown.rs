@@ -13,10 +13,11 @@ use crate::config::{Config, Kind, Limit, Source};
 use crate::keys;
 use crate::labels;
 use crate::metrics::{Metric, Registry};
+use crate::overflow::{Overflow, Table};
 use crate::port::{Effect, Store};
 
 /// How many buckets are listed.
-const ROWS_MAX: usize = 1024;
+pub const ROWS_MAX: usize = 1024;
 /// How many of them one worker remembers to have noted, and for how many ticks: those that are empty for long lose their row to others.
 const NOTED_MAX: usize = 4096;
 const RECENT: usize = 32;
@@ -29,8 +30,6 @@ pub struct Shown {
     /// Some of them, each at its place, which is quicker to ask.
     recent: [Fingerprint; RECENT],
     ticks: u32,
-    /// It was said that there are more than can be listed.
-    is_told: bool,
 }
 
 /// A bucket that is shown.
@@ -113,11 +112,12 @@ impl Shown {
         tick: Nanos,
         store: &mut dyn Store,
         series: &mut Registry,
+        overflow: &mut Overflow,
         out: &mut Vec<Effect>,
     ) {
         self.ticks = self.ticks.saturating_add(1);
         if self.ticks >= NOTED_TICKS {
-            *self = Self { is_told: self.is_told, ..Self::default() };
+            *self = Self::default();
         }
         if !claim(now, tick, store) {
             return;
@@ -142,22 +142,21 @@ impl Shown {
             }
         }
         if rows.len() >= ROWS_MAX {
-            self.make_room(&empty, store, out);
+            make_room(&empty, store);
+            if empty.is_empty() {
+                overflow.note(Table::Shown);
+            }
         }
     }
+}
 
-    /// Takes rows of buckets that are empty, which has been said, for others that are not.
-    fn make_room(&mut self, empty: &[Fingerprint], store: &mut dyn Store, out: &mut Vec<Effect>) {
-        let _ = store.update(keys::SHOWN, &mut |old| {
-            let mut rows = decode(old?);
-            rows.retain(|row| !empty.contains(&row.fingerprint));
-            Some(encode(&rows))
-        });
-        if empty.is_empty() && !core::mem::replace(&mut self.is_told, true) {
-            let text = format!("more than {ROWS_MAX} buckets are in use; penstock_limit_used_tokens shows no others");
-            out.push(Effect::Log(crate::port::Level::Warn, text));
-        }
-    }
+/// Takes rows of buckets that are empty, which has been said, for others that are not.
+fn make_room(empty: &[Fingerprint], store: &mut dyn Store) {
+    let _ = store.update(keys::SHOWN, &mut |old| {
+        let mut rows = decode(old?);
+        rows.retain(|row| !empty.contains(&row.fingerprint));
+        Some(encode(&rows))
+    });
 }
 
 /// Whether the gauges are this worker's to set.

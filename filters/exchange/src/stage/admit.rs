@@ -17,6 +17,7 @@ use crate::flow::Flow;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
+use crate::overflow::Table;
 use crate::port::{Effect, Store};
 use crate::refusal::Refusal;
 use crate::world::World;
@@ -24,7 +25,7 @@ use crate::world::World;
 /// How long a refused tenant is taken to want more.
 const BACKLOGGED: Nanos = Nanos(3_000_000_000);
 /// How many refused tenants are remembered for a model, each by itself; the others are added up.
-const BACKLOGGED_MAX: usize = 256;
+pub const BACKLOGGED_MAX: usize = 256;
 /// Who stands for those others.
 const OTHERS: u64 = 0;
 /// Bytes of one of them: the tenant's hash, its weight, when.
@@ -165,13 +166,15 @@ fn remember(model: &Model, flow: &Flow, world: &mut World<'_>) {
     }
     let (config, now, name) = (&flow.config, world.now, &flow.facts.tenant);
     let (tenant, weight) = (hash(&world.worker.secret, config, name), weight(config, name));
+    let mut is_full = false;
     // Where that is contended others are refused as well, and remembered.
     let _ = world.store.update(&keys::backlogged(&model.name), &mut |old| {
         let mut page = Vec::with_capacity(BACKLOGGED_MAX.saturating_mul(ENTRY));
         let recent = |(known, _, at): &(u64, u32, Nanos)| *known != tenant && now.abs_diff(*at) < BACKLOGGED;
         let mut all: Vec<(u64, u32, Nanos)> = vec![(tenant, weight, now)];
         all.extend(entries(old.unwrap_or_default()).filter(recent));
-        if all.len() > BACKLOGGED_MAX {
+        is_full = all.len() > BACKLOGGED_MAX;
+        if is_full {
             // Whoever has waited longest joins the others. Some come back, and are among them all the same; but those who are not listed
             // weigh no more than all tenants without the listed ones.
             let rest = all.split_off(BACKLOGGED_MAX.saturating_sub(1));
@@ -188,6 +191,9 @@ fn remember(model: &Model, flow: &Flow, world: &mut World<'_>) {
         }
         Some(page)
     });
+    if is_full {
+        world.worker.overflow.note(Table::Waiting);
+    }
 }
 
 fn entries(page: &[u8]) -> impl Iterator<Item = (u64, u32, Nanos)> {

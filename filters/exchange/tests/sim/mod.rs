@@ -157,8 +157,8 @@ impl Proxy {
         self.tell(flight, Event::Closed);
     }
 
-    /// What the gauges are set to by a tick.
-    pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
+    /// What a tick brings.
+    pub fn tick(&mut self) -> Vec<Effect> {
         let mut out = Vec::new();
         let now = self.worker.time(Nanos(self.now), &mut self.store);
         let mut world = World {
@@ -171,7 +171,13 @@ impl Proxy {
         };
         Exchange::settle_late(&mut world);
         self.worker.tick(now, &mut self.store, &mut out);
-        out.into_iter()
+        out
+    }
+
+    /// What the gauges are set to by a tick.
+    pub fn gauges(&mut self) -> HashMap<(Metric, Labels), u64> {
+        self.tick()
+            .into_iter()
             .filter_map(|effect| match effect {
                 Effect::Gauge(id, value) => {
                     let (metric, labels) = self.worker.series.series(id).unwrap();
