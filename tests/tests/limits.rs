@@ -11,14 +11,16 @@ use penstock_tests::{PATIENCE, checkout, find_envoy, module};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-/// Fuel for charging three limits.
-const THREE_LIMITS_MAX: u64 = 20_000;
+/// Fuel for the whole life of a tiny request, and for charging three limits.
+const REQUEST_MAX: u64 = 103_146;
+const THREE_LIMITS_MAX: u64 = 18_270;
 /// Memory of a worker for 10,000 tenants, in bytes.
 const TENANTS_MAX: usize = 2 << 20;
 
 #[test]
 fn admission_costs_no_more_than_it_did() {
     let figures = admission::measure(&module("penstock")).expect("figures");
+    assert!(figures.fuel_of_a_request <= REQUEST_MAX, "{figures:?}, at most {REQUEST_MAX}");
     assert!(figures.fuel_of_three_limits <= THREE_LIMITS_MAX, "{figures:?}, at most {THREE_LIMITS_MAX}");
     assert!(figures.tenants_bytes <= TENANTS_MAX, "{figures:?}, at most {TENANTS_MAX}");
 }

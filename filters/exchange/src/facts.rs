@@ -186,7 +186,12 @@ pub struct Facts {
 impl Facts {
     /// As JSON.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        // What a record mostly takes: room that grows is copied each time.
+        let mut out = Vec::with_capacity(640);
+        if serde_json::to_writer(&mut out, self).is_err() {
+            out.clear();
+        }
+        out
     }
 
     /// What an earlier plugin of the same stream, or this one, has left there.
