@@ -47,6 +47,12 @@ impl Root {
 }
 
 impl Context for Root {
+    // The last stream of an earlier configuration is over: nobody has to wait for its heartbeat to grow old.
+    fn on_done(&mut self) -> bool {
+        self.with(Vm::end);
+        true
+    }
+
     // All calls are answered here, as they are made here.
     fn on_grpc_call_response(&mut self, number: u32, status: u32, size: usize) {
         in_root(|| self.with_stream(|vm| vm.grpc_done(number, status, size)));

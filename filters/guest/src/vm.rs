@@ -150,4 +150,10 @@ impl Vm {
         }
         due
     }
+
+    /// The last heartbeat, with which what this worker held is gone.
+    pub fn end(&mut self) {
+        self.beat = Nanos::ZERO;
+        self.tick();
+    }
 }

@@ -141,6 +141,21 @@ impl Gateway {
         self
     }
 
+    /// The proxy follows redirects of the servers by itself, on all routes.
+    #[must_use]
+    pub fn follows_redirects(mut self) -> Self {
+        let manager = &mut self.document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        for host in array(&mut manager["typed_config"]["route_config"]["virtual_hosts"]) {
+            for route in array(&mut host["routes"]) {
+                if route["route"].is_object() {
+                    route["route"]["internal_redirect_policy"] =
+                        json!({"max_internal_redirects": 3, "redirect_response_codes": [302, 307, 308]});
+                }
+            }
+        }
+        self
+    }
+
     /// The configuration of the first wasm filter, JSON; empty without one.
     pub fn configuration(&mut self) -> String {
         let filters = self.wasm_filters(0);

@@ -23,10 +23,14 @@ enum Called {
 impl Worker {
     /// Begins a stream. `end` says that there is no body.
     pub fn open(&mut self, headers: Headers, end: bool) -> StreamId {
+        let stream = Stream { properties: self.properties.clone(), ..Stream::default() };
+        self.open_as(stream, headers, end)
+    }
+
+    fn open_as(&mut self, mut stream: Stream, headers: Headers, end: bool) -> StreamId {
         self.reload_failed();
         self.last_stream += 1;
         let id = self.last_stream;
-        let mut stream = Stream { properties: self.properties.clone(), ..Stream::default() };
         stream.contexts.resize(self.slot_of.len(), None);
         stream.request.filters.resize(self.slot_of.len(), Default::default());
         stream.response.filters.resize(self.slot_of.len(), Default::default());
@@ -61,6 +65,32 @@ impl Worker {
             b"upstream connect error or disconnect/reset before headers. reset reason: connection termination".to_vec();
         let details = "upstream_reset_before_response_started{connection_termination}".to_owned();
         self.local_reply(id, LocalReply { status: 503, headers: Headers::default(), body, details });
+    }
+
+    /// The proxy itself follows a redirect of the upstream: this stream ends without an answer, and another begins, with the request as it was
+    /// forwarded and the filter state of the first. `None` where nothing was forwarded.
+    pub fn follow_redirect(&mut self, id: StreamId, path: &str) -> Option<StreamId> {
+        let forwarded = self.with(id, |stream| {
+            stream.details = "internal_redirect".to_owned();
+            stream.request.seen.clone()
+        })?;
+        let mut headers = forwarded.headers?;
+        let text = |name| headers.text(name).unwrap_or_default();
+        let original = format!("{}://{}{}", text(":scheme"), text(":authority"), text(":path"));
+        headers.set("x-envoy-original-url", original.as_bytes());
+        headers.set(":path", path.as_bytes());
+        self.finish(id);
+        let stream = self.with(id, |first| Stream {
+            properties: first.properties.clone(),
+            filter_state: first.filter_state.clone(),
+            ..Stream::default()
+        })?;
+        self.forget(id);
+        let second = self.open_as(stream, headers, forwarded.body.is_empty());
+        if !forwarded.body.is_empty() {
+            self.request_body(second, &forwarded.body, true);
+        }
+        Some(second)
     }
 
     fn begin(&mut self, id: StreamId, direction: Direction, headers: Headers, end: bool) {
@@ -365,6 +395,7 @@ impl Worker {
         let Some(Some((context, generation))) = self.with(id, |stream| stream.contexts[plugin].take()) else { return };
         if self.slots[index].generation == generation {
             self.slots[index].vm.state().contexts.remove(&context);
+            self.slots[index].let_roots_go();
         }
     }
 

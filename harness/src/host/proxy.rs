@@ -31,6 +31,11 @@ impl Host {
         }
     }
 
+    /// Gives the plugins of the chain other configurations, in its order. The error is what a plugin said.
+    pub fn reconfigure(&self, configurations: &[Vec<u8>]) -> Result<(), String> {
+        (0..self.workers()).try_for_each(|index| self.worker(index).reconfigure(configurations))
+    }
+
     /// A worker, for as long as the guard lives.
     pub fn worker(&self, index: usize) -> MutexGuard<'_, Worker> {
         lock(&self.workers[index])

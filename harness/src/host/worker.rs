@@ -48,6 +48,8 @@ pub(super) struct VmSlot {
     pub vm: Vm,
     pub generation: u64,
     roots: Vec<(usize, u32)>,
+    /// Root contexts of earlier configurations, which go with their last stream.
+    retired: Vec<u32>,
     last_context: u32,
 }
 
@@ -59,6 +61,21 @@ impl VmSlot {
 
     pub fn root_of(&self, plugin: usize) -> Option<u32> {
         self.roots.iter().find(|(p, _)| *p == plugin).map(|(_, context)| *context)
+    }
+
+    /// Ends the retired root contexts that no stream has any more.
+    pub fn let_roots_go(&mut self) {
+        let contexts = &self.vm.state().contexts;
+        let is_used = |root: &u32| contexts.iter().any(|(id, context)| context.root == *root && id != root);
+        let (used, gone): (Vec<u32>, Vec<u32>) = std::mem::take(&mut self.retired).into_iter().partition(is_used);
+        self.retired = used;
+        for root in gone {
+            // A VM that is dead by then takes them with it.
+            let _ = self.vm.call("proxy_on_done", root, &[root]);
+            let _ = self.vm.call("proxy_on_delete", root, &[root]);
+            self.vm.state().contexts.remove(&root);
+            self.vm.state().ticks.remove(&root);
+        }
     }
 }
 
@@ -114,10 +131,29 @@ impl Worker {
         let mut vm = Vm::start(&placement.module, self.fresh_state(slot, &placement.vm_id, generation))?;
         let roots: Vec<(usize, u32)> = placement.plugins.iter().copied().zip(1..).collect();
         for (plugin, context) in &roots {
-            self.configure(&mut vm, *plugin, *context)?;
+            configure(&mut vm, &self.plugins[*plugin], *plugin, *context)?;
         }
         let last_context = roots.len() as u32;
-        Ok(VmSlot { placement, vm, generation, roots, last_context })
+        Ok(VmSlot { placement, vm, generation, roots, retired: Vec::new(), last_context })
+    }
+
+    /// Gives every plugin another configuration, as Envoy does: a new root context has it, and open streams keep the one that they began with.
+    pub(super) fn reconfigure(&mut self, configurations: &[Vec<u8>]) -> Result<(), String> {
+        let plugins = self.plugins.iter().zip(configurations);
+        let plugins = plugins.map(|(info, new)| PluginInfo { configuration: new.clone(), ..info.clone() });
+        self.plugins = Arc::new(plugins.collect());
+        for slot in &mut self.slots {
+            slot.vm.state().plugins = self.plugins.clone();
+            for plugin in slot.placement.plugins.clone() {
+                let context = slot.next_context();
+                configure(&mut slot.vm, &self.plugins[plugin], plugin, context)?;
+                slot.retired.extend(slot.root_of(plugin));
+                slot.roots.retain(|(known, _)| *known != plugin);
+                slot.roots.push((plugin, context));
+            }
+            slot.let_roots_go();
+        }
+        Ok(())
     }
 
     fn fresh_state(&self, slot: usize, vm_id: &str, generation: u64) -> VmState {
@@ -138,23 +174,6 @@ impl Worker {
             random: self.options.seed ^ (self.index as u64) << 48 ^ (slot as u64) << 32 ^ generation,
             limits: StoreLimits::default(),
         }
-    }
-
-    /// Creates a plugin's root context, starts the VM on its behalf and gives it its configuration.
-    fn configure(&self, vm: &mut Vm, plugin: usize, context: u32) -> Result<(), String> {
-        let info = &self.plugins[plugin];
-        vm.state().contexts.insert(context, Context { plugin, root: context, stream: None });
-        vm.call("proxy_on_context_create", context, &[context, 0])?;
-        vm.state().configuring = Some(plugin);
-        let vm_configuration = self.options.vm_configuration.len() as u32;
-        if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
-            return Err(format!("plugin {}: on_vm_start refused", info.name));
-        }
-        if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
-            return Err(format!("plugin {}: on_configure refused the configuration", info.name));
-        }
-        vm.state().configuring = None;
-        Ok(())
     }
 
     /// Under `FailPolicy::Reload`, gives every dead VM a new life, unless it was loaded less than a second ago.
@@ -245,4 +264,20 @@ impl Worker {
     pub fn failures(&self) -> Vec<String> {
         self.slots.iter().filter_map(|slot| slot.vm.failed.clone()).collect()
     }
+}
+
+/// Creates a plugin's root context, starts the VM on its behalf and gives it its configuration.
+fn configure(vm: &mut Vm, info: &PluginInfo, plugin: usize, context: u32) -> Result<(), String> {
+    vm.state().contexts.insert(context, Context { plugin, root: context, stream: None });
+    vm.call("proxy_on_context_create", context, &[context, 0])?;
+    vm.state().configuring = Some(plugin);
+    let vm_configuration = vm.state().vm_configuration.len() as u32;
+    if vm.call("proxy_on_vm_start", context, &[context, vm_configuration])? == Some(0) {
+        return Err(format!("plugin {}: on_vm_start refused", info.name));
+    }
+    if vm.call("proxy_on_configure", context, &[context, info.configuration.len() as u32])? == Some(0) {
+        return Err(format!("plugin {}: on_configure refused the configuration", info.name));
+    }
+    vm.state().configuring = None;
+    Ok(())
 }

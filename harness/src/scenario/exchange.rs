@@ -18,6 +18,8 @@ pub struct Sent {
     pub body: Option<Vec<u8>>,
     /// In how many pieces the body arrives.
     pub chunks: usize,
+    /// How long after the headers it comes.
+    pub body_after: Duration,
     /// Which worker serves it; a proxy that chooses by itself may ignore this.
     pub worker: usize,
     /// When the client leaves.
@@ -36,6 +38,15 @@ pub struct Answer {
     pub delay: Duration,
     pub every: Duration,
     pub reset_after: Option<usize>,
+    pub follow: Option<Box<Answer>>,
+}
+
+impl Answer {
+    /// Where the proxy is led, where it follows this answer by itself, and what it is answered there.
+    pub fn followed(&self) -> Option<(&str, &Answer)> {
+        let location = self.headers.iter().find(|(name, _)| name == "location")?;
+        Some((std::str::from_utf8(&location.1).ok()?, self.follow.as_deref()?))
+    }
 }
 
 /// What came of a request at both ends.

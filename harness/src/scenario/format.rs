@@ -44,6 +44,8 @@ pub enum Step {
     Concurrent(Box<Concurrent>),
     /// Time passes.
     Advance(Span),
+    /// Another configuration is in force from now on.
+    Configure(Value),
     /// What the statistics must say.
     Metrics(BTreeMap<String, Bound>),
 }
@@ -64,6 +66,8 @@ pub struct Request {
     pub repeat: Option<Repeat>,
     #[serde(default = "one")]
     pub chunks: usize,
+    #[serde(default)]
+    pub body_after: Span,
     pub worker: Option<usize>,
     pub abort_after: Option<Abort>,
     #[serde(default = "one")]
@@ -129,6 +133,7 @@ pub struct Upstream {
     #[serde(default)]
     pub every: Span,
     pub reset_after: Option<usize>,
+    pub follow: Option<Box<Upstream>>,
 }
 
 /// What must come of a request.
@@ -180,7 +185,7 @@ pub struct Concurrent {
     pub requests: Vec<Request>,
     pub admitted: Bound,
     #[serde(default)]
-    pub metrics: BTreeMap<String, Bound>,
+    pub meanwhile: Vec<Step>,
     #[serde(default)]
     pub refused: Expect,
 }
@@ -325,6 +330,32 @@ impl TryFrom<String> for Span {
     }
 }
 
+impl Scenario {
+    /// All steps, those among them that happen meanwhile too.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().flat_map(Step::all)
+    }
+
+    /// The requests of all steps.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.all_steps().flat_map(|step| match step {
+            Step::Request(request) => std::slice::from_ref(request.as_ref()),
+            Step::Concurrent(concurrent) => &concurrent.requests,
+            Step::Advance(_) | Step::Configure(_) | Step::Metrics(_) => &[],
+        })
+    }
+}
+
+impl Step {
+    fn all(&self) -> Vec<&Step> {
+        let meanwhile = match self {
+            Step::Concurrent(concurrent) => concurrent.meanwhile.as_slice(),
+            _ => &[],
+        };
+        [self].into_iter().chain(meanwhile.iter().flat_map(Step::all)).collect()
+    }
+}
+
 /// Reads the scenarios of a file. The error names the file, the key's path and what is wrong there.
 pub fn load(file: &Path) -> Result<Vec<Scenario>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -348,30 +379,30 @@ fn verify(scenario: &Scenario) -> Result<(), String> {
     if scenario.steps.is_empty() == scenario.config_refused.is_empty() {
         return Err("a scenario has either steps or config_refused".to_owned());
     }
-    let requests = scenario.steps.iter().flat_map(|step| match step {
-        Step::Request(request) => std::slice::from_ref(request.as_ref()),
-        Step::Concurrent(concurrent) => &concurrent.requests,
-        _ => &[],
-    });
-    for request in requests {
+    for request in scenario.requests() {
         let forms = [request.body.is_some(), request.text.is_some(), request.hex.is_some(), request.repeat.is_some()];
         if forms.iter().filter(|given| **given).count() > 1 {
             return Err("a request has one of body, text, hex, repeat".to_owned());
         }
-        let upstream = &request.upstream;
-        if [upstream.json.is_some(), upstream.text.is_some(), upstream.sse.is_some()]
-            .iter()
-            .filter(|given| **given)
-            .count()
-            > 1
-        {
-            return Err("an upstream has one of json, text, sse".to_owned());
+        for upstream in passes(&request.upstream) {
+            let forms = [upstream.json.is_some(), upstream.text.is_some(), upstream.sse.is_some()];
+            if forms.iter().filter(|given| **given).count() > 1 {
+                return Err("an upstream has one of json, text, sse".to_owned());
+            }
+            if upstream.follow.is_some() && !upstream.headers.contains_key("location") {
+                return Err("an upstream with follow has a location among its headers".to_owned());
+            }
         }
         if request.worker.is_some_and(|worker| worker >= scenario.workers) {
             return Err(format!("worker {} is not among {} workers", request.worker.unwrap_or(0), scenario.workers));
         }
     }
     Ok(())
+}
+
+/// The answer, and those after redirects that the proxy follows.
+fn passes(upstream: &Upstream) -> impl Iterator<Item = &Upstream> {
+    std::iter::successors(Some(upstream), |upstream| upstream.follow.as_deref())
 }
 
 fn one() -> usize {

@@ -20,6 +20,7 @@
 //!       hex: 7b7d
 //!       repeat: {before: "", text: "a ", times: 1000, after: ""}
 //!       chunks: 3                                    # default 1: in how many pieces the body arrives
+//!       body_after: 2s                               # default 0s: how long after the headers the body begins
 //!       worker: 0
 //!       abort_after: {bytes: 10}                     # the client leaves after so much of its body, or {events: 2} of the answer
 //!       times: 5                                     # default 1
@@ -32,6 +33,7 @@
 //!         delay: 200ms                               # before the headers
 //!         every: 20ms                                # between pieces
 //!         reset_after: 1                             # the connection breaks after so many pieces; 0: before the headers
+//!         follow: {json: {id: 1}}                    # the proxy follows this answer to its location, where this is the answer
 //!       expect:                                      # everything optional; holds for every repetition
 //!         status: 200
 //!         headers: {x-a: "1", x-b: {present: true}, x-c: {absent: true}, x-d: {prefix: ab}, x-e: {min: 1, max: 9}}
@@ -49,9 +51,10 @@
 //!   - concurrent:                                    # requests in flight together, answered when all have been sent
 //!       requests: [{times: 20, body: {}}]            # as above; `expect` holds for those that are admitted
 //!       admitted: {min: 9, max: 10}                  # how many reach the model server
-//!       metrics: {'penstock_pending_requests{model="chat",version="stable"}': 10}   # while they are in flight, a second after
+//!       meanwhile: [{advance: 1s}, {metrics: {}}]    # steps while they are in flight
 //!       refused: {status: 429}                       # expectation for the rest
 //!   - advance: 2s                                    # time passes
+//!   - configure: {models: []}                        # another pluginConfig is in force; requests in flight keep theirs
 //!   - metrics: {'penstock_requests_total{…}': 1, other: {min: 1}}   # series as Prometheus shows them, absent reads 0 where the name exists
 //! ```
 //!

@@ -38,9 +38,10 @@ pub enum OnEnvoy {
 /// # Errors
 /// When something is not as the scenario says, or Envoy does not start.
 pub fn run_on_envoy(scenario: &Scenario, chain: Chain, checkout: &Path, binary: &Path) -> Result<OnEnvoy, String> {
-    let waits =
-        scenario.steps.iter().filter_map(|step| if let Step::Advance(span) = step { Some(span.0) } else { None });
-    if let Some(wait) = waits.max().filter(|wait| *wait > ADVANCE_MAX) {
+    let steps =
+        scenario.all_steps().filter_map(|step| if let Step::Advance(span) = step { Some(span.0) } else { None });
+    let bodies = scenario.requests().map(|request| request.body_after.0);
+    if let Some(wait) = steps.chain(bodies).max().filter(|wait| *wait > ADVANCE_MAX) {
         return Ok(OnEnvoy::Skipped(format!("it waits {wait:?}, which only the simulated clock can do quickly")));
     }
     let started = EnvoyExecutor::start(scenario, chain, checkout, binary);
@@ -62,6 +63,7 @@ pub fn run_on_envoy(scenario: &Scenario, chain: Chain, checkout: &Path, binary: 
 struct EnvoyExecutor {
     runtime: tokio::runtime::Runtime,
     envoy: Envoy,
+    rendering: Gateway,
     gateway: SocketAddr,
     exchanges: Arc<Exchanges>,
     tickets: Vec<Sent>,
@@ -80,6 +82,8 @@ struct State {
     client: Seen,
     client_done: bool,
     upstream: Seen,
+    /// How many answers were followed to another path.
+    followed: usize,
     /// Set when the model server may answer.
     answer: Option<Answer>,
     abort_after: Option<usize>,
@@ -126,7 +130,11 @@ impl EnvoyExecutor {
             let switch = format!("{place}/{index}/typed_config/config/allow_on_headers_stop_iteration");
             gateway = gateway.set(&switch, json!(scenario.wait_for_body));
         }
-        let mut rendered = gateway.render();
+        if scenario.requests().any(|request| request.upstream.follow.is_some()) {
+            gateway = gateway.follows_redirects();
+        }
+        let is_replaced = scenario.all_steps().any(|step| matches!(step, Step::Configure(_)));
+        let mut rendered = if is_replaced { gateway.render_replaceable() } else { gateway.render() };
         let mut bootstrap: Value = serde_json::from_str(&rendered.bootstrap).map_err(|error| error.to_string())?;
         // Histograms appear when statistics are flushed, every 5 s by default.
         bootstrap["stats_flush_interval"] = json!("0.200s");
@@ -135,12 +143,13 @@ impl EnvoyExecutor {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let workers = u32::try_from(scenario.workers).unwrap_or(u32::MAX);
         let envoy = runtime.block_on(Envoy::start(binary, &rendered, workers))?;
-        let gateway = envoy
+        let address = envoy
             .url()
             .trim_start_matches("http://")
             .parse()
             .map_err(|_| format!("Envoy listens on {:?}", envoy.url()))?;
-        Ok(EnvoyExecutor { runtime, envoy, gateway, exchanges, tickets: Vec::new(), unfinished: 0 })
+        let (rendering, gateway, tickets) = (gateway, address, Vec::new());
+        Ok(EnvoyExecutor { runtime, envoy, rendering, gateway, exchanges, tickets, unfinished: 0 })
     }
 
     fn invariants(&self) -> Result<(), String> {
@@ -223,6 +232,33 @@ impl Executor for EnvoyExecutor {
         Ok(())
     }
 
+    fn configure(&mut self, config: &Value) -> Result<(), String> {
+        let listeners = self.rendering.clone().plugin_config(config).render_replaceable().listeners.unwrap_or_default();
+        let count = |name: &str| {
+            let stats = self.runtime.block_on(self.envoy.admin_get("/stats?filter=listener_manager"))?;
+            let value = stats.lines().find_map(|line| line.strip_prefix("listener_manager.")?.strip_prefix(name));
+            let value = value.and_then(|value| value.strip_prefix(": ")?.trim().parse::<u64>().ok());
+            Ok::<_, String>(value.unwrap_or(0))
+        };
+        let (taken, refused) = (count("lds.update_success")?, count("lds.update_rejected")?);
+        self.envoy.replace_listeners(&listeners)?;
+        let began = Instant::now();
+        loop {
+            if count("lds.update_rejected")? > refused {
+                return Err(format!("the configuration was refused:\n{}", self.complaints()));
+            }
+            if count("lds.update_success")? > taken && count("total_listeners_warming")? == 0 {
+                // The workers take it up after that, each when it comes to it.
+                std::thread::sleep(POLL * 20);
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err("the configuration is not taken up".to_owned());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String> {
         let metrics = self.runtime.block_on(self.envoy.metrics())?;
         let series = metrics.0.into_iter().filter(|sample| sample.name.starts_with("penstock_")).map(|sample| {
@@ -246,6 +282,7 @@ fn client(gateway: SocketAddr, ticket: usize, sent: &Sent, exchanges: &Exchanges
     let headers = own.into_iter().chain(sent.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
     wire.write(&head(&format!("{} {} HTTP/1.1", sent.method, sent.path), headers))?;
     if let Some(body) = &sent.body {
+        std::thread::sleep(sent.body_after);
         let left = if let Some(Abort::Bytes(bytes)) = sent.abort { &body[..bytes.min(body.len())] } else { body };
         for (index, piece) in split(left, sent.chunks).iter().enumerate() {
             if index > 0 {
@@ -297,7 +334,7 @@ fn serve_connection(mut wire: Wire, exchanges: &Exchanges) -> io::Result<()> {
         let mut line = start.split(' ');
         let pseudo = [(":method", line.next().unwrap_or_default()), (":path", line.next().unwrap_or_default())];
         let all = Headers::new(pseudo.into_iter().map(|(name, value)| (name, value.as_bytes())).chain(headers.iter()));
-        exchanges.change(ticket, |state| state.upstream.headers = Some(all));
+        exchanges.change(ticket, |state| state.upstream = Seen { headers: Some(all), ..Seen::default() });
         let whole = wire.read_body(&headers, false, |piece| {
             exchanges.change(ticket, |state| {
                 state.upstream.body.extend_from_slice(piece);
@@ -311,7 +348,13 @@ fn serve_connection(mut wire: Wire, exchanges: &Exchanges) -> io::Result<()> {
         });
         whole?;
         let Some(state) = exchanges.wait(ticket, PATIENCE * 6, |state| state.answer.is_some()) else { return Ok(()) };
-        if !state.answer.map_or(Ok(false), |answer| respond(&mut wire, &answer, state.abort_after))? {
+        let Some(answer) = &state.answer else { return Ok(()) };
+        let mut passes = std::iter::successors(Some(answer), |answer| answer.followed().map(|(_, next)| next));
+        let Some(answer) = passes.nth(state.followed) else { return Ok(()) };
+        if answer.follow.is_some() {
+            exchanges.change(ticket, |state| state.followed += 1);
+        }
+        if !respond(&mut wire, answer, state.abort_after)? {
             return Ok(());
         }
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::chain::Chain;
-use super::exchange::{Exchange, Sent};
+use super::exchange::{Answer, Exchange, Sent};
 use super::format::{Abort, Scenario};
 use super::run::{Executor, run_steps, split};
 use crate::host::{FailPolicy, Host, Module, Options, Plugin, StreamId};
@@ -101,7 +103,14 @@ impl HostExecutor {
 
     fn complaints(&self) -> Vec<String> {
         let lines = self.host.log().into_iter().filter(|line| line.level >= 3);
-        lines.map(|line| format!("log: worker {}: {}", line.worker, line.message)).collect()
+        let mut said: Vec<String> = Vec::new();
+        for line in lines.map(|line| format!("log: worker {}: {}", line.worker, line.message)) {
+            // What every plugin says of the same configuration is said once.
+            if !said.contains(&line) {
+                said.push(line);
+            }
+        }
+        said
     }
 
     fn finished(&self, open: &Open) -> bool {
@@ -128,8 +137,28 @@ impl HostExecutor {
         }
     }
 
-    fn answer(&self, open: &Open) {
-        let (worker, stream, answer) = (|| self.host.worker(open.worker), open.stream, &open.sent.answer);
+    fn answer(&mut self, ticket: usize) -> Result<(), String> {
+        let Open { worker, stream, sent } = &self.open[ticket];
+        let (index, mut stream, sent) = (*worker, *stream, sent.clone());
+        let mut answer = &sent.answer;
+        while let Some((location, next)) = answer.followed() {
+            self.host.advance(answer.delay);
+            // What stands before the path leads to the same server.
+            let path = location.split_once("://").map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(0)..]);
+            stream =
+                self.host.worker(index).follow_redirect(stream, path).ok_or("nothing to follow a redirect with")?;
+            self.open[ticket].stream = stream;
+            self.decide(&self.open[ticket])?;
+            answer = next;
+        }
+        if !self.finished(&self.open[ticket]) {
+            self.play(index, stream, answer, sent.abort);
+        }
+        Ok(())
+    }
+
+    fn play(&self, index: usize, stream: StreamId, answer: &Answer, abort: Option<Abort>) {
+        let worker = || self.host.worker(index);
         self.host.advance(answer.delay);
         if answer.reset_after == Some(0) {
             return worker().upstream_reset(stream);
@@ -145,7 +174,7 @@ impl HostExecutor {
             if answer.reset_after == Some(index + 1) {
                 return worker().upstream_reset(stream);
             }
-            if matches!(open.sent.abort, Some(Abort::Events(events)) if events == index + 1) {
+            if matches!(abort, Some(Abort::Events(events)) if events == index + 1) {
                 return worker().client_abort(stream);
             }
         }
@@ -165,6 +194,11 @@ impl Executor for HostExecutor {
         let mut worker = self.host.worker(sent.worker);
         let stream = worker.open(headers, sent.body.as_ref().is_none_or(Vec::is_empty));
         if let Some(body) = sent.body.as_ref().filter(|body| !body.is_empty()) {
+            if !sent.body_after.is_zero() {
+                drop(worker);
+                self.host.advance(sent.body_after);
+                worker = self.host.worker(sent.worker);
+            }
             let left = match sent.abort {
                 Some(Abort::Bytes(bytes)) => &body[..bytes.min(body.len())],
                 _ => body,
@@ -189,11 +223,11 @@ impl Executor for HostExecutor {
     }
 
     fn finish(&mut self, ticket: usize) -> Result<Exchange, String> {
-        let open = &self.open[ticket];
-        self.decide(open)?;
-        if !self.finished(open) {
-            self.answer(open);
+        self.decide(&self.open[ticket])?;
+        if !self.finished(&self.open[ticket]) {
+            self.answer(ticket)?;
         }
+        let open = &self.open[ticket];
         let mut worker = self.host.worker(open.worker);
         let exchange = Exchange { client: worker.client(open.stream), upstream: worker.upstream(open.stream) };
         if !worker.finished(open.stream) {
@@ -209,6 +243,10 @@ impl Executor for HostExecutor {
     fn advance(&mut self, by: Duration) -> Result<(), String> {
         self.host.advance(by);
         Ok(())
+    }
+
+    fn configure(&mut self, config: &Value) -> Result<(), String> {
+        self.host.reconfigure(&vec![config.to_string().into_bytes(); self.plugins])
     }
 
     fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String> {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::check;
 use super::exchange::{Answer, Exchange, Sent};
 use super::format::{Bound, Concurrent, Request, Scenario, Step, Upstream};
-
-/// A heartbeat of every worker has surely been after this time.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Carries requests: the wasmtime host, or a real Envoy.
 pub trait Executor {
@@ -20,6 +19,8 @@ pub trait Executor {
     fn finish(&mut self, ticket: usize) -> Result<Exchange, String>;
     /// Lets time pass.
     fn advance(&mut self, by: Duration) -> Result<(), String>;
+    /// Puts another configuration in force. Requests that are open keep theirs.
+    fn configure(&mut self, config: &Value) -> Result<(), String>;
     /// The statistics: Prometheus series with sorted labels.
     fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String>;
     /// How long statistics may take to become what they must be; nothing where time is simulated.
@@ -28,12 +29,16 @@ pub trait Executor {
 
 /// Runs the steps. The error names the step and every difference.
 pub fn run_steps(scenario: &Scenario, executor: &mut dyn Executor) -> Result<(), String> {
-    let mut sent = 0;
-    for (number, step) in scenario.steps.iter().enumerate() {
+    run_all(scenario, executor, &scenario.steps, &mut 0)
+}
+
+fn run_all(scenario: &Scenario, executor: &mut dyn Executor, steps: &[Step], sent: &mut usize) -> Result<(), String> {
+    for (number, step) in steps.iter().enumerate() {
         let (kind, outcome) = match step {
-            Step::Request(request) => ("request", run_request(scenario, executor, request, &mut sent)),
-            Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, &mut sent)),
+            Step::Request(request) => ("request", run_request(scenario, executor, request, sent)),
+            Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, sent)),
             Step::Advance(span) => ("advance", executor.advance(span.0)),
+            Step::Configure(config) => ("configure", executor.configure(config)),
             Step::Metrics(expected) => ("metrics", check_metrics(executor, expected)),
         };
         outcome.map_err(|why| format!("step {number} ({kind}): {why}"))?;
@@ -81,10 +86,8 @@ fn run_concurrent(
     if !step.admitted.holds(number) {
         differences.push(format!("admitted: expected {}, got {number} of {}", step.admitted, open.len()));
     }
-    if !step.metrics.is_empty() {
-        executor.advance(HEARTBEAT)?;
-        differences.extend(check_metrics(executor, &step.metrics).err().map(|why| format!("in flight: {why}")));
-    }
+    let meanwhile = run_all(scenario, executor, &step.meanwhile, count);
+    differences.extend(meanwhile.err().map(|why| format!("meanwhile: {why}")));
     for ((ticket, request, sent), admitted) in open.iter().zip(admitted) {
         let exchange = executor.finish(*ticket)?;
         let expect = if admitted { &request.expect } else { &step.refused };
@@ -124,7 +127,17 @@ fn wire(scenario: &Scenario, request: &Request, repetition: usize, count: &mut u
     let worker = request.worker.unwrap_or(*count % scenario.workers.max(1));
     *count += 1;
     let (path, answer) = (request.path.clone(), answer(&request.upstream));
-    Sent { method, path, headers, body, chunks: request.chunks, worker, abort: request.abort_after, answer }
+    Sent {
+        method,
+        path,
+        headers,
+        body,
+        chunks: request.chunks,
+        body_after: request.body_after.0,
+        worker,
+        abort: request.abort_after,
+        answer,
+    }
 }
 
 fn number_in(value: &[u8], repetition: usize) -> Vec<u8> {
@@ -166,6 +179,7 @@ fn answer(upstream: &Upstream) -> Answer {
         delay: upstream.delay.0,
         every: upstream.every.0,
         reset_after: upstream.reset_after,
+        follow: upstream.follow.as_deref().map(|upstream| Box::new(answer(upstream))),
     }
 }
 

@@ -9,7 +9,7 @@ use penstock_tests::{PATIENCE, checkout, find_envoy, module, until_metrics};
 use reqwest::{Body, Client, StatusCode};
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::{MANAGER, Stage};
 
 /// What a model server is asked for by a header, of which the filters know nothing.
 fn script(script: &Value) -> [(&'static str, String); 1] {
@@ -163,6 +163,32 @@ async fn an_answer_that_nobody_waits_for() {
     until_metrics(&stage.envoy, |metrics| {
         metrics.sum("penstock_requests_total", &[("outcome", "abandoned")]) == 3.0
             && metrics.sum("penstock_tokens_total", &[("kind", "completion")]) >= 3.0 * 90.0
+    })
+    .await;
+}
+
+/// What the proxy gave up on before the first token, with a 504 or, where a stream had begun, by breaking it off: the server has worked for as
+/// long as that took.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_proxy_gave_up_on() {
+    let config = json!({"models": [{"name": "chat"}], "limits": [{"name": "tpm", "tokens": 100_000, "every": "24h"}]});
+    let change = |gateway: Gateway| {
+        let route = json!({"cluster": "stable", "timeout": "1.5s"});
+        let hosts = json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]);
+        gateway.set(&format!("{MANAGER}/route_config/virtual_hosts"), hosts)
+    };
+    let Some(stage) = Stage::start_as(&config, change).await else { return };
+    let script = script(&json!({"tokens": 500, "ttft_ms": 60_000}));
+    for (body, status) in [(chat(5000), 504), (streamed(5000), 200)] {
+        for _ in 0..3 {
+            let answer = stage.chat(&[(script[0].0, &script[0].1)], &body).await;
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.bytes().await.is_err(), status == 200, "it is broken off");
+        }
+    }
+    until_metrics(&stage.envoy, |metrics| {
+        metrics.sum("penstock_requests_total", &[("outcome", "upstream_error")]) == 6.0
+            && (6.0 * 60.0..6.0 * 500.0).contains(&metrics.sum("penstock_tokens_total", &[("kind", "completion")]))
     })
     .await;
 }

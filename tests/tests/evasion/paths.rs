@@ -11,10 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::recorder::Recorder;
-use super::stage::Stage;
+use super::stage::{MANAGER, Stage};
 
 const BODY: &str = r#"{"model":"chat","max_tokens":10,"messages":[{"role":"user","content":"hello"}]}"#;
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 
 /// A gateway in front of a server that takes any path, with every route open to upgrades; without Envoy's own care for paths unless that is
 /// wanted.

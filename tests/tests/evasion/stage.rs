@@ -6,6 +6,9 @@ use penstock_tests::{PATIENCE, gateway};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
+/// Where the gateway's HTTP connection manager stands in its configuration.
+pub const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
 /// The gateway of a test.
 pub struct Stage {
     pub envoy: Envoy,
