@@ -8,7 +8,7 @@ use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
     Arguments, Background, Code, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl,
-    Input, InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, PreviousResponseId, Prompt, Refusal,
+    Input, InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, Part, PreviousResponseId, Prompt, Refusal,
     Response, ResultKey, Summary, Text, Transcript, Url,
 };
 use crate::json::path::Step::{Item, Key};
@@ -104,13 +104,24 @@ fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl Prompt
     }
 }
 
-/// The texts of the output's items. In a stream they come as deltas and are repeated at the end of each part, and of all: that is read where
-/// no delta came.
+/// The texts of the output's items. In a stream they come as deltas and are repeated at the end of each part, of each item, and of all: that
+/// is read where nothing of it came before. What kind of event it is may stand behind that.
 pub fn generated(steps: &[Step], report: &Report) -> Option<TextKind> {
     match steps {
         [Key(Delta)] => delta(report.event_type()),
-        [Key(ItemKey), Key(Name)] => {
-            (report.event_type() == "response.output_item.added").then_some(TextKind::ToolName)
+        [Key(ItemKey), inside @ ..] => match report.event_type() {
+            "response.output_item.added" => matches!(inside, [Key(Name)]).then_some(TextKind::ToolName),
+            "response.output_item.done" | "" if !report.has_item_spoken() => {
+                output_item(inside).filter(|kind| *kind != TextKind::ToolName || !report.is_item_named())
+            }
+            _ => None,
+        },
+        [Key(Text | Refusal | Arguments | Transcript | Code | Input)]
+        | [Key(Part), Key(Text | Refusal | Transcript)]
+            if !report.has_part_spoken()
+                && (report.event_type().ends_with(".done") || report.event_type().is_empty()) =>
+        {
+            delta(report.event_type())
         }
         [Key(Output), Item, inside @ ..] if !report.is_stream() => output_item(inside),
         [Key(Response), Key(Output), Item, inside @ ..] if !report.has_spoken() => output_item(inside),

@@ -90,6 +90,7 @@ fields! {
     Output = b"output",
     OutputTokens = b"output_tokens",
     OutputTokensDetails = b"output_tokens_details",
+    Part = b"part",
     PartialJson = b"partial_json",
     Prediction = b"prediction",
     PreviousResponseId = b"previous_response_id",

@@ -25,8 +25,14 @@ const WORD_MAX: usize = 48;
 pub struct Report {
     api: &'static Api,
     is_stream: bool,
-    /// Text was generated in an earlier event.
+    /// Text was generated in an earlier event: at all, of the current item, of the current part.
     has_spoken: bool,
+    has_item_spoken: bool,
+    has_part_spoken: bool,
+    /// The current item began with a text, which is the name of a tool.
+    is_item_named: bool,
+    /// Text is generated in this event.
+    speaks: bool,
     /// Something was there that answers have.
     is_familiar: bool,
     /// What kind of event this is: by its name, which comes first where there is one, or by its `type`.
@@ -76,6 +82,10 @@ impl Report {
             content_name: None,
             has_two_names: false,
             has_spoken: false,
+            has_item_spoken: false,
+            has_part_spoken: false,
+            is_item_named: false,
+            speaks: false,
             checks: Checks::new(json_output),
         }
     }
@@ -97,6 +107,20 @@ impl Report {
     /// Whether text was generated in an earlier event, so that what an event repeats of the whole answer is known.
     pub fn has_spoken(&self) -> bool {
         self.has_spoken
+    }
+
+    /// The same of the item that the response is at, and of its part.
+    pub fn has_item_spoken(&self) -> bool {
+        self.has_item_spoken
+    }
+
+    pub fn has_part_spoken(&self) -> bool {
+        self.has_part_spoken
+    }
+
+    /// Whether the item's name was told when it began.
+    pub fn is_item_named(&self) -> bool {
+        self.is_item_named
     }
 
     pub fn event_type(&self) -> &str {
@@ -135,6 +159,15 @@ impl Report {
 
     pub fn end_event(&mut self) {
         self.has_spoken = self.checks.any_text();
+        let speaks = core::mem::take(&mut self.speaks);
+        if self.event_type == "response.output_item.added" {
+            (self.has_item_spoken, self.has_part_spoken, self.is_item_named) = (false, false, speaks);
+        } else if self.event_type.ends_with(".added") {
+            self.has_part_spoken = false;
+        } else {
+            self.has_item_spoken |= speaks;
+            self.has_part_spoken |= speaks;
+        }
         self.event_type.clear();
         self.word.clear();
     }
@@ -178,6 +211,7 @@ impl Report {
                 self.read_once(kind, steps, part, sink);
             }
             Event::Text(part) if !part.is_empty() => {
+                self.speaks = true;
                 self.checks.part(kind, part, self.choices.is_first());
                 self.choices.part(part, sink);
             }

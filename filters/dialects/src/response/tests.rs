@@ -302,6 +302,56 @@ fn every_text_is_counted_once() {
     let delta = r#"data: {"type":"response.output_text.delta","delta":"Hi"}"#;
     let end = r#"data: {"type":"response.completed","response":{"output":[{"content":[{"text":"Hi"}]}]}}"#;
     assert_eq!(read(Dialect::Responses, &format!("{delta}\n\n{end}\n\n"), 9).1.of.concat(), "Hi");
+    // So is what the end of a part and of an item repeats; where no delta came, it is read there.
+    let added = r#"{"type":"response.output_item.added","item":{"type":"message"}}"#;
+    let (part, deltas) = (
+        r#"{"type":"response.content_part.added","part":{"type":"output_text","text":""}}"#,
+        r#"{"type":"response.output_text.delta","delta":"Hi"}"#,
+    );
+    let done = [
+        r#"{"type":"response.output_text.done","text":"Hi"}"#,
+        r#"{"type":"response.content_part.done","part":{"type":"output_text","text":"Hi"}}"#,
+        r#"{"type":"response.output_item.done","item":{"type":"message","content":[{"type":"output_text","text":"Hi"}]}}"#,
+        r#"{"type":"response.completed","response":{"output":[{"content":[{"text":"Hi"}]}]}}"#,
+    ];
+    let [call, named] = ["added", "done"].map(|when| {
+        let item = r#"{"type":"function_call","name":"f","arguments":"{}"}"#;
+        let item = if when == "added" { item.replace("{}", "") } else { item.to_owned() };
+        format!(r#"{{"type":"response.output_item.{when}","item":{item}}}"#)
+    });
+    let arguments = r#"{"type":"response.function_call_arguments.done","arguments":"{}"}"#;
+    for (events, text) in [
+        (vec![added, part, deltas, done[0], done[1], done[2], done[3]], "Hi"),
+        (vec![added, part, deltas, done[0], done[1], done[2], added, part, done[0], done[1], done[2]], "HiHi"),
+        (vec![added, part, deltas, done[0], part, done[0], done[2], added, done[2], done[3]], "HiHiHi"),
+        (vec![done[0]], "Hi"),
+        (vec![done[1], done[2]], "Hi"),
+        (vec![added, done[2], done[3]], "Hi"),
+        (vec![done[3]], "Hi"),
+        (vec![&call, arguments, &named], "f{}"),
+        (vec![&call, &named], "f{}"),
+        (vec![&named], "f{}"),
+        (
+            vec![
+                r#"{"type":"response.reasoning_summary_text.done","text":"Hi"}"#,
+                r#"{"type":"response.refusal.done","refusal":"no"}"#,
+            ],
+            "Hi",
+        ),
+        (vec![r#"{"type":"response.audio.done","data":"AAAA"}"#], ""),
+    ] {
+        let parsed = |event: &&str| serde_json::from_str::<serde_json::Value>(event).unwrap();
+        let named =
+            |event: &&str| format!("event: {}\ndata: {}\n\n", parsed(event)["type"].as_str().unwrap(), parsed(event));
+        let as_given = events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
+        // The kind of an event stands behind what it carries, and perhaps before it too.
+        let sorted = events.iter().map(|event| format!("data: {}\n\n", parsed(event))).collect();
+        for stream in [as_given, sorted, events.iter().map(named).collect()] {
+            // A name may stand behind its arguments.
+            let letters = |text: &str| text.chars().collect::<std::collections::BinaryHeap<_>>().into_sorted_vec();
+            assert_eq!(letters(&read(Dialect::Responses, &stream, 9).1.of.concat()), letters(text), "{stream}");
+        }
+    }
     // Of a stream's content it is known from the second event on.
     let both = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"text\":\"a\"}]}\n\n";
     assert_eq!(read(Dialect::Chat, &both.repeat(3), 9).1.of.concat(), "aaaa");
