@@ -16,10 +16,8 @@ use crate::json::path::Field::{
 use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::head::Head;
-use crate::request::image::Images;
 use crate::request::keys::Keys;
-use crate::request::media::MediaReader;
-use crate::request::source::Source;
+use crate::request::parts::Parts;
 use crate::request::{Request, StreamOptions, UNBOUNDED};
 use crate::sink::{PromptSink, text};
 
@@ -31,10 +29,8 @@ const LABEL_FREE: u64 = 64;
 /// What is known of a request so far.
 pub struct Draft {
     pub request: Request,
-    pub images: Images,
-    pub media: MediaReader,
-    /// The source of the current block, in Anthropic's messages.
-    pub source: Source,
+    /// What it has in it that is no text.
+    pub parts: Parts,
     /// How many prompts it has, each of which is answered.
     pub prompts: u64,
     api: &'static Api,
@@ -59,9 +55,7 @@ impl Draft {
     pub fn new(api: &'static Api) -> Self {
         Self {
             request: Request::new(api.usage_on_request),
-            images: Images::default(),
-            media: MediaReader::default(),
-            source: Source::default(),
+            parts: Parts::default(),
             prompts: 1,
             api,
             model: String::new(),
@@ -84,9 +78,10 @@ impl Draft {
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
         request.prompts = self.prompts.max(1);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
-        request.images = self.images.all;
-        request.images_beyond = self.images.beyond;
-        request.media = self.media.all;
+        request.images = self.parts.images.all;
+        request.images_beyond = self.parts.images.beyond;
+        request.media = self.parts.media;
+        request.has_texts_beside |= self.parts.has_texts;
         let unread = self.unread.saturating_sub(UNREAD_FREE);
         request.media.text_bytes = request.media.text_bytes.saturating_add(unread);
         request
@@ -125,8 +120,9 @@ impl Draft {
         self.unread = self.unread.saturating_add(bytes as u64);
     }
 
-    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length.
-    pub fn label(&mut self, event: &Event<'_>) {
+    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length. How long
+    /// it is so far.
+    pub fn label(&mut self, event: &Event<'_>) -> u64 {
         match event {
             Event::Text(part) => {
                 let before = self.label.max(LABEL_FREE);
@@ -134,9 +130,10 @@ impl Draft {
                 let beyond = self.label.max(LABEL_FREE).saturating_sub(before);
                 self.unread = self.unread.saturating_add(beyond);
             }
-            Event::TextEnd => self.label = 0,
+            Event::TextEnd => return core::mem::take(&mut self.label),
             _ => {}
         }
+        self.label
     }
 
     /// Reads what all dialects have in common. Whether this was it.
@@ -290,6 +287,7 @@ impl Draft {
     /// The type of the output's format: `json_object` and `json_schema` are JSON.
     fn format(&mut self, event: &Event<'_>) {
         self.format.keep(event);
+        self.label(event);
         if *event == Event::TextEnd {
             self.request.json_output = self.format.starts_with("json_");
         }

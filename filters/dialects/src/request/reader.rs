@@ -9,6 +9,7 @@ use crate::json::path::{At, Path};
 use crate::json::unreadable::Unreadable;
 use crate::request::Request;
 use crate::request::draft::Draft;
+use crate::request::parts;
 use crate::sink::PromptSink;
 
 /// The reader of one request. It keeps a bounded state, and never the body.
@@ -60,6 +61,9 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
         let at = At { steps: self.path.steps(), event: &event, span: &span };
         if let ([Key(field)], Event::Key(key)) = (at.steps, at.event) {
             self.draft.key(*field, key, &span);
+        }
+        if event == Event::Close {
+            parts::close(at.steps, self.draft);
         }
         if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);
