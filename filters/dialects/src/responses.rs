@@ -58,9 +58,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             draft.request.unseen = true;
             draft.label(at.event);
         }
-        ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => {
-            draft.label(event);
-        }
+        ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => draft.label(event),
         ([Key(Input | Instructions | Prompt), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }

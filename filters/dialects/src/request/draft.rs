@@ -78,10 +78,12 @@ impl Draft {
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
         request.prompts = self.prompts.max(1);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
-        request.images = self.parts.images.all;
-        request.images_beyond = self.parts.images.beyond;
-        request.media = self.parts.media;
-        request.has_texts_beside |= self.parts.has_texts;
+        if let Some(parts) = self.parts.finish() {
+            request.images = parts.images.all;
+            request.images_beyond = parts.images.beyond;
+            request.media = parts.media;
+            request.has_texts_beside |= parts.has_texts;
+        }
         let unread = self.unread.saturating_sub(UNREAD_FREE);
         request.media.text_bytes = request.media.text_bytes.saturating_add(unread);
         request
@@ -120,9 +122,8 @@ impl Draft {
         self.unread = self.unread.saturating_add(bytes as u64);
     }
 
-    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length. How long
-    /// it is so far.
-    pub fn label(&mut self, event: &Event<'_>) -> u64 {
+    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length.
+    pub fn label(&mut self, event: &Event<'_>) {
         match event {
             Event::Text(part) => {
                 let before = self.label.max(LABEL_FREE);
@@ -130,10 +131,9 @@ impl Draft {
                 let beyond = self.label.max(LABEL_FREE).saturating_sub(before);
                 self.unread = self.unread.saturating_add(beyond);
             }
-            Event::TextEnd => return core::mem::take(&mut self.label),
+            Event::TextEnd => self.label = 0,
             _ => {}
         }
-        self.label
     }
 
     /// Reads what all dialects have in common. Whether this was it.

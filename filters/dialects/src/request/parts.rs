@@ -12,7 +12,6 @@ use crate::json::path::Field::{
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, STEPS_MAX, Step};
-use crate::request::draft::Draft;
 use crate::request::head::Head;
 use crate::request::image::{Image, Images, size};
 use crate::request::media::{Kind, Media};
@@ -23,14 +22,20 @@ use crate::sink::PromptSink;
 /// How long a URL is at most; what is longer counts as text besides.
 const NAME_FREE: u64 = 2048;
 
+/// The parts of one request. Most have none, and pay nothing for them.
+#[derive(Default)]
+pub struct Parts(Option<Box<State>>);
+
 /// What is known of the parts so far.
 #[derive(Default)]
-pub struct Parts {
+pub struct State {
     pub images: Images,
     pub media: Media,
     /// A text stood in the place of a document.
     pub has_texts: bool,
     piece: Piece,
+    /// The current id is not empty.
+    has_id: bool,
     source: Source,
     /// The current word for a type or a detail.
     word: Head,
@@ -106,119 +111,148 @@ fn medium(field: Field) -> Option<Kind> {
     })
 }
 
-/// Reads what belongs to a part that is no text. Whether this did.
-pub fn read(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) -> bool {
-    let depth = at.steps.len();
-    match (at.steps, at.event) {
-        ([.., Key(SourceKey), Key(Data)], event) => draft.parts.source.data(event, sink),
-        ([.., Key(SourceKey), Key(field @ (Type | MediaType))], event) => {
-            draft.label(event);
-            draft.parts.source.word(*field, event);
-        }
-        ([.., Key(field @ (Type | Detail))], event) => word(*field, depth, event, draft),
-        ([.., Key(FileId | Uuid)] | [.., Key(AudioKey), Key(Id)], event) => name(at.steps, event, draft),
-        (steps, event) => match draft.parts.slot(steps) {
-            Some(slot) => return string(slot, steps, event, draft, sink),
-            None => return false,
-        },
-    }
-    true
-}
-
-/// A word for what something is.
-fn word(field: Field, depth: usize, event: &Event<'_>, draft: &mut Draft) {
-    draft.label(event);
-    let Parts { word, levels, .. } = &mut draft.parts;
-    let Some(level) = levels.get_mut(depth.saturating_sub(1)) else { return };
-    match event {
-        Event::TextEnd if field == Type => level.word = level.word.max(Word::of(word.as_str())),
-        Event::TextEnd => level.low = Some(level.low.unwrap_or(true) && word.as_str() == "low"),
-        event => word.keep(event),
-    }
-}
-
-/// The id of something that the server has.
-fn name(steps: &[Step], event: &Event<'_>, draft: &mut Draft) {
-    let is_empty = draft.label(event) == 0;
-    let [.., parent, Key(field)] = steps else { return };
-    // Of a source it is its block that says what it is.
-    let is_source = *parent == Key(SourceKey);
-    let depth = steps.len().saturating_sub(if is_source { 2 } else { 1 });
-    let Some(level) = draft.parts.levels.get_mut(depth) else { return };
-    if *event != Event::TextEnd || is_empty {
-        return;
-    }
-    match parent {
-        _ if *field == Uuid => level.has_uuid = true,
-        _ if is_source => level.sources = level.sources.saturating_add(1),
-        Key(field) if medium(*field).is_some() => {
-            let kind = medium(*field).unwrap_or(Kind::File);
-            draft.parts.name(kind, 0);
-        }
-        _ => level.ids = level.ids.saturating_add(1),
-    }
-}
-
-/// A string in the place of a medium, or something else there.
-fn string(slot: Slot, steps: &[Step], event: &Event<'_>, draft: &mut Draft, sink: &mut impl PromptSink) -> bool {
-    let Parts { piece, levels, .. } = &mut draft.parts;
-    let depth = steps.len().saturating_sub(1);
-    if let (Event::Text(_) | Event::Object | Event::Array, Some(level)) = (event, levels.get_mut(depth)) {
-        level.has_media = true;
-    }
-    match event {
-        Event::Text(part) => piece.part(slot, part, sink),
-        Event::TextEnd => {
-            let found = piece.end(slot, sink);
-            draft.parts.add(found, steps);
-        }
-        // What stands under a key of media and is no string is read as anything else is.
-        _ => return matches!(event, Event::Key(_)),
-    }
-    true
-}
-
-/// An object or an array is complete, and what it is is known. To be called for every one of a body.
-pub fn close(steps: &[Step], draft: &mut Draft) {
-    let parts = &mut draft.parts;
-    if let [.., Key(SourceKey)] = steps {
-        match parts.source.end() {
-            SourceContent::Nothing => {}
-            SourceContent::Text(bytes) => parts.media.text(bytes),
-            SourceContent::Image(start, bytes) => parts.image(&start, bytes, steps.len()),
-            SourceContent::Document(start, bytes) => parts.media.add(Kind::File, &start, bytes),
-        }
-    }
-    let Some(level) = parts.levels.get_mut(steps.len()).map(core::mem::take) else { return };
-    let image = level.image.filter(|_| level.low == Some(true));
-    if let Some(image) = image.and_then(|at| parts.images.all.get_mut(usize::from(at))) {
-        image.low = true;
-    }
-    let kind = level.word.kind();
-    // A source without a type beside it is no image for that.
-    for _ in 0..level.sources {
-        parts.name(kind.unwrap_or(Kind::File), 0);
-    }
-    let is_part = level.word == Word::Missing && is_part(steps);
-    if let Some(kind) = kind.or(is_part.then_some(Kind::File)) {
-        for _ in 0..level.ids {
-            parts.name(kind, 0);
-        }
-    }
-    if let Some(kind) = kind.filter(|_| level.has_uuid && !level.has_media) {
-        parts.name(kind, 0);
-    }
-}
-
-/// Whether an object here is a part of a prompt, and not something that is told of one.
-fn is_part(steps: &[Step]) -> bool {
-    matches!(
-        steps,
-        [.., Key(Content | Output), Item] | [.., Key(Content | Output)] | [Key(Input), Item] | [Key(Prompt), _, _]
-    )
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// It belongs to something else.
+    Not,
+    /// It was read.
+    Done,
+    /// It was read, and is a word or an id, which are only so long.
+    Label,
 }
 
 impl Parts {
+    /// Reads what belongs to a part that is no text.
+    pub fn read(&mut self, at: &At<'_>, sink: &mut impl PromptSink) -> Read {
+        if is_place(at.steps) { self.0.get_or_insert_default().read(at, sink) } else { Read::Not }
+    }
+
+    /// An object or an array is complete, and what it is is known. To be called for every one of a body.
+    pub fn close(&mut self, steps: &[Step]) {
+        if let Some(state) = &mut self.0 {
+            state.close(steps);
+        }
+    }
+
+    /// All of the request has been read.
+    pub fn finish(self) -> Option<Box<State>> {
+        self.0
+    }
+}
+
+/// Whether something belongs to a part that is no text, or may.
+fn is_place(steps: &[Step]) -> bool {
+    match steps {
+        [.., Key(ImageEmbeds | AudioEmbeds | VideoEmbeds | PromptEmbeds), _]
+        | [.., Key(Type | Detail | FileId | Uuid | Id | Data | MediaType | Url | FileData | ResultKey)] => true,
+        [.., Key(field)] | [.., Key(field), Item] => medium(*field).is_some(),
+        _ => false,
+    }
+}
+
+impl State {
+    fn read(&mut self, at: &At<'_>, sink: &mut impl PromptSink) -> Read {
+        match (at.steps, at.event) {
+            ([.., Key(SourceKey), Key(Data)], event) => self.source.data(event, sink),
+            ([.., Key(SourceKey), Key(field @ (Type | MediaType))], event) => {
+                self.source.word(*field, event);
+                return Read::Label;
+            }
+            ([.., Key(field @ (Type | Detail))], event) => {
+                self.word(*field, at.steps.len(), event);
+                return Read::Label;
+            }
+            ([.., Key(FileId | Uuid)] | [.., Key(AudioKey), Key(Id)], event) => {
+                self.id(at.steps, event);
+                return Read::Label;
+            }
+            (steps, event) => match self.slot(steps) {
+                Some(slot) => return self.string(slot, steps, event, sink),
+                None => return Read::Not,
+            },
+        }
+        Read::Done
+    }
+
+    fn close(&mut self, steps: &[Step]) {
+        if let [.., Key(SourceKey)] = steps {
+            match self.source.end() {
+                SourceContent::Nothing => {}
+                SourceContent::Text(bytes) => self.media.text(bytes),
+                SourceContent::Image(start, bytes) => self.image(&start, bytes, steps.len()),
+                SourceContent::Document(start, bytes) => self.media.add(Kind::File, &start, bytes),
+            }
+        }
+        let Some(level) = self.levels.get_mut(steps.len()).map(core::mem::take) else { return };
+        let image = level.image.filter(|_| level.low == Some(true));
+        if let Some(image) = image.and_then(|at| self.images.all.get_mut(usize::from(at))) {
+            image.low = true;
+        }
+        let kind = level.word.kind();
+        // A source without a type beside it is no image for that.
+        for _ in 0..level.sources {
+            self.name(kind.unwrap_or(Kind::File), 0);
+        }
+        let is_part = level.word == Word::Missing && is_part(steps);
+        if let Some(kind) = kind.or(is_part.then_some(Kind::File)) {
+            for _ in 0..level.ids {
+                self.name(kind, 0);
+            }
+        }
+        if let Some(kind) = kind.filter(|_| level.has_uuid && !level.has_media) {
+            self.name(kind, 0);
+        }
+    }
+
+    /// A word for what something is.
+    fn word(&mut self, field: Field, depth: usize, event: &Event<'_>) {
+        let Some(level) = self.levels.get_mut(depth.saturating_sub(1)) else { return };
+        match event {
+            Event::TextEnd if field == Type => level.word = level.word.max(Word::of(self.word.as_str())),
+            Event::TextEnd => level.low = Some(level.low.unwrap_or(true) && self.word.as_str() == "low"),
+            event => self.word.keep(event),
+        }
+    }
+
+    /// The id of something that the server has.
+    fn id(&mut self, steps: &[Step], event: &Event<'_>) {
+        self.has_id |= matches!(event, Event::Text(part) if !part.is_empty());
+        if *event != Event::TextEnd || !core::mem::take(&mut self.has_id) {
+            return;
+        }
+        let [.., parent, Key(field)] = steps else { return };
+        // Of a source it is its block that says what it is.
+        let is_source = *parent == Key(SourceKey);
+        let depth = steps.len().saturating_sub(if is_source { 2 } else { 1 });
+        let Some(level) = self.levels.get_mut(depth) else { return };
+        match parent {
+            _ if *field == Uuid => level.has_uuid = true,
+            _ if is_source => level.sources = level.sources.saturating_add(1),
+            Key(parent) if let Some(kind) = medium(*parent) => self.name(kind, 0),
+            _ => level.ids = level.ids.saturating_add(1),
+        }
+    }
+
+    /// A string in the place of a medium, or something else there.
+    fn string(&mut self, slot: Slot, steps: &[Step], event: &Event<'_>, sink: &mut impl PromptSink) -> Read {
+        let level = self.levels.get_mut(steps.len().saturating_sub(1));
+        if let (Event::Text(_) | Event::Object | Event::Array, Some(level)) = (event, level) {
+            level.has_media = true;
+        }
+        match event {
+            Event::Text(part) => self.piece.part(slot, part, sink),
+            Event::TextEnd => {
+                let found = self.piece.end(slot, sink);
+                self.add(found, steps);
+            }
+            Event::Key(_) => {}
+            // What stands under a key of media and is no string is read as anything else is.
+            _ => return Read::Not,
+        }
+        Read::Done
+    }
+
     /// What a string here may be, where this is a place for media.
     fn slot(&self, steps: &[Step]) -> Option<Slot> {
         let own = || self.levels.get(steps.len().checked_sub(1)?)?.word.kind();
@@ -282,4 +316,12 @@ impl Parts {
         }
         self.media.text(bytes.saturating_sub(NAME_FREE));
     }
+}
+
+/// Whether an object here is a part of a prompt, and not something that is told of one.
+fn is_part(steps: &[Step]) -> bool {
+    matches!(
+        steps,
+        [.., Key(Content | Output), Item] | [.., Key(Content | Output)] | [Key(Input), Item] | [Key(Prompt), _, _]
+    )
 }

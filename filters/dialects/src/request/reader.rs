@@ -9,7 +9,6 @@ use crate::json::path::{At, Path};
 use crate::json::unreadable::Unreadable;
 use crate::request::Request;
 use crate::request::draft::Draft;
-use crate::request::parts;
 use crate::sink::PromptSink;
 
 /// The reader of one request. It keeps a bounded state, and never the body.
@@ -63,7 +62,7 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
             self.draft.key(*field, key, &span);
         }
         if event == Event::Close {
-            parts::close(at.steps, self.draft);
+            self.draft.parts.close(at.steps);
         }
         if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);
