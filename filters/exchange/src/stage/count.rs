@@ -32,8 +32,6 @@ pub struct State {
     teaches: Option<Box<Features>>,
     /// What the prompt costs at least: where the count is an estimate, less than that.
     prompt_min: Tokens,
-    /// What of its cost only says how much there may be.
-    rough: Tokens,
     /// How many answers were asked for.
     choices: u64,
     /// The ceiling that was written into the request.
@@ -73,12 +71,13 @@ fn is_too_long(state: &State, flow: &Flow, model: &Model) -> bool {
 /// Counts the request for this model: its prompt, and the output that may come of it.
 pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
     flow.facts.model.clone_from(&model.name);
-    count_prompt(state, flow, model, world);
-    budget_output(state, flow, model, world);
+    let rough = count_prompt(state, flow, model, world);
+    budget_output(state, flow, model, rough, world);
 }
 
-fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
-    let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return };
+/// What of the prompt's cost only says how much there may be.
+fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) -> Tokens {
+    let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return Tokens::ZERO };
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
     let framing = flow.dialect.framing();
@@ -100,17 +99,17 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
     } else {
         Tokens(tokens.saturating_sub(rough).0 / ESTIMATE_MAX)
     };
-    state.rough = rough;
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
     state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
+    rough
 }
 
-fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, rough: Tokens, world: &mut World<'_>) {
     let learnt = expected(flow, world.store);
     let Flow { dialect, facts, body, read: Some(read), .. } = flow else { return };
     let Read { request, budget, .. } = read.as_mut();
     // A document may have fewer pages than its bytes hold, and its answer is not to be cut short for that.
-    let tokens = facts.prompt_tokens.saturating_sub(state.rough);
+    let tokens = facts.prompt_tokens.saturating_sub(rough);
     let prompt = Prompted { tokens, is_estimate: facts.estimated };
     let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
     *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
