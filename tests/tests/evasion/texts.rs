@@ -251,7 +251,8 @@ async fn parts_without_a_price() {
     }
     stage.refuses(400, named.map(|(path, part)| (path, body(path, part, 0)))).await;
 
-    let models = json!([{"name": "chat", "output": {"expect": 10}, "media": {"file": 5000, "video": 7000}}]);
+    let models =
+        json!([{"name": "chat", "output": {"expect": 10, "max": 500}, "media": {"file": 5000, "video": 7000}}]);
     let Some(stage) = Stage::start(&config(&json!({"models": models, "limits": limits}))).await else { return };
     for (path, part) in named {
         let (status, _, headers) = stage.ask(path, &body(path, part, 0)).await;
