@@ -7,15 +7,13 @@ use crate::api::{Api, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    self, Arguments, AudioKey, AudioUrl, Choices, Content, Custom, Data, Delta, Detail, FileData, FileId, FileKey,
-    Function, FunctionCall, ImageEmbeds, ImageUrl, Input, InputAudio, MaxCompletionTokens, MaxTokens, Message,
-    Messages, NPredict, Name, Reasoning, ReasoningContent, ReasoningDetails, Refusal, Role, Summary, Text, Thinking,
-    ThinkingBlocks, ToolCalls, Transcript, Url, VideoUrl,
+    self, Arguments, AudioKey, Choices, Content, Custom, Delta, Function, FunctionCall, Input, MaxCompletionTokens,
+    MaxTokens, Message, Messages, NPredict, Name, Reasoning, ReasoningContent, ReasoningDetails, Refusal, Role,
+    Summary, Text, Thinking, ThinkingBlocks, ToolCalls, Transcript,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::media::Kind;
 use crate::request::prompt::{anything, arguments, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -47,38 +45,15 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             draft.request.names = draft.request.names.saturating_add(1);
             sink.end();
         }
-        ([Key(Messages), Item, Key(Role | Content)] | [Key(Messages), Item, Key(Content), Item, Key(Text)], event) => {
-            text(event, sink);
-        }
-        ([Key(Messages), Item, Key(Content), Item, part @ ..], _) => content(part, at, draft, sink),
+        (
+            [Key(Messages), Item, Key(Role | Content)] | [Key(Messages), Item, Key(Content), Item, Key(Text)],
+            Event::Text(_) | Event::TextEnd,
+        ) => text(at.event, sink),
         ([Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Arguments), below @ ..], _) => {
             arguments(below, at, draft, sink);
         }
-        // An answer in sound that is sent back.
-        ([Key(Messages), Item, Key(AudioKey), Key(Data)], event) => draft.media.read(Kind::Audio, event),
         ([Key(Messages), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
-    }
-}
-
-/// A part of a message's content. Images, sounds and films may also be named without an object around the URL (vLLM, "Multimodal Inputs").
-fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-    match (part, at.event) {
-        ([Key(ImageUrl)], Event::Object | Event::Key(_)) => draft.images.begin(),
-        ([Key(ImageUrl)], Event::Close) => draft.images.end(),
-        ([Key(ImageUrl)], Event::TextEnd) => {
-            draft.images.field(Url, at.event);
-            draft.images.end();
-        }
-        ([Key(ImageUrl)], event) => draft.images.field(Url, event),
-        ([Key(ImageUrl), Key(field @ (Url | Detail))], event) => draft.images.field(*field, event),
-        ([Key(InputAudio), Key(Data)] | [Key(AudioUrl)] | [Key(AudioUrl), Key(Url)], event) => {
-            draft.media.read(Kind::Audio, event);
-        }
-        ([Key(VideoUrl)] | [Key(VideoUrl), Key(Url)], event) => draft.media.read(Kind::Video, event),
-        ([Key(FileKey), Key(FileData | FileId)], event) => draft.media.read(Kind::File, event),
-        ([Key(ImageEmbeds), ..], event) => draft.media.read(Kind::Vectors, event),
-        _ => anything(at, draft, sink),
     }
 }
 

@@ -7,11 +7,10 @@ use crate::chat;
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix};
-use crate::json::path::Step::{Item, Key};
+use crate::json::path::Step::Key;
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::media::Kind;
-use crate::request::prompt::texts_or_tokens;
+use crate::request::prompt::{anything, texts_or_tokens};
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::{PromptSink, text};
@@ -40,7 +39,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         ([Key(Prompt)], Event::Array) => draft.prompts = 0,
         ([Key(Prompt), ..], _) => texts_or_tokens(at, draft, "prompt must be text or tokens", sink),
         ([Key(Suffix)], event) => text(event, sink),
-        ([Key(PromptEmbeds)] | [Key(PromptEmbeds), Item], event) => draft.media.read(Kind::Vectors, event),
+        ([Key(PromptEmbeds), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }
 }

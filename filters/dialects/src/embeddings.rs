@@ -3,8 +3,9 @@
 //! Source: OpenAI API reference ("Create embeddings").
 
 use crate::api::{Api, Framing, ImagePrice, ModelAt};
+use crate::chat;
 use crate::error;
-use crate::json::path::Field::{Input, MaxTokens};
+use crate::json::path::Field::{Input, MaxTokens, Messages};
 use crate::json::path::Step::Key;
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
@@ -33,6 +34,8 @@ pub const API: Api = Api {
 /// One input or several, as texts or as tokens.
 pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match at.steps {
+        // vLLM takes what is to be embedded as messages, for the sake of images.
+        [Key(Messages), ..] => chat::read_request(at, draft, sink),
         [Key(Input), ..] => texts_or_tokens(at, draft, "input must be text or tokens", sink),
         _ => draft.unread(at),
     }

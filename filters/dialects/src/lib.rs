@@ -50,7 +50,7 @@ pub use listing::Listing;
 pub use path::normal;
 pub use request::draft::UNREAD_FREE;
 pub use request::image::{IMAGES_MAX, Image};
-pub use request::media::Media;
+pub use request::media::{Media, Named};
 pub use request::reader::RequestReader;
 pub use request::{Request, StreamOptions};
 pub use response::quality::{Finish, Quality};

@@ -7,8 +7,8 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Content, ContentBlock, Delta, Input, MaxTokens, Message, Messages, Name, PartialJson, Signature, Source, System,
-    Text, Thinking, Type,
+    Content, ContentBlock, Delta, Input, MaxTokens, Message, Messages, Name, PartialJson, Signature, System, Text,
+    Thinking, Type,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -45,16 +45,10 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
     match (at.steps, at.event) {
         ([Key(Messages)] | [Key(Messages), Item], _) => list_of_messages(at, draft),
         ([Key(Messages), Item, Key(Content), Item, Key(Input), below @ ..], _) => arguments(below, at, draft, sink),
-        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Object) => draft.source.begin(&mut draft.images),
-        ([Key(Messages), Item, Key(Content), .., Key(Source)], Event::Close) => {
-            draft.source.end(&mut draft.images, &mut draft.media)
-        }
-        ([Key(Messages), Item, Key(Content), .., Key(Source), Key(field)], event)
-            if draft.source.field(*field, event, &mut draft.images, sink) => {}
         ([Key(Messages), Item, Key(Content), Item], Event::Object) => draft.block = Head::default(),
         ([Key(Messages), Item, Key(Content), Item, Key(Type)], event) => {
             draft.block.keep(event);
-            draft.label(event);
+            anything(at, draft, sink);
         }
         // Of a thought: what only the server that made it can read.
         ([Key(Messages), Item, Key(Content), Item, Key(Signature)], _) if draft.block.as_str() == "thinking" => {}

@@ -7,14 +7,12 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Background, Code, Content, Conversation, Data, Delta, Detail, FileData, FileId, FileUrl, ImageUrl,
-    Input, InputAudio, Instructions, ItemKey, MaxOutputTokens, Name, Output, Part, PreviousResponseId, Prompt, Refusal,
-    Response, ResultKey, Summary, Text, Transcript, Url,
+    Arguments, Background, Code, Content, Conversation, Delta, Input, Instructions, ItemKey, MaxOutputTokens, Name,
+    Output, Part, PreviousResponseId, Prompt, Refusal, Response, Summary, Text, Transcript,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::media::Kind;
 use crate::request::prompt::{anything, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -55,14 +53,6 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         }
         ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
         ([Key(Background)], event) => background(event, at, draft),
-        // What a call returned may also be a single part, as the picture of a screen is.
-        (
-            [Key(Input), Item, Key(Content | Output), Item, part @ ..]
-            | [Key(Input), Item, Key(Content | Output), part @ ..],
-            _,
-        ) => content(part, at, draft, sink),
-        // A picture that was generated.
-        ([Key(Input), Item, Key(ResultKey)], event) => draft.media.read(Kind::File, event),
         // What is stored at the server is not seen here.
         ([Key(PreviousResponseId | Conversation)], Event::Text(_) | Event::Object) | ([Key(Prompt)], Event::Object) => {
             draft.request.unseen = true;
@@ -81,26 +71,6 @@ fn background(event: &Event<'_>, at: &At<'_>, draft: &mut Draft) {
         Event::Bool(background) => draft.request.background = *background,
         // Servers take `"true"` and 1 for it.
         _ => draft.mistyped("background must be true or false", at.span),
-    }
-}
-
-/// A part of an item's content, or of what a call returned.
-fn content(part: &[Step], at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
-    match (part, at.event) {
-        ([], Event::Object) => draft.images.begin(),
-        ([], Event::Close) => {
-            if core::mem::take(&mut draft.images.is_named) {
-                draft.images.end();
-            }
-        }
-        ([Key(ImageUrl)], event) => {
-            draft.images.is_named |= matches!(event, Event::Text(_));
-            draft.images.field(Url, event);
-        }
-        ([Key(Detail)], event) => draft.images.field(Detail, event),
-        ([Key(InputAudio), Key(Data)], event) => draft.media.read(Kind::Audio, event),
-        ([Key(FileData | FileUrl | FileId)], event) => draft.media.read(Kind::File, event),
-        _ => anything(at, draft, sink),
     }
 }
 

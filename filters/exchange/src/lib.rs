@@ -36,6 +36,7 @@ mod identity;
 mod keys;
 mod labels;
 mod limits;
+mod media;
 pub mod metrics;
 mod overflow;
 mod pace;

@@ -28,6 +28,8 @@ pub enum Reason {
     Unreadable,
     /// The answer is to be worked on after the response.
     Background,
+    /// It names something whose size is not in the request, and that has no price.
+    Unpriced,
     /// The prompt is longer than the model takes.
     Context,
     /// It is larger than the limit ever is.
@@ -50,6 +52,7 @@ impl Reason {
             Self::Model => "model",
             Self::Unreadable => "unreadable",
             Self::Background => "background",
+            Self::Unpriced => "unpriced",
             Self::Context => "context",
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
@@ -160,6 +163,15 @@ impl Refusal {
         let message = "background: true is not served here, as what it uses is not seen; leave it out (the gateway's configuration \
                        opens it with background: reserve)";
         Self::new(Reason::Background, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("background")
+    }
+
+    /// Something whose size is not in the request, for a model without a price for that.
+    pub fn no_price(what: &str, key: &str) -> Self {
+        let message = format!(
+            "the request names {what} by URL or id, so that it cannot be told what that costs; send its data instead (the gateway's \
+             configuration opens it with models[].media.{key}, a price in tokens)"
+        );
+        Self::new(Reason::Unpriced, Outcome::ClientError, ErrorKind::InvalidRequest, message)
     }
 
     /// A prompt that is longer than the model takes, in the words of whoever made the API: clients look for them.
@@ -289,6 +301,7 @@ mod tests {
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
+            (Refusal::no_price("a film", "video"), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::background(), 400, "invalid_request", "invalid_request_error", &[]),
             (
                 Refusal::too_long(Dialect::Chat, Tokens(9), Tokens(8)),

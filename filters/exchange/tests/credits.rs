@@ -211,6 +211,7 @@ fn fallbacks_that_lead_nowhere_are_refused_at_load() {
             "\"b\" is not a configured model",
         ),
         (r#"{"models":[{"name":"a","pending":{"whenFull":"fallback"},"fallback":"a"}]}"#, "leads back"),
+        (r#"{"models":[{"name":"a","media":{"file":0}}]}"#, "models[0].media.file: 0 tokens"),
         (r#"{"models":[{"name":"a","pending":{"ceiling":0}}]}"#, "models[0].pending.ceiling: 0 tokens"),
         (r#"{"limits":[{"name":"s","session":{}}]}"#, "limits[0].session: nothing is limited"),
         (r#"{"limits":[{"name":"s","session":{"calls":0}}]}"#, "limits[0].session.calls: 0 admits nobody"),

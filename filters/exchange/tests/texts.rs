@@ -99,6 +99,37 @@ fn words(config: &str, path: &str, body: &str, words: usize) -> Option<(u32, ser
     flight.reply().map(|(status, _, body)| (status, body["error"].clone()))
 }
 
+/// A document without data costs what the configuration says, or is refused with the key that opens the door; one with data by its size.
+#[test]
+fn what_is_only_named_has_a_price_or_is_refused() {
+    const PLAIN: &str = r#"{"models":[{"name":"m","output":{"max":100,"context":4000}}]}"#;
+    const PRICED: &str = r#"{"models":[{"name":"m","media":{"image":50,"audio":100,"video":200,"file":300}}]}"#;
+    let part = |part: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+    let (image, file) = (r#"{"image_url":"https://x"}"#, r#"{"type":"file","file":{"file_id":"f"}}"#);
+    let (audio, video) = (r#"{"audio_url":"https://x"}"#, r#"{"video_url":"https://x"}"#);
+    for (key, named) in [("file", file), ("audio", audio), ("video", video)] {
+        let (status, _, body) = Proxy::new(PLAIN).chat(&[], &part(named)).reply().expect("a refusal");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains(&format!("models[].media.{key}")), "{status} {message}");
+    }
+    let count = |config: &str, body: &str| {
+        let facts = Proxy::new(config).chat(&[], body).facts();
+        assert!(facts.estimated, "{body}");
+        facts.prompt_tokens.0
+    };
+    for (named, price) in [(image, 50), (audio, 100), (video, 200), (file, 300)] {
+        assert_eq!(count(PRICED, &part(named)), 7 + price, "{named}");
+    }
+    // For models that nobody has configured there is no price to be set.
+    for (named, price) in [(image, 765), (audio, 1920), (video, 15_780), (file, 3000)] {
+        assert_eq!(count("{}", &part(named)), 7 + price, "{named}");
+    }
+    // 90,000 bytes may be far beyond the context or not at all, and are neither refused nor answered with one token.
+    let data = part(&r#"{"type":"file","file":{"file_data":"DATA"}}"#.replace("DATA", &"A".repeat(120_000)));
+    let facts = Proxy::new(PLAIN).chat(&[], &data).facts();
+    assert_eq!((facts.prompt_tokens.0, facts.estimated, facts.expected_output.0), (7 + 11_250, true, 100));
+}
+
 #[test]
 fn a_prompt_that_is_longer_than_the_context_is_refused() {
     const EXACT: &str = r#"{"models":[{"name":"m","output":{"context":100}}]}"#;

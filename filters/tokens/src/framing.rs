@@ -11,8 +11,8 @@
 //! chat is.
 //!
 //! Google, Gemini API, "Understand and count tokens", for sound and film: 32 and 263 tokens for a second; OpenAI's models take 10 for a second
-//! of sound, and servers that sample a few images of a film take less. Anthropic, "PDF support", for documents: 1,500 to 3,000 tokens for
-//! a page.
+//! of sound, and servers that sample a few images of a film take less. Anthropic, "PDF support", and OpenAI, "File inputs", for documents:
+//! both the text of each page and a picture of it, by Anthropic 1,500 to 3,000 tokens for a page.
 //!
 //! The rule for tools is reverse-engineered, as the cookbook says, and the size of an image is not always known; counts
 //! with either are estimates.
@@ -78,15 +78,20 @@ fn sentence(description: &str) -> &str {
     description.strip_suffix('.').unwrap_or(description)
 }
 
-/// The cost of an image. Where its size is not known it counts as a square of 1024 pixels.
-pub fn image(low_detail: bool, size: Option<(u32, u32)>) -> u64 {
+/// The cost of an image. One of unknown size counts as a square of 1024 pixels, and where so many bytes of it are there, as one of as many
+/// pixels as these hold, up to the most that an image costs.
+pub fn image(low_detail: bool, size: Option<(u32, u32)>, bytes: Option<u64>) -> u64 {
     const BASE: u64 = 85;
     const TILE: u64 = 170;
+    // A square of 1024 has 4 tiles; the most that fits has sides of 2048 and 768.
+    const TILES: (u64, u64) = (4, 8);
     if low_detail {
         return BASE;
     }
-    let (width, height) =
-        size.map_or((1024, 1024), |(width, height)| (u64::from(width.max(1)), u64::from(height.max(1))));
+    let Some((width, height)) = size.map(|(width, height)| (u64::from(width.max(1)), u64::from(height.max(1)))) else {
+        let tiles = pixels(bytes).div_ceil(512 * 512).clamp(TILES.0, TILES.1);
+        return tiles.saturating_mul(TILE).saturating_add(BASE);
+    };
     let (long, short) = (width.max(height), width.min(height));
     // First it is fitted into a square of 2048, then its shorter side into 768.
     let (long, short) = if long > 2048 { (2048, scale(short, 2048, long)) } else { (long, short) };
@@ -95,10 +100,21 @@ pub fn image(low_detail: bool, size: Option<(u32, u32)>) -> u64 {
     tiles.saturating_mul(TILE).saturating_add(BASE)
 }
 
-/// The cost of an image by its area, as Anthropic has it. One of unknown size counts as the largest, and none is free.
-pub fn image_by_area(size: Option<(u32, u32)>) -> u64 {
+/// The cost of an image by its area, as Anthropic has it. One that is not there counts as the largest; one of unknown size as a square of 1024
+/// pixels, or as many as its bytes hold. None is free.
+pub fn image_by_area(size: Option<(u32, u32)>, bytes: Option<u64>) -> u64 {
     const MOST: u64 = 1600;
-    size.map_or(MOST, |(width, height)| u64::from(width).saturating_mul(u64::from(height)).div_ceil(750).clamp(1, MOST))
+    let area = match (size, bytes) {
+        (Some((width, height)), _) => u64::from(width).saturating_mul(u64::from(height)),
+        (None, Some(_)) => pixels(bytes).max(1024 * 1024),
+        (None, None) => return MOST,
+    };
+    area.div_ceil(750).clamp(1, MOST)
+}
+
+/// How many pixels so many bytes of a picture may hold: half a bit each, where it is compressed hard.
+fn pixels(bytes: Option<u64>) -> u64 {
+    bytes.unwrap_or_default().saturating_mul(16)
 }
 
 /// The cost of a sound that lasts so many milliseconds.
@@ -111,9 +127,10 @@ pub fn film(millis: u64) -> u64 {
     millis.saturating_mul(263).div_ceil(1000)
 }
 
-/// The cost of so many pages of a document.
-pub fn pages(pages: u64) -> u64 {
-    pages.saturating_mul(2000)
+/// The cost of so many bytes of documents: 3,000 tokens for 24,000 bytes, which is a page of text and pictures. Pages that are scanned have
+/// more bytes.
+pub fn document(bytes: u64) -> u64 {
+    bytes.div_ceil(8)
 }
 
 /// The cost of so many bytes of text that is not looked at: English has about four bytes in a token.
@@ -134,21 +151,29 @@ mod tests {
         assert_eq!(chat(1, 0), 6);
         assert_eq!(chat(6, 4), 25);
         // The example of the documentation: 1024 x 1024 in high detail are 4 tiles, 2048 x 4096 are 6, low detail is 85.
-        assert_eq!(image(false, Some((1024, 1024))), 765);
-        assert_eq!(image(false, Some((2048, 4096))), 1105);
-        assert_eq!(image(true, Some((4096, 8192))), 85);
-        assert_eq!(image(false, Some((u32::MAX, 1))), 85 + 4 * 170);
-        assert_eq!(image(false, None), 765);
+        let of = |low, size| image(low, size, Some(9));
+        assert_eq!(of(false, Some((1024, 1024))), 765);
+        assert_eq!(of(false, Some((2048, 4096))), 1105);
+        assert_eq!(of(true, Some((4096, 8192))), 85);
+        assert_eq!(of(false, Some((u32::MAX, 1))), 85 + 4 * 170);
+        // Of unknown size: what is not there, and what is.
+        let unknown = |bytes| image(false, None, bytes);
+        assert_eq!(
+            [None, Some(0), Some(65_536), Some(65_537), Some(u64::MAX)].map(unknown),
+            [765, 765, 765, 935, 1445]
+        );
         // The table of the documentation: 200 x 200 are about 54 tokens, 1000 x 1000 about 1,334.
-        assert_eq!([Some((200, 200)), Some((1000, 1000)), None].map(image_by_area), [54, 1334, 1600]);
-        assert_eq!([Some((0, 9)), Some((1, 1))].map(image_by_area), [1, 1]);
+        let by_area = |size| image_by_area(size, None);
+        assert_eq!([Some((200, 200)), Some((1000, 1000)), None].map(by_area), [54, 1334, 1600]);
+        assert_eq!([Some((0, 9)), Some((1, 1))].map(by_area), [1, 1]);
+        assert_eq!([0, 70_000, u64::MAX].map(|bytes| image_by_area(None, Some(bytes))), [1399, 1494, 1600]);
     }
 
     #[test]
     fn what_is_not_decoded_costs_something() {
-        assert_eq!([sound(1000), sound(1), film(60_000), pages(2), bytes(401)], [32, 1, 15_780, 4000, 101]);
-        assert_eq!([sound(0), film(0), pages(0), bytes(0)], [0; 4]);
-        assert!([sound, film, pages, bytes].iter().all(|cost| cost(u64::MAX) > 1 << 50));
+        assert_eq!([sound(1000), sound(1), film(60_000), document(24_001), bytes(401)], [32, 1, 15_780, 3001, 101]);
+        assert_eq!([sound(0), film(0), document(0), bytes(0)], [0; 4]);
+        assert!([sound, film, document, bytes].iter().all(|cost| cost(u64::MAX) > 1 << 50));
     }
 
     #[test]

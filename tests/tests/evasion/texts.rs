@@ -194,15 +194,11 @@ async fn text_that_is_not_counted() {
         ("/v1/embeddings", r#"{"model":"chat","input":"x","messages":[{"role":"user","content":"TEXT"}]}"#),
     ];
     stage.refuses(413, hidden.map(|(path, body)| (path, body.replace("TEXT", &text)))).await;
-    // Media count by their length: nine pages, a minute of film, two minutes of sound, 2,000 vectors.
+    // Media count by their length: a document, two minutes of sound, 2,000 vectors.
     let media = [
         (
             CHAT,
             r#"{"model":"chat","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"DATA"}}]}]}"#,
-        ),
-        (
-            CHAT,
-            r#"{"model":"chat","messages":[{"role":"user","content":[{"type":"video_url","video_url":{"url":"https://x/y"}}]}]}"#,
         ),
         (
             CHAT,
@@ -217,6 +213,52 @@ async fn text_that_is_not_counted() {
     let honest = r#"{"model":"chat","user":"u","metadata":{"a":"b"},"messages":[{"role":"user","content":"hello"}]}"#;
     let (status, _, headers) = stage.ask(CHAT, honest).await;
     assert_eq!((status, headers["x-penstock-prompt-tokens"].to_str().unwrap()), (200, "8"));
+}
+
+/// What is no text costs by its size, wherever it stands; what has no size in the request is refused, unless it has a price.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_without_a_price() {
+    let parts = [
+        (CHAT, r#"{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,DATA"}}"#),
+        (CHAT, r#"{"type":"video_url","video_url":{"url":"data:video/mp4;base64,DATA"}}"#),
+        (RESPONSES, r#"{"type":"input_file","filename":"a.pdf","file_data":"DATA"}"#),
+        (
+            MESSAGES,
+            r#"{"type":"tool_result","tool_use_id":"t","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"DATA"}}]}"#,
+        ),
+    ];
+    let named = [
+        (CHAT, r#"{"type":"file","file":{"file_id":"file-1"}}"#),
+        (CHAT, r#"{"type":"video_url","video_url":{"url":"https://example.com/film.mp4"}}"#),
+        (RESPONSES, r#"{"type":"input_file","file_url":"https://example.com/a.pdf"}"#),
+        (MESSAGES, r#"{"type":"document","source":{"type":"url","url":"https://example.com/a.pdf"}}"#),
+    ];
+    let body = |path: &str, part: &str, size: usize| {
+        let key = if path == RESPONSES { "input" } else { "messages" };
+        let part = part.replace("DATA", &"AAAA".repeat(size / 4));
+        format!(r#"{{"model":"chat","{key}":[{{"role":"user","content":[{part}]}}]}}"#)
+    };
+    let limits = json!([{"name": "tpm", "tokens": 1_000_000, "every": "24h"}]);
+    let Some(stage) = Stage::start(&config(&json!({"limits": limits}))).await else { return };
+    for (path, part) in parts {
+        let mut costs = Vec::new();
+        for size in [1_000, 400_000] {
+            let (status, error, headers) = stage.ask(path, &body(path, part, size)).await;
+            assert_eq!((status, headers["x-penstock-estimated"].to_str().unwrap()), (200, "true"), "{part}: {error}");
+            costs.push(headers["x-penstock-prompt-tokens"].to_str().unwrap().parse::<u64>().unwrap());
+        }
+        assert!(costs[0] > 250 && costs[1] > 5 * costs[0], "{part}: {costs:?}");
+    }
+    stage.refuses(400, named.map(|(path, part)| (path, body(path, part, 0)))).await;
+
+    let models =
+        json!([{"name": "chat", "output": {"expect": 10, "max": 500}, "media": {"file": 5000, "video": 7000}}]);
+    let Some(stage) = Stage::start(&config(&json!({"models": models, "limits": limits}))).await else { return };
+    for (path, part) in named {
+        let (status, _, headers) = stage.ask(path, &body(path, part, 0)).await;
+        let tokens: u64 = headers["x-penstock-prompt-tokens"].to_str().unwrap().parse().unwrap();
+        assert!(status == 200 && (5007..=7007).contains(&tokens), "{part}: {tokens}");
+    }
 }
 
 /// An answer that is worked on after its response is refused, or charged in full.

@@ -28,6 +28,7 @@ macro_rules! fields {
 
 fields! {
     Arguments = b"arguments",
+    AudioEmbeds = b"audio_embeds",
     AudioKey = b"audio",
     AudioUrl = b"audio_url",
     Background = b"background",
@@ -51,6 +52,7 @@ fields! {
     Data = b"data",
     Delta = b"delta",
     Detail = b"detail",
+    DocumentUrl = b"document_url",
     Documents = b"documents",
     EncryptedContent = b"encrypted_content",
     Error = b"error",
@@ -64,6 +66,7 @@ fields! {
     FunctionCall = b"function_call",
     Functions = b"functions",
     Id = b"id",
+    Image = b"image",
     ImageEmbeds = b"image_embeds",
     ImageUrl = b"image_url",
     IncludeUsage = b"include_usage",
@@ -71,8 +74,11 @@ fields! {
     Index = b"index",
     Input = b"input",
     InputAudio = b"input_audio",
+    InputFile = b"input_file",
+    InputImage = b"input_image",
     InputTokens = b"input_tokens",
     InputTokensDetails = b"input_tokens_details",
+    InputVideo = b"input_video",
     Instructions = b"instructions",
     ItemKey = b"item",
     MaxCompletionTokens = b"max_completion_tokens",
@@ -130,6 +136,9 @@ fields! {
     Type = b"type",
     Url = b"url",
     Usage = b"usage",
+    Uuid = b"uuid",
+    Video = b"video",
+    VideoEmbeds = b"video_embeds",
     VideoUrl = b"video_url",
 }
 
@@ -170,7 +179,8 @@ pub struct At<'a> {
     pub span: &'a Range<usize>,
 }
 
-const STEPS_MAX: usize = 12;
+/// How many steps are known at most.
+pub const STEPS_MAX: usize = 12;
 
 /// The steps down to the current value. Of values below [`STEPS_MAX`] levels only the first steps are known.
 #[derive(Clone, Copy)]

@@ -16,10 +16,8 @@ use crate::json::path::Field::{
 use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable};
 use crate::request::head::Head;
-use crate::request::image::Images;
 use crate::request::keys::Keys;
-use crate::request::media::MediaReader;
-use crate::request::source::Source;
+use crate::request::parts::Parts;
 use crate::request::{Request, StreamOptions, UNBOUNDED};
 use crate::sink::{PromptSink, text};
 
@@ -31,10 +29,8 @@ const LABEL_FREE: u64 = 64;
 /// What is known of a request so far.
 pub struct Draft {
     pub request: Request,
-    pub images: Images,
-    pub media: MediaReader,
-    /// The source of the current block, in Anthropic's messages.
-    pub source: Source,
+    /// What it has in it that is no text.
+    pub parts: Parts,
     /// How many prompts it has, each of which is answered.
     pub prompts: u64,
     api: &'static Api,
@@ -59,9 +55,7 @@ impl Draft {
     pub fn new(api: &'static Api) -> Self {
         Self {
             request: Request::new(api.usage_on_request),
-            images: Images::default(),
-            media: MediaReader::default(),
-            source: Source::default(),
+            parts: Parts::default(),
             prompts: 1,
             api,
             model: String::new(),
@@ -84,9 +78,12 @@ impl Draft {
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
         request.prompts = self.prompts.max(1);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
-        request.images = self.images.all;
-        request.images_beyond = self.images.beyond;
-        request.media = self.media.all;
+        if let Some(parts) = self.parts.finish() {
+            request.images = parts.images.all;
+            request.images_beyond = parts.images.beyond;
+            request.media = parts.media;
+            request.has_texts_beside |= parts.has_texts;
+        }
         let unread = self.unread.saturating_sub(UNREAD_FREE);
         request.media.text_bytes = request.media.text_bytes.saturating_add(unread);
         request
@@ -290,6 +287,7 @@ impl Draft {
     /// The type of the output's format: `json_object` and `json_schema` are JSON.
     fn format(&mut self, event: &Event<'_>) {
         self.format.keep(event);
+        self.label(event);
         if *event == Event::TextEnd {
             self.request.json_output = self.format.starts_with("json_");
         }

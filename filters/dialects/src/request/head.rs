@@ -2,7 +2,7 @@
 
 use crate::json::lexer::Event;
 
-/// How much is kept, in bytes: of an image's URL enough for the media type and the first 24 bytes of the image.
+/// How much is kept, in bytes: every word that is known, and of data the first 72 bytes.
 const HEAD_MAX: usize = 96;
 
 /// The beginning of a text, as far as it is ASCII.
@@ -28,10 +28,5 @@ impl Head {
 
     pub fn starts_with(&self, start: &str) -> bool {
         self.0.starts_with(start)
-    }
-
-    /// Puts something before and behind it.
-    pub fn wrap(&mut self, before: &str, behind: &str) {
-        self.0 = [before, &self.0, behind].concat();
     }
 }

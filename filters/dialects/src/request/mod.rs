@@ -6,11 +6,14 @@ use crate::request::image::Image;
 use crate::request::media::Media;
 use crate::splice::{Splice, quoted};
 
+pub mod base64;
 pub mod draft;
 pub mod head;
 pub mod image;
 pub mod keys;
 pub mod media;
+pub mod parts;
+pub mod piece;
 pub mod prompt;
 pub mod reader;
 pub mod source;

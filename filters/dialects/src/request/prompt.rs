@@ -2,25 +2,31 @@
 
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    CacheControl, CallId, Detail, EncryptedContent, FileId, Format, Id, Other, Status, ToolCallId, ToolUseId, Type,
+    CacheControl, CallId, EncryptedContent, Format, Id, Other, Status, Text, ToolCallId, ToolUseId,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
+use crate::request::parts::Read;
 use crate::sink::{PromptSink, text};
 
-/// What stands somewhere in a prompt: every text costs tokens unless it is known to be none, as ids and words for types are. Keys and
-/// numbers are not put into prompts, and count by their length where there are many.
+/// What stands somewhere in a prompt: every text costs tokens unless it is known to be none, as ids and words for types are, or to be a part
+/// of another kind. Keys and numbers are not put into prompts, and count by their length where there are many.
 pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
-        (
-            [
-                ..,
-                Key(Type | Id | CallId | ToolCallId | ToolUseId | FileId | Status | Detail | Format | EncryptedContent),
-            ]
-            | [.., Key(CacheControl), _],
-            event,
-        ) => draft.label(event),
+        ([.., Key(Text)], Event::Text(_) | Event::TextEnd) => return text(at.event, sink),
+        ([.., Key(CacheControl), _], event) => return draft.label(event),
+        _ => {}
+    }
+    match draft.parts.read(at, sink) {
+        Read::Done => return,
+        Read::Label => return draft.label(at.event),
+        Read::Not => {}
+    }
+    match (at.steps, at.event) {
+        ([.., Key(Id | CallId | ToolCallId | ToolUseId | Status | Format | EncryptedContent)], event) => {
+            draft.label(event);
+        }
         (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
         ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
         _ => {}

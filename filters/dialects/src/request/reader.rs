@@ -61,6 +61,9 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
         if let ([Key(field)], Event::Key(key)) = (at.steps, at.event) {
             self.draft.key(*field, key, &span);
         }
+        if event == Event::Close {
+            self.draft.parts.close(at.steps);
+        }
         if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);
         }

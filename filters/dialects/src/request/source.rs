@@ -1,21 +1,26 @@
 //! The source of a block in Anthropic's messages: an image, a document, or a text, sent as it is or by name.
 
 use crate::json::lexer::Event;
-use crate::json::path::Field::{self, Data, FileId, MediaType, Url};
-use crate::request::image::Images;
-use crate::request::media::MediaReader;
+use crate::json::path::Field::{self, Type};
+use crate::request::base64::{Decoder, is_base64};
+use crate::request::head::Head;
 use crate::sink::{PromptSink, text};
 
 /// What is known of the current source.
 #[derive(Default)]
 pub struct Source {
     media: Media,
+    /// The data is in base64, as the source's type says.
+    is_encoded: bool,
     /// Bytes of data that did not go to the counter.
     bytes: u64,
+    /// How these begin.
+    start: Head,
+    /// The media type, or the type.
+    word: Head,
     /// The data has been found to be a text.
     is_text: bool,
-    /// There is something at a URL, or in a file.
-    is_named: bool,
+    decoder: Decoder,
 }
 
 /// What the media type says.
@@ -29,65 +34,69 @@ enum Media {
     Document,
 }
 
+/// What a source has in it besides what the counter has.
+pub enum Content {
+    Nothing,
+    /// A text that could not be told from data, of so many bytes.
+    Text(u64),
+    /// An image or a document: how its base64 begins, and how many bytes it has, decoded.
+    Image(String, u64),
+    Document(String, u64),
+}
+
 impl Source {
-    /// It begins.
-    pub fn begin(&mut self, images: &mut Images) {
-        *self = Self::default();
-        images.begin();
+    /// Its data.
+    pub fn data(&mut self, event: &Event<'_>, sink: &mut impl PromptSink) {
+        match event {
+            Event::Text(part) => self.data_part(part, event, sink),
+            Event::TextEnd if self.is_text => text(event, sink),
+            _ => {}
+        }
     }
 
-    /// One of its fields. `false` where it is none that is known.
-    pub fn field(&mut self, field: Field, event: &Event<'_>, images: &mut Images, sink: &mut impl PromptSink) -> bool {
-        match (field, event) {
-            (Data, Event::Text(part)) => {
-                self.is_text |= match self.media {
-                    Media::Text => true,
-                    Media::Unknown => !is_base64(part),
-                    Media::Image | Media::Document => false,
-                };
-                if self.is_text {
-                    text(event, sink);
-                } else {
-                    self.bytes = self.bytes.saturating_add(part.len() as u64);
-                    images.field(Data, event);
-                }
-            }
-            (Data, Event::TextEnd) if self.is_text => text(event, sink),
-            (MediaType, Event::TextEnd) => {
-                images.field(field, event);
-                self.media = match images.media_type() {
-                    media if media.starts_with("text/") => Media::Text,
-                    media if media.starts_with("image/") => Media::Image,
-                    _ => Media::Document,
-                };
-            }
-            (Url | FileId, Event::Text(_)) => self.is_named = true,
-            (Data | MediaType, _) => images.field(field, event),
-            (Url | FileId, _) => {}
-            _ => return false,
+    fn data_part(&mut self, part: &str, event: &Event<'_>, sink: &mut impl PromptSink) {
+        self.is_text |= match self.media {
+            Media::Text => true,
+            Media::Unknown => !is_base64(part),
+            Media::Image | Media::Document => false,
+        };
+        if !self.is_text {
+            self.bytes = self.bytes.saturating_add(part.len() as u64);
+            self.start.keep(event);
+        } else if self.is_encoded {
+            self.decoder.push(part, sink);
+        } else {
+            text(event, sink);
         }
-        true
+    }
+
+    /// Its type, or its media type.
+    pub fn word(&mut self, field: Field, event: &Event<'_>) {
+        self.word.keep(event);
+        if *event != Event::TextEnd {
+            return;
+        }
+        let word = self.word.as_str();
+        if field == Type {
+            self.is_encoded = word == "base64";
+            return;
+        }
+        self.media = match word {
+            media if media.starts_with("text/") => Media::Text,
+            media if media.starts_with("image/") => Media::Image,
+            _ => Media::Document,
+        };
     }
 
     /// It is complete. What it was is only known now.
-    pub fn end(&mut self, images: &mut Images, media: &mut MediaReader) {
-        let known = core::mem::take(self);
-        match known.media {
-            // Servers let a file be read by its name; what it is they know.
-            Media::Image => return images.end(),
-            // Data beside a name is data all the same.
-            Media::Document if known.bytes > 0 => media.document(known.bytes),
-            _ => media.text(known.bytes),
-        }
-        if known.is_named {
-            images.end();
+    pub fn end(&mut self) -> Content {
+        let Self { media, bytes, start, .. } = core::mem::take(self);
+        let (start, decoded) = (start.as_str().to_owned(), bytes.saturating_mul(3) / 4);
+        match media {
+            _ if bytes == 0 => Content::Nothing,
+            Media::Image => Content::Image(start, decoded),
+            Media::Document => Content::Document(start, decoded),
+            Media::Unknown | Media::Text => Content::Text(bytes),
         }
     }
-}
-
-/// Whether this can be data: a text has blanks sooner or later.
-fn is_base64(part: &str) -> bool {
-    let fits =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b'\r' | b'\n');
-    part.bytes().all(fits)
 }

@@ -6,6 +6,7 @@ use crate::request::reader::RequestReader;
 use crate::sink::{Ignore, PromptSink};
 use crate::splice::{Splice, apply};
 
+mod parts;
 mod texts;
 
 #[derive(Default)]
@@ -58,7 +59,13 @@ fn images_and_tools_are_seen_and_are_no_text() {
     );
     let (request, texts) = read(&body).unwrap();
     assert_eq!(texts, ["user"]);
-    assert_eq!(request.images, [Image { low: false, size: Some((640, 480)) }, Image { low: true, size: None }]);
+    assert_eq!(
+        request.images,
+        [
+            Image { size: Some((640, 480)), bytes: Some(102), ..Image::default() },
+            Image { low: true, ..Image::default() }
+        ]
+    );
     assert_eq!(&body[request.tools[0].clone()], r#"[{"type":"function"}]"#);
 }
 
@@ -255,7 +262,7 @@ fn responses_have_instructions_and_items() {
     assert!(request.unseen && request.json_output);
     assert_eq!(
         (request.messages, request.images.as_slice()),
-        (4, [Image { low: true, size: Some((10, 20)) }].as_slice())
+        (4, [Image { low: true, size: Some((10, 20)), bytes: Some(12) }].as_slice())
     );
     let (request, _) = of(r#"{"model":"m","previous_response_id":null,"input":"Hi"}"#);
     assert_eq!(request.with_ceiling(5, Some(("max_output_tokens", 5)))[0].with, b"\"max_output_tokens\":5,");
@@ -277,7 +284,7 @@ fn anthropic_messages_have_blocks() {
         .collect::<Vec<_>>();
     assert_eq!(texts, expected);
     assert_eq!((request.max_output, request.messages), (Some(64), 3));
-    assert_eq!(request.images, [Image { low: false, size: Some((10, 20)) }]);
+    assert_eq!(request.images, [Image { low: false, size: Some((10, 20)), bytes: Some(12) }]);
     let (_, texts) = read_in(Dialect::Messages, r#"{"system":"S","messages":[]}"#).unwrap();
     assert_eq!(texts, ["S"]);
 }
@@ -303,7 +310,7 @@ fn documents_and_calls_of_tools_that_are_texts_cost_what_they_are() {
         r#"{{"messages":[{{"content":[{{"source":{{"type":"base64","media_type":"application/pdf","data":"{data}","url":"https://x"}}}}]}}]}}"#
     );
     let (request, _) = read_in(Dialect::Messages, &both).unwrap();
-    assert_eq!((request.media.pages, request.images.len()), (3, 1));
+    assert_eq!((request.media.document_bytes, request.media.named.files), (153_600, 1));
     let call = r#"{"input":[{"type":"custom_tool_call","name":"apply_patch","input":"*** Begin"}]}"#;
     assert_eq!(read_in(Dialect::Responses, call).unwrap().1, ["apply_patch", "*** Begin"]);
     let thought = r#"{"messages":[{"role":"assistant","reasoning_content":"hm","content":"x"}]}"#;

@@ -218,6 +218,8 @@ pub struct Model {
     pub context: Option<Tokens>,
     /// What its tokens cost.
     pub price: Price,
+    /// What media cost that are not in the request.
+    pub media: Flat,
     /// The stable version first. Empty: not split.
     pub versions: Vec<Version>,
     /// The draw; `None` where there is nothing to draw.
@@ -232,6 +234,19 @@ pub struct Model {
     pub ceiling_mode: Mode,
     /// The model to serve instead when it is full.
     pub fallback: Option<String>,
+}
+
+/// What each image, sound, film or document costs that a request only names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flat {
+    /// An image; otherwise it goes by the documented rules.
+    pub image: Option<Tokens>,
+    /// A sound; otherwise it is refused.
+    pub audio: Option<Tokens>,
+    /// A film; otherwise it is refused.
+    pub video: Option<Tokens>,
+    /// A document; otherwise it is refused.
+    pub file: Option<Tokens>,
 }
 
 /// Billionths of a US dollar for one token.

@@ -17,8 +17,8 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, CountEndpoints, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, PathPattern, Paths,
-    Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version,
+    Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, PathPattern,
+    Paths, Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version,
     WaitForBody, Weights, Whose,
 };
 pub use problems::{ConfigErrors, Problem};

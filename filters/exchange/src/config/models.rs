@@ -4,7 +4,7 @@ use penstock_canary::Split;
 use penstock_tokens::Encoding;
 use penstock_units::Tokens;
 
-use super::checked::{MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
+use super::checked::{Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
 use super::problems::{Problems, mode};
 use super::raw;
 use super::sources::sources;
@@ -49,6 +49,7 @@ pub fn implicit() -> Option<Model> {
         output_key: "max_tokens",
         context: None,
         price: Price::default(),
+        media: Flat::default(),
         versions: Vec::new(),
         split: None,
         sticky: Vec::new(),
@@ -94,6 +95,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         },
         context: raw.output.context.map(Tokens),
         price: price(problems, &path, &raw.price),
+        media: flat(problems, &path, &raw.media),
         versions,
         split,
         sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
@@ -151,6 +153,21 @@ fn encoding(problems: &mut Problems, path: &str, raw: Option<&raw::Tokenizer>) -
         problems.problem(path, format!("{name:?} is not built into this module; write one of {known}"));
     }
     (encoding.or(first), approximate)
+}
+
+fn flat(problems: &mut Problems, path: &str, raw: &raw::Media) -> Flat {
+    let mut read = |key: &str, tokens: Option<u64>| {
+        if tokens == Some(0) {
+            problems.problem(format!("{path}.media.{key}"), "0 tokens; write 1 or more, or leave it out");
+        }
+        tokens.map(Tokens)
+    };
+    Flat {
+        image: read("image", raw.image),
+        audio: read("audio", raw.audio),
+        video: read("video", raw.video),
+        file: read("file", raw.file),
+    }
 }
 
 fn price(problems: &mut Problems, path: &str, raw: &raw::Price) -> Price {

@@ -51,13 +51,13 @@ pub fn run(
 ) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
-    // The configuration has no circle of fallbacks. One that takes less than the prompt has no room for it either.
+    // The configuration has no circle of fallbacks. One that does not take the prompt has no room for it either.
     loop {
-        let is_too_long = count::is_too_long(counted, flow, model);
-        if !is_too_long && has_room(model, flow, world) {
+        let takes = count::takes(counted, flow, model);
+        if takes && has_room(model, flow, world) {
             return Ok(());
         }
-        if !is_too_long && model.ceiling_mode == Mode::Observe {
+        if takes && model.ceiling_mode == Mode::Observe {
             return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
         }
         let goes_otherwise = limit::would_admit(limited, flow, world);

@@ -1,7 +1,6 @@
 //! Count: what a request costs, what is written into it for that, and what its end teaches.
 
-use penstock_dialects::{Image, ImagePrice, Media, Request, UsageFilter};
-use penstock_tokens::framing;
+use penstock_dialects::{ImagePrice, Media, Request, UsageFilter};
 use penstock_tokens::ratio::{Features, Ratio};
 use penstock_units::{Millis, Tokens};
 
@@ -13,6 +12,7 @@ use crate::expectation::Expectation;
 use crate::facts::{Facts, Outcome, Used};
 use crate::flow::{Flow, Read};
 use crate::keys;
+use crate::media::{self, Cost};
 use crate::metrics::Metric;
 use crate::pace::Pace;
 use crate::port::{Effect, Store};
@@ -41,10 +41,13 @@ pub struct State {
 /// Counts the request for the model that it asks for.
 ///
 /// # Errors
-/// [`Stop::Refuse`] where its prompt is longer than the model takes.
+/// [`Stop::Refuse`] where its prompt is longer than the model takes, or has something in it that has no price.
 pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(model) = flow.model(&config) else { return Ok(()) };
+    if let Some((what, key)) = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model)) {
+        return Err(Refusal::no_price(what, key).into());
+    }
     for_model(state, flow, model, world);
     match model.context.filter(|_| is_too_long(state, flow, model)) {
         Some(context) => Err(Refusal::too_long(flow.dialect, flow.facts.prompt_tokens, context).into()),
@@ -52,8 +55,14 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
     }
 }
 
+/// Whether the model takes the prompt that was counted: one that is not too long, and has nothing in it that has no price here.
+pub fn takes(state: &State, flow: &Flow, model: &Model) -> bool {
+    let unpriced = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model));
+    unpriced.is_none() && !is_too_long(state, flow, model)
+}
+
 /// Whether the prompt that was counted is longer than the model takes, whatever is wrong with the count. Of several prompts none may be.
-pub fn is_too_long(state: &State, flow: &Flow, model: &Model) -> bool {
+fn is_too_long(state: &State, flow: &Flow, model: &Model) -> bool {
     let request = flow.read.as_deref().map(|read| &read.request).filter(|request| !request.is_cut_to_fit);
     let room = request.zip(model.context).map(|(request, context)| context.saturating_mul(request.prompts));
     room.is_some_and(|room| state.prompt_min > room)
@@ -62,12 +71,13 @@ pub fn is_too_long(state: &State, flow: &Flow, model: &Model) -> bool {
 /// Counts the request for this model: its prompt, and the output that may come of it.
 pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
     flow.facts.model.clone_from(&model.name);
-    count_prompt(state, flow, model, world);
-    budget_output(state, flow, model, world);
+    let rough = count_prompt(state, flow, model, world);
+    budget_output(state, flow, model, rough, world);
 }
 
-fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
-    let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return };
+/// What of the prompt's cost only says how much there may be.
+fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) -> Tokens {
+    let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return Tokens::ZERO };
     let extras = extras(flow.dialect.image_price(), request, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
     let framing = flow.dialect.framing();
@@ -77,7 +87,8 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
         None => prompt.tokens(model.encoding).saturating_add(around),
     };
     let is_whole = extras.is_none() && !request.unseen && !request.has_texts_beside;
-    flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extras.unwrap_or_default()].into_iter().sum();
+    let Cost { tokens: extra, rough } = extras.unwrap_or_default();
+    flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extra].into_iter().sum();
     flow.facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
     let tokens = flow.facts.prompt_tokens;
     state.prompt_min = if !flow.facts.estimated {
@@ -86,17 +97,20 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
         // Only what frames the texts is not known.
         tokens.saturating_sub(around)
     } else {
-        Tokens(tokens.0 / ESTIMATE_MAX)
+        Tokens(tokens.saturating_sub(rough).0 / ESTIMATE_MAX)
     };
     // The fit is of texts and messages, and learns nothing from requests with anything else in them.
     state.teaches = features.filter(|_| is_whole && request.token_ids == 0).map(Box::new);
+    rough
 }
 
-fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) {
+fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, rough: Tokens, world: &mut World<'_>) {
     let learnt = expected(flow, world.store);
     let Flow { dialect, facts, body, read: Some(read), .. } = flow else { return };
     let Read { request, budget, .. } = read.as_mut();
-    let prompt = Prompted { tokens: facts.prompt_tokens, is_estimate: facts.estimated };
+    // A document may have fewer pages than its bytes hold, and its answer is not to be cut short for that.
+    let tokens = facts.prompt_tokens.saturating_sub(rough);
+    let prompt = Prompted { tokens, is_estimate: facts.estimated };
     let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
     *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
     state.choices = request.choices;
@@ -105,29 +119,14 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
 }
 
 /// What tools, images, sounds, films, documents and unknown fields cost, where there are any.
-fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Tokens> {
-    let has_images = !request.images.is_empty();
-    if request.tools.is_empty() && !has_images && request.media == Media::default() {
+fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Cost> {
+    if request.tools.is_empty() && request.images.is_empty() && request.media == Media::default() {
         return None;
     }
     let tools = request.tools.iter().filter_map(|at| world.properties.body(at.clone()));
-    let tools = tools.map(|definition| tools::tokens(&definition, model.encoding));
-    let image = |image: &Image| match price {
-        ImagePrice::Area => framing::image_by_area(image.size),
-        ImagePrice::Detail => framing::image(image.low, image.size),
-    };
-    let beyond = image(&Image::default()).saturating_mul(request.images_beyond);
-    let Media { audio_ms, video_ms, pages, vectors, text_bytes } = request.media;
-    let others = [
-        beyond,
-        framing::sound(audio_ms),
-        framing::film(video_ms),
-        framing::pages(pages),
-        vectors,
-        framing::bytes(text_bytes),
-    ];
-    let others = others.into_iter().filter(|tokens| *tokens > 0);
-    tools.chain(request.images.iter().map(image).chain(others).map(Tokens)).reduce(Tokens::saturating_add)
+    let tools: Tokens = tools.map(|definition| tools::tokens(&definition, model.encoding)).sum();
+    let media = media::cost(price, request, model);
+    Some(Cost { tokens: media.tokens.saturating_add(tools), ..media })
 }
 
 /// Writes into the request what counting needs of it: the ceiling that was reserved, and that usage is reported. What takes the usage out of
@@ -159,6 +158,9 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
     if !flow.facts.prompt_hash.is_empty() {
         let tokens = flow.facts.prompt_tokens.to_string().into_bytes();
         world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
+        if flow.facts.estimated {
+            world.out.push(Effect::ResponseHeader("x-penstock-estimated", b"true".to_vec()));
+        }
     }
     if let Some(ceiling) = state.ceiling {
         world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", ceiling.to_string().into_bytes()));

@@ -3,8 +3,6 @@
 use super::{read, read_in};
 use crate::dialect::Dialect;
 use crate::json::unreadable::Fault;
-use crate::request::image::IMAGES_MAX;
-use crate::request::media::Media;
 
 /// The texts of a body, and how many bytes of it count by their length.
 fn texts_and_bytes(dialect: Dialect, body: &str) -> (Vec<String>, u64) {
@@ -142,77 +140,6 @@ fn unknown_fields_cost_nothing_while_they_are_small() {
         ] {
             let bytes = texts_and_bytes(*dialect, &unknown).1;
             assert!((7_000..10_000).contains(&bytes), "{dialect:?}: {bytes}");
-        }
-    }
-}
-
-#[test]
-fn media_are_never_free_and_never_text() {
-    let data = "A".repeat(40_000);
-    let chat = |part: &str| {
-        let body = format!(r#"{{"messages":[{{"role":"r","content":[{part}]}}]}}"#);
-        let (request, texts) = read(&body.replace("DATA", &data)).unwrap();
-        assert_eq!(texts, ["r"], "{part}");
-        (request.media, request.images.len())
-    };
-    let (audio, video, file, vectors) = (
-        Media { audio_ms: 3_750, ..Default::default() },
-        Media { video_ms: 1_000, ..Default::default() },
-        Media { pages: 1, ..Default::default() },
-        Media { vectors: 15, ..Default::default() },
-    );
-    let minute = |audio_ms, video_ms| Media { audio_ms, video_ms, ..Default::default() };
-    for (part, media, images) in [
-        (r#"{"type":"input_audio","input_audio":{"data":"DATA","format":"mp3"}}"#, audio, 0),
-        (
-            r#"{"type":"audio_url","audio_url":{"url":"data:audio/mp3;base64,DATA"}}"#,
-            Media { audio_ms: 3_752, ..audio },
-            0,
-        ),
-        (r#"{"audio_url":"https://x/y"}"#, minute(60_000, 0), 0),
-        (r#"{"type":"video_url","video_url":{"url":"https://x/y"}}"#, minute(0, 60_000), 0),
-        (r#"{"type":"video_url","video_url":{"url":"DATA"}}"#, video, 0),
-        (r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,DATA"}}"#, file, 0),
-        (r#"{"type":"file","file":{"file_id":"file-1"}}"#, file, 0),
-        (r#"{"type":"image_embeds","image_embeds":"DATA"}"#, vectors, 0),
-        (r#"{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,DATA"}}"#, Media::default(), 1),
-        (r#"{"image_url":"data:image/jpeg;base64,DATA"}"#, Media::default(), 1),
-        (r#"{"image_url":null}"#, Media::default(), 0),
-    ] {
-        assert_eq!(chat(part), (media, images), "{part}");
-    }
-    let many = vec![r#"{"image_url":"https://x/y"}"#; IMAGES_MAX + 5].join(",");
-    let (request, _) = read(&format!(r#"{{"messages":[{{"content":[{many}]}}]}}"#)).unwrap();
-    assert_eq!((request.images.len(), request.images_beyond), (IMAGES_MAX, 5));
-    let (request, _) = read_in(Dialect::Completions, &format!(r#"{{"prompt_embeds":["{data}","{data}"]}}"#)).unwrap();
-    assert_eq!(request.media.vectors, 30);
-}
-
-#[test]
-fn a_source_is_what_it_turns_out_to_be() {
-    let data = "A".repeat(80_000);
-    for (source, images, pages, bytes) in [
-        (r#"{"type":"base64","media_type":"image/png","data":"DATA"}"#, 1, 0, 0),
-        (r#"{"data":"DATA","media_type":"image/png","type":"base64"}"#, 1, 0, 0),
-        (r#"{"type":"base64","media_type":"application/pdf","data":"DATA"}"#, 0, 2, 0),
-        (r#"{"data":"DATA","media_type":"application/pdf"}"#, 0, 2, 0),
-        // A text without a blank cannot be told from data before its type has come.
-        (r#"{"data":"DATA","media_type":"text/plain"}"#, 0, 0, 80_000),
-        (r#"{"data":"DATA"}"#, 0, 0, 80_000),
-        (r#"{"type":"url","url":"https://x/y"}"#, 1, 0, 0),
-        (r#"{"type":"file","file_id":"file_1"}"#, 1, 0, 0),
-        (r#"{"type":"content","content":[]}"#, 0, 0, 0),
-    ] {
-        for body in [
-            r#"{"messages":[{"content":[{"source":SOURCE}]}]}"#,
-            r#"{"messages":[{"content":[{"content":[{"source":SOURCE}]}]}]}"#,
-            r#"{"messages":[{"content":[{"source":{"content":[{"source":SOURCE}]}}]}]}"#,
-        ] {
-            let (request, texts) =
-                read_in(Dialect::Messages, &body.replace("SOURCE", source).replace("DATA", &data)).unwrap();
-            assert_eq!(texts, [""; 0], "{source}");
-            let found = (request.images.len(), request.media.pages, request.media.text_bytes);
-            assert_eq!(found, (images, pages, bytes), "{source} {body}");
         }
     }
 }

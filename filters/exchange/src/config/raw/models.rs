@@ -30,6 +30,11 @@ pub struct Model {
     /// Default: none. Example: `{"input": 0.15, "output": 0.60}`.
     #[serde(default)]
     pub price: Price,
+    /// What the model's images, sounds, films and documents cost in tokens where the request only names them, so that their size is not in
+    /// it. What is in the request is estimated by its size.
+    /// Default: none. Example: `{"file": 20000}`.
+    #[serde(default)]
+    pub media: Media,
     /// The versions between which requests are split, at most 8; the first is the stable one.
     /// Default: none, the model is not split. Example: `[{"name": "stable", "weight": 95}, {"name": "canary", "weight": 5}]`.
     #[serde(default)]
@@ -134,6 +139,25 @@ pub struct Price {
     /// US dollars for a million generated tokens.
     /// Default: `0`. Example: `0.6`.
     pub output: f64,
+}
+
+/// `models[].media`, in tokens for each one.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Media {
+    /// Tokens of an image that is sent as a URL or an id.
+    /// Default: by the documented rules, as one of unknown size. Example: `1600`.
+    pub image: Option<u64>,
+    /// Tokens of a sound that is sent as a URL or an id.
+    /// Default: none, such requests are refused (400). Example: `2000`.
+    pub audio: Option<u64>,
+    /// Tokens of a film that is sent as a URL or an id.
+    /// Default: none, such requests are refused (400). Example: `16000`.
+    pub video: Option<u64>,
+    /// Tokens of a document that is sent as a URL or an id.
+    /// Default: none, such requests are refused (400). Example: `20000`.
+    pub file: Option<u64>,
 }
 
 /// An element of `models[].versions`.
