@@ -3,9 +3,12 @@
 use penstock_bucket::{lease, page, permit};
 use penstock_pending::slot::{ROWS_MAX, SLOTS};
 
-use crate::limits::shown;
 use crate::port::{Effect, Level};
-use crate::stage::admit;
+
+/// How many tenants that wait for room are remembered for a model, each by itself; the others are added up.
+pub const WAITING_MAX: usize = 256;
+/// How many buckets are shown.
+pub const SHOWN_MAX: usize = 1024;
 
 /// A table of fixed size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +59,13 @@ impl Table {
             Self::Workers => format!("more than {SLOTS} workers are alive; what is in flight in this one is not shown"),
             Self::Rows => format!("more than {ROWS_MAX} rows of what is in flight; the rest is added up as \"other\""),
             Self::Waiting => {
-                format!("more than {} tenants wait for room in one model; the rest waits as one", admit::BACKLOGGED_MAX)
+                format!("more than {WAITING_MAX} tenants wait for room in one model; the rest waits as one")
             }
             Self::Buckets => format!("{} buckets of limits are in use in one page; {rest}", page::ENTRIES_MAX),
             Self::Permits => format!("{} permits are in use in one page; {rest}", permit::ENTRIES_MAX),
             Self::Leases => format!("{} leases are in use in one page; {rest}", lease::ENTRIES_MAX),
             Self::Shown => {
-                format!("more than {} buckets are in use; penstock_limit_used_tokens shows no others", shown::ROWS_MAX)
+                format!("more than {SHOWN_MAX} buckets are in use; penstock_limit_used_tokens shows no others")
             }
         }
     }

@@ -13,12 +13,10 @@ use crate::config::{Config, Kind, Limit, Source};
 use crate::keys;
 use crate::labels;
 use crate::metrics::{Metric, Registry};
-use crate::overflow::{Overflow, Table};
+use crate::overflow::{Overflow, SHOWN_MAX, Table};
 use crate::port::{Effect, Store};
 
-/// How many buckets are listed.
-pub const ROWS_MAX: usize = 1024;
-/// How many of them one worker remembers to have noted, and for how many ticks: those that are empty for long lose their row to others.
+/// How many buckets one worker remembers to have noted, and for how many ticks: those that are empty for long lose their row to others.
 const NOTED_MAX: usize = 4096;
 const RECENT: usize = 32;
 const NOTED_TICKS: u32 = 120;
@@ -97,7 +95,7 @@ impl Shown {
         let _ = store.update(keys::SHOWN, &mut |old| {
             let old = old.unwrap_or_default();
             let mut rows = decode(old);
-            let is_new = !rows.iter().any(|known| known.fingerprint == fingerprint) && rows.len() < ROWS_MAX;
+            let is_new = !rows.iter().any(|known| known.fingerprint == fingerprint) && rows.len() < SHOWN_MAX;
             is_new.then(|| {
                 rows.push(row.clone());
                 encode(&rows)
@@ -141,7 +139,7 @@ impl Shown {
                 out.push(Effect::Gauge(series.id(metric, &[limit, tenant]), tokens.0));
             }
         }
-        if rows.len() >= ROWS_MAX {
+        if rows.len() >= SHOWN_MAX {
             make_room(&empty, store);
             if empty.is_empty() {
                 overflow.note(Table::Shown);

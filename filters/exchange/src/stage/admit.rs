@@ -17,15 +17,13 @@ use crate::flow::Flow;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
-use crate::overflow::Table;
+use crate::overflow::{Table, WAITING_MAX};
 use crate::port::{Effect, Store};
 use crate::refusal::Refusal;
 use crate::world::World;
 
 /// How long a refused tenant is taken to want more.
 const BACKLOGGED: Nanos = Nanos(3_000_000_000);
-/// How many refused tenants are remembered for a model, each by itself; the others are added up.
-pub const BACKLOGGED_MAX: usize = 256;
 /// Who stands for those others.
 const OTHERS: u64 = 0;
 /// Bytes of one of them: the tenant's hash, its weight, when.
@@ -169,15 +167,15 @@ fn remember(model: &Model, flow: &Flow, world: &mut World<'_>) {
     let mut is_full = false;
     // Where that is contended others are refused as well, and remembered.
     let _ = world.store.update(&keys::backlogged(&model.name), &mut |old| {
-        let mut page = Vec::with_capacity(BACKLOGGED_MAX.saturating_mul(ENTRY));
+        let mut page = Vec::with_capacity(WAITING_MAX.saturating_mul(ENTRY));
         let recent = |(known, _, at): &(u64, u32, Nanos)| *known != tenant && now.abs_diff(*at) < BACKLOGGED;
         let mut all: Vec<(u64, u32, Nanos)> = vec![(tenant, weight, now)];
         all.extend(entries(old.unwrap_or_default()).filter(recent));
-        is_full = all.len() > BACKLOGGED_MAX;
+        is_full = all.len() > WAITING_MAX;
         if is_full {
             // Whoever has waited longest joins the others. Some come back, and are among them all the same; but those who are not listed
             // weigh no more than all tenants without the listed ones.
-            let rest = all.split_off(BACKLOGGED_MAX.saturating_sub(1));
+            let rest = all.split_off(WAITING_MAX.saturating_sub(1));
             let sum = |weights: &mut dyn Iterator<Item = u32>| weights.fold(0u32, u32::saturating_add);
             let listed = sum(&mut all.iter().map(|(_, weight, _)| *weight));
             let everyone = sum(&mut config.tenants.iter().map(|tenant| tenant.weight)).saturating_add(1);
