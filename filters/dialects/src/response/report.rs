@@ -299,7 +299,11 @@ impl Report {
             (Event::Key(_), _) => self.word.clear(),
             (Event::Text(part), _) => {
                 let room = WORD_MAX.saturating_sub(self.word.len());
-                self.word.push_str(part.get(..room.min(part.len())).unwrap_or_default());
+                if part.len() <= room {
+                    self.word.push_str(part);
+                } else {
+                    self.word.push_str(part.get(..part.ceil_char_boundary(room)).unwrap_or_default());
+                }
             }
             // vLLM's form of an error in a stream.
             (Event::TextEnd, [Key(Object)]) => self.failed |= self.word == "error",

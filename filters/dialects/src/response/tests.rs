@@ -356,3 +356,14 @@ fn every_text_is_counted_once() {
     let both = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"text\":\"a\"}]}\n\n";
     assert_eq!(read(Dialect::Chat, &both.repeat(3), 9).1.of.concat(), "aaaa");
 }
+/// The kind of an event is cut at the same place however it comes, also within a character.
+#[test]
+fn a_long_kind_is_the_same_however_it_is_cut() {
+    for letters in 40..52 {
+        let kind = format!("{}é{}.done", "x".repeat(letters), "y".repeat(9));
+        let stream = format!("data: {{\"type\":\"{kind}\",\"text\":\"Hi\"}}\n\n");
+        for size in 1..stream.len() {
+            assert_eq!(read(Dialect::Responses, &stream, size).1.of.concat(), "", "{stream} {size}");
+        }
+    }
+}
