@@ -36,8 +36,6 @@ pub enum Fault {
     Repeated(&'static str),
     /// A key that some servers take for this field: it differs in the case of letters only.
     Miscased(&'static str),
-    /// The body is compressed.
-    Encoded,
 }
 
 impl core::fmt::Display for Unreadable {
@@ -61,7 +59,6 @@ impl core::fmt::Display for Unreadable {
             Fault::Miscased(key) => {
                 write!(f, "a key is {key} but for the case of its letters; write {key} (offset {at})")
             }
-            Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
         }
     }
 }
