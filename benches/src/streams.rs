@@ -47,7 +47,8 @@ pub fn host(module: &Module, configuration: &str, workers: usize) -> Result<Host
         vm_id: "penstock".to_owned(),
         configuration: configuration.as_bytes().to_vec(),
     };
-    Host::start(&[plugin], &Options { workers, ..Options::default() })
+    // As much as the shipped gateways let a filter hold.
+    Host::start(&[plugin], &Options { workers, buffer_limit: 4 << 20, ..Options::default() })
 }
 
 /// The headers of a chat request.

@@ -1,5 +1,6 @@
 //! What tests that cross crates share: where the modules and tools are, and how a test says that it was skipped.
 
+pub mod coded;
 pub mod rate_limit;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! Attempts to walk around what is configured, on a real Envoy: one test for each row of the table in `docs/security.md`, under its name.
 
+#[path = "evasion/coded.rs"]
+mod coded;
 #[path = "evasion/identity.rs"]
 mod identity;
 #[path = "evasion/limits.rs"]

@@ -5,8 +5,8 @@ use std::fs;
 use penstock_benches::streams::{chat, host};
 use penstock_benches::{corpus, sandbox::Sandbox};
 use penstock_harness::host::{Module, Worker};
-use penstock_tests::{checkout, module};
-use serde_json::json;
+use penstock_tests::{checkout, coded, module};
+use serde_json::{Value, json};
 
 /// Bytes of linear memory beyond a module that does not count.
 const MEMORY_MAX: [(&str, u64); 2] = [("o200k", 7_500_000), ("cl100k", 4_500_000)];
@@ -57,6 +57,11 @@ fn hard_megabytes() {
 /// Fuel for a byte that is counted, and for a byte that is read, which may happen twice.
 const COUNTED_MAX: u64 = HARD_FUEL_MAX + 20;
 const READ_MAX: u64 = 200;
+/// What a compressed body may become, by default and in the tests, and fuel for each byte of that.
+const DECODED: usize = 4 << 20;
+const DECODED_MAX: u64 = 210;
+/// Bytes by which the memory of a worker grows for it: it is held as it came, as it is decoded, and as it goes on.
+const DECODED_GROWTH_MAX: usize = 16 << 20;
 /// How much fuel a worker may burn before others take it for dead: 3 s on a core that does a billion a second, which is less than half of
 /// what the slowest machine did that this was tried on.
 const SILENCE: u64 = 3_000_000_000;
@@ -97,5 +102,96 @@ fn one_request_holds_no_worker_for_too_long() {
         worker.forget(id);
         let most = COUNTED * COUNTED_MAX + body.len() as u64 * READ_MAX;
         assert!(fuel <= most, "{name}: {fuel} fuel for {} bytes, at most {most}", body.len());
+    }
+}
+
+/// Sends a chat for somebody who was refused a moment ago, so that it is read twice: the status of its refusal or 0, the fuel that it took, and
+/// by how much the worker's memory grew.
+fn send(config: &Value, module: &Module, coding: &str, body: &[u8]) -> (u16, u64, usize) {
+    let host = host(module, &config.to_string(), 1).expect("a host");
+    let mut worker = host.worker(0);
+    let refused = worker.open(chat(), false);
+    worker.request_body(refused, br#"{"model":"none","messages":[]}"#, true);
+    assert_eq!(worker.client(refused).status(), 404);
+    worker.forget(refused);
+    let spent = |worker: &Worker| worker.fuel().values().map(|fuel| fuel.total).sum::<u64>();
+    let (fuel, memory) = (spent(&worker), worker.memory());
+    let mut headers = chat();
+    headers.add("content-encoding", coding.as_bytes());
+    let id = worker.open(headers, false);
+    for piece in body.chunks(16 << 10) {
+        worker.request_body(id, piece, false);
+    }
+    worker.request_body(id, b"", true);
+    let status = if worker.upstream(id).headers.is_some() { 0 } else { worker.client(id).status() };
+    worker.forget(id);
+    (status, spent(&worker) - fuel, worker.memory() - memory)
+}
+
+/// Whatever a client compressed, and however. What is decoded here is no JSON by its first byte, so that nothing else costs anything.
+#[test]
+fn no_compressed_body_costs_more_to_decode() {
+    let module = Module::from_file(&module("penstock")).expect("the module");
+    let mut bodies: Vec<(String, &str, Vec<u8>, u16)> = vec![
+        ("a bomb".to_owned(), "gzip", coded::gzip_bomb(), 413),
+        ("a bomb".to_owned(), "zstd", coded::zstd_bomb(), 413),
+    ];
+    for (name, text) in coded::hard(DECODED) {
+        bodies.push((name.to_owned(), "gzip", coded::gzip(&text), 400));
+        bodies.push((name.to_owned(), "zstd", coded::zstd(&text), 400));
+    }
+    for count in [2000, 100_000] {
+        bodies.push((format!("{count} tables"), "gzip", coded::gzip_tables(count), 400));
+        bodies.push((format!("{count} tables"), "zstd", coded::zstd_tables(count), 400));
+    }
+    for (name, coding, body, expected) in bodies {
+        let (status, fuel, growth) = send(&json!({"models": [{"name": "a"}]}), &module, coding, &body);
+        let most = DECODED as u64 * DECODED_MAX;
+        println!(
+            "{coding} {name}: {} bytes, {fuel} fuel, {} a byte, {growth} bytes of memory",
+            body.len(),
+            fuel / DECODED as u64
+        );
+        assert_eq!(status, expected, "{coding} {name}");
+        assert!(fuel <= most, "{coding} {name}: {fuel} fuel, at most {most}");
+        assert!(growth <= DECODED_GROWTH_MAX, "{coding} {name}: grew by {growth} bytes, at most {DECODED_GROWTH_MAX}");
+    }
+}
+
+/// All of it together, from the first byte to the decision: what costs most to decode, to read, and to count.
+#[test]
+fn one_compressed_request_holds_no_worker_for_too_long() {
+    let module = Module::from_file(&module("penstock")).expect("the module");
+    let text = |text: &str| json!({"model": "a", "messages": [{"role": "user", "content": text}]}).to_string();
+    let mut bodies: Vec<(&str, String)> = Vec::new();
+    for (name, hard) in corpus::hard_megabytes() {
+        let hard = hard.repeat(4);
+        let escaped = json!(hard).to_string().len() - hard.len();
+        let end = hard.floor_char_boundary(hard.len().min(DECODED).saturating_sub(escaped + 100));
+        bodies.push((name, text(&hard[..end])));
+    }
+    for (name, letters) in coded::hard(DECODED - 100) {
+        bodies.push((name, text(&String::from_utf8(letters).expect("ASCII"))));
+    }
+    // As many small values as are read, and hard text for the rest of it.
+    let values = coded::values(1_250_000);
+    for (name, hard) in corpus::hard_megabytes().into_iter().take(3) {
+        let hard = hard.repeat(4);
+        let escaped = json!(hard).to_string().len() / (hard.len() / 1000) + 1;
+        let end = hard.floor_char_boundary((DECODED - values.len() - 200) * 1000 / escaped);
+        let body = json!({"model": "a", "messages": [{"role": "user", "content": hard[..end]}]}).to_string();
+        bodies.push((name, body.replacen('{', &format!("{{\"x\":[{values}1],"), 1)));
+    }
+    let all_values = format!(r#"{{"model":"a","messages":[],"x":[{}1]}}"#, coded::values(DECODED - 100));
+    let (status, fuel, _) = send(&json!({"models": [{"name": "a"}]}), &module, "identity", all_values.as_bytes());
+    assert!(status == 400 && fuel < SILENCE / 3, "{status} {fuel}");
+    for (name, body) in bodies {
+        let plain = ("identity", body.clone().into_bytes());
+        for (coding, coded) in [plain, ("gzip", coded::gzip(body.as_bytes())), ("zstd", coded::zstd(body.as_bytes()))] {
+            let (status, fuel, growth) = send(&json!({"models": [{"name": "a"}]}), &module, coding, &coded);
+            println!("{coding} {name}: {} of {} bytes, {fuel} fuel, {growth} bytes of memory", coded.len(), body.len());
+            assert_eq!(status, 0, "{coding} {name}");
+            assert!(fuel < SILENCE, "{coding} {name}: {fuel} fuel, less than {SILENCE}");
+        }
     }
 }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use penstock_harness::envoy::Envoy;
 use penstock_harness::model_server::{ModelServer, Seen};
-use penstock_tests::{PATIENCE, gateway, until_metrics};
+use penstock_tests::{PATIENCE, coded, gateway, until_metrics};
 use reqwest::{Body, Client, Response, Version};
 use serde_json::{Value, json};
 
 /// Just below what `gateway.yaml` lets a filter hold.
 const LARGE_BYTES: usize = 4 << 20;
+const BROTLI: &str = "1ba500601c07b939ea8a85932257489f358842034b88627f9feacde627a70ae00bad0392a0d00d0e1c122bb120e4c4075ade73f8ca712964ebe42b08\
+    13454ccd3514b89d18d44372370ccfbc91b2b34120962f5f6b0414a62168f7a6bff45cdbb6819896edb89e1f840691a2f295df7275a548d09a0a96bd\
+    1f6f793596b0efdfbf03";
 const TICK: Duration = Duration::from_millis(500);
 
 /// How a client sends its body.
@@ -64,6 +67,87 @@ async fn more_than_the_proxy_can_hold_is_told_and_costs_nothing() {
         let remaining: u64 = answer.headers()["x-ratelimit-remaining-tokens"].to_str().unwrap().parse().unwrap();
         assert!(remaining > 50_000_000 - 200, "{remaining}");
     }
+}
+
+/// What comes compressed arrives as what it was, with its edits and its length, with and without headers that wait, up to what the proxy would
+/// hold of a body that is not compressed.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_requests_arrive_decoded() {
+    for may_wait in [true, false] {
+        let Some(stage) = Stage::start(&config(json!(may_wait)), may_wait).await else { return };
+        for client in [http1(), http2()] {
+            for size in [0, 70_000, LARGE_BYTES - 1000] {
+                let (sent, expected) = request(size);
+                let tokens = |answer: &Response| answer.headers()["x-penstock-prompt-tokens"].clone();
+                let plain = tokens(&stage.send(&client, Upload::Whole, sent.clone()).await);
+                let codings = [("gzip", coded::gzip(sent.as_bytes())), ("zstd", coded::zstd(sent.as_bytes()))];
+                for ((coding, body), upload) in
+                    codings.iter().flat_map(|coded| [(coded, Upload::Whole), (coded, Upload::Chunks)])
+                {
+                    let name = format!("may_wait {may_wait}, {coding}, {upload:?}, {size}");
+                    let answer = stage.send_coded(&client, upload, Some(coding), body.clone()).await;
+                    assert_eq!((answer.status().as_u16(), tokens(&answer)), (200, plain.clone()), "{name}");
+                    let seen = stage.last();
+                    assert!(seen.body.as_deref() == Some(&expected), "{name}: the body is not what it should be");
+                    assert_eq!(seen.header("content-encoding"), None, "{name}");
+                    let length = seen.header("content-length").map(|length| length.parse::<usize>());
+                    let told = (may_wait && matches!(upload, Upload::Whole)).then_some(Ok(expected.len()));
+                    assert_eq!(length, told, "{name}");
+                }
+            }
+        }
+        let mut broken = coded::gzip(request(1000).0.as_bytes());
+        broken.pop();
+        let arrived = stage.server.totals().requests;
+        let answer = stage.send_coded(&http1(), Upload::Whole, Some("gzip"), broken).await;
+        assert_eq!(answer.status(), 400, "may_wait {may_wait}");
+        if may_wait {
+            assert_eq!(stage.server.totals().requests, arrived);
+        }
+    }
+}
+
+/// A proxy that holds less of a body than what it becomes when it is decoded refuses it by itself, and nothing is charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decoded_is_no_longer_than_what_is_held() {
+    let limit = "/static_resources/listeners/0/per_connection_buffer_limit_bytes";
+    let started = gateway(&config(json!(true)), |gateway| gateway.set(limit, json!(1 << 20))).await;
+    let Some((envoy, server)) = started else { return };
+    let stage = Stage { envoy, server };
+    let (large, _) = request(3 << 20);
+    for (coding, body) in [("gzip", coded::gzip(large.as_bytes())), ("zstd", coded::zstd(large.as_bytes()))] {
+        assert!(body.len() < 1 << 20);
+        let answer = stage.send_coded(&http1(), Upload::Whole, Some(coding), body).await;
+        assert_eq!(answer.status(), 413, "{coding}");
+        assert_eq!(stage.server.totals().requests, 0, "{coding}");
+    }
+    let answer = stage.send_coded(&http1(), Upload::Whole, Some("gzip"), coded::gzip(request(10).0.as_bytes())).await;
+    let remaining: u64 = answer.headers()["x-ratelimit-remaining-tokens"].to_str().unwrap().parse().unwrap();
+    assert!(answer.status() == 200 && remaining > 50_000_000 - 200, "{remaining}");
+}
+
+/// For other codings Envoy's own decompressor stands in front, as docs/clients.md has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_may_decode_in_front() {
+    let docs = std::fs::read_to_string(penstock_tests::checkout().join("docs/clients.md")).expect("docs/clients.md");
+    let yaml = docs.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let example: Value = serde_yaml_ng::from_str(yaml).expect("YAML");
+    let filter = example["http_filters"][0].clone();
+    let started = gateway(&config(json!(true)), |gateway| gateway.filter_in_front(filter)).await;
+    let Some((envoy, server)) = started else { return };
+    let stage = Stage { envoy, server };
+    let (_, expected) = request(0);
+    // The same request as `brotli` makes it.
+    let digits: Vec<u8> = BROTLI.bytes().map(|digit| (digit as char).to_digit(16).expect("a digit") as u8).collect();
+    let body = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    let answer = stage.send_coded(&http1(), Upload::Whole, Some("br"), body).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("x-penstock-prompt-tokens"));
+    let seen = stage.last();
+    assert_eq!((seen.body.as_deref(), seen.header("content-encoding")), (Some(&*expected), None));
+    // Other codings pass it, and are decoded behind it.
+    let answer = stage.send_coded(&http1(), Upload::Whole, Some("zstd"), coded::zstd(request(0).0.as_bytes())).await;
+    assert_eq!((answer.status().as_u16(), stage.last().body.as_deref()), (200, Some(&*expected)));
 }
 
 /// `waitForBody: auto`, on a proxy whose headers may wait and on one where they may not, with quick and with slow uploads first: nobody
@@ -181,12 +265,16 @@ impl Stage {
     }
 
     async fn send(&self, client: &Client, upload: Upload, body: String) -> Response {
+        self.send_coded(client, upload, None, body.into_bytes()).await
+    }
+
+    async fn send_coded(&self, client: &Client, upload: Upload, coding: Option<&str>, body: Vec<u8>) -> Response {
         let pause = if matches!(upload, Upload::Slow) { TICK } else { Duration::ZERO };
         let body = match upload {
             Upload::Whole => Body::from(body),
             Upload::Chunks | Upload::Slow => {
                 let size = if pause.is_zero() { 10_000 } else { body.len().div_ceil(4) };
-                let pieces: Vec<Vec<u8>> = body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
+                let pieces: Vec<Vec<u8>> = body.chunks(size).map(<[u8]>::to_vec).collect();
                 let pieces = futures_util::stream::iter(pieces.into_iter().enumerate());
                 Body::wrap_stream(pieces.then(move |(i, piece)| async move {
                     tokio::time::sleep(if i > 0 { pause } else { Duration::ZERO }).await;
@@ -194,7 +282,10 @@ impl Stage {
                 }))
             }
         };
-        let request = client.post(self.url()).header("content-type", "application/json").body(body);
+        let mut request = client.post(self.url()).header("content-type", "application/json").body(body);
+        if let Some(coding) = coding {
+            request = request.header("content-encoding", coding);
+        }
         // Who hangs does so until Envoy's `request_timeout`, which is twice as long.
         tokio::time::timeout(PATIENCE, request.send()).await.expect("it does not hang").expect("an answer")
     }

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     ContextLength,
     /// 413: can never fit.
     TooLarge,
+    /// 415: in a form that nobody reads here.
+    Unsupported,
     /// 404: nothing of that name, or nothing for this caller; where `model` is what it is about, no such model.
     NotFound,
 }
@@ -33,6 +35,7 @@ impl ErrorKind {
             Self::Permission => 403,
             Self::InvalidRequest | Self::ContextLength => 400,
             Self::TooLarge => 413,
+            Self::Unsupported => 415,
             Self::NotFound => 404,
         }
     }
@@ -48,6 +51,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::InvalidRequest => ("invalid_request_error", "invalid_request"),
         ErrorKind::ContextLength => ("invalid_request_error", "context_length_exceeded"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
+        ErrorKind::Unsupported => ("invalid_request_error", "unsupported_media_type"),
         ErrorKind::NotFound if param == Some("model") => ("invalid_request_error", "model_not_found"),
         ErrorKind::NotFound => ("invalid_request_error", "not_found"),
     };
@@ -73,7 +77,7 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Overloaded => "overloaded_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        ErrorKind::InvalidRequest | ErrorKind::ContextLength => "invalid_request_error",
+        ErrorKind::InvalidRequest | ErrorKind::ContextLength | ErrorKind::Unsupported => "invalid_request_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::NotFound => "not_found_error",
     };

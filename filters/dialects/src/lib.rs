@@ -7,6 +7,8 @@
 //! What is particular to an API stands in one file, named after it, and nowhere else: start with `chat.rs`. What several have in
 //! common is read in `request` and `response`; `dialect.rs` lists the dialects and passes each event to the right one.
 //!
+//! Only what comes compressed is taken as a whole, by `coding`, which makes it the text that the readers are fed.
+//!
 //! What this crate does not do: count tokens, decide anything, or build a JSON tree. It accepts slightly more than
 //! RFC 8259 (raw control characters in strings, Python's `NaN` and `Infinity`), because a model server behind it may,
 //! and a request that the server can read must not pass uncounted.
@@ -29,6 +31,7 @@ mod messages;
 mod responses;
 
 mod api;
+mod coding;
 mod dialect;
 mod error;
 mod json;
@@ -43,6 +46,8 @@ mod target;
 mod usage_filter;
 
 pub use api::{Framing, ImagePrice, MODEL_BYTES_MAX, ModelAt};
+pub use coding::Coding;
+pub use coding::undecodable::Undecodable;
 pub use dialect::{Dialect, count_body, error_body};
 pub use error::ErrorKind;
 pub use json::unreadable::{DEPTH_MAX, Fault, Unreadable};

@@ -1,9 +1,15 @@
-//! The request's body while it is held: what is to be edited, and what became of the headers in front of it.
+//! The request's body while it is held: how it is compressed, what is to be edited, and what became of the headers in front of it.
+//!
+//! What is compressed is held as it came, decoded when all of it is there, and goes on decoded: the servers behind do not decode, and edits
+//! are made in the text. `content-encoding` is taken away when the headers go. Where they go before the body that is a promise, which every
+//! way out keeps: the body goes on decoded, or the request is refused.
 
-use penstock_dialects::Splice;
+use penstock_dialects::{Coding, Splice};
 use penstock_units::Nanos;
 
-use crate::port::Effect;
+use crate::identity::header;
+use crate::port::{Effect, Headers, Properties};
+use crate::refusal::Refusal;
 
 /// What became of the request's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,10 @@ pub struct Body {
     pub head: Head,
     /// Some of it has come.
     pub has_begun: bool,
+    /// How it came compressed.
+    pub coding: Option<Coding>,
+    /// What that was decoded to, until it is handed over to the proxy.
+    pub decoded: Option<Vec<u8>>,
     /// It can no longer be edited.
     is_fixed: bool,
     /// Edits, collected over the stages.
@@ -34,7 +44,14 @@ pub struct Body {
 
 impl Default for Body {
     fn default() -> Self {
-        Self { head: Head::Held { length: None }, has_begun: false, is_fixed: false, splices: Vec::new() }
+        Self {
+            head: Head::Held { length: None },
+            has_begun: false,
+            coding: None,
+            decoded: None,
+            is_fixed: false,
+            splices: Vec::new(),
+        }
     }
 }
 
@@ -48,6 +65,40 @@ impl Body {
     pub fn let_headers_go(&mut self, head: Head, out: &mut Vec<Effect>) {
         self.head = head;
         out.push(Effect::DropRequestHeader("content-length".to_owned()));
+        if self.coding.is_some() {
+            out.push(Effect::DropRequestHeader("content-encoding".to_owned()));
+        }
+    }
+
+    /// Decodes it, now that all of it is there, into no more than `most` bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`] where that cannot be done.
+    pub fn decode(&mut self, most: usize, properties: &dyn Properties) -> Result<(), Refusal> {
+        let Some(coding) = self.coding else { return Ok(()) };
+        if self.is_fixed {
+            return Err(Refusal::late_trailers(coding));
+        }
+        let bytes = properties.body(0..usize::MAX >> 1).unwrap_or_default();
+        let decoded = coding.decode(&bytes, most).map_err(|error| Refusal::undecodable(coding, error, most))?;
+        self.decoded = Some(decoded);
+        Ok(())
+    }
+
+    /// A part of it as a text, however it came.
+    pub fn text(&self, part: core::ops::Range<usize>, properties: &dyn Properties) -> Option<Vec<u8>> {
+        match &self.decoded {
+            None => properties.body(part),
+            Some(text) => {
+                let end = part.end.min(text.len());
+                text.get(part.start.min(end)..end).map(<[u8]>::to_vec)
+            }
+        }
+    }
+
+    /// Whether the server understands it though it was not understood here: not where the headers no longer say how it is compressed.
+    pub fn can_pass(&self) -> bool {
+        self.coding.is_none() || self.decoded.is_some() || self.holds_headers()
     }
 
     /// It ends with trailers. A proxy that did not let the headers wait hands these over while it is forwarding the body.
@@ -67,8 +118,22 @@ impl Body {
         }
     }
 
+    /// What was decoded takes the place of what came. The proxy keeps it from here on.
+    pub fn hand_over(&mut self, out: &mut Vec<Effect>) {
+        let Some(decoded) = self.decoded.take() else { return };
+        if let Head::Held { length } = &mut self.head {
+            out.push(Effect::DropRequestHeader("content-encoding".to_owned()));
+            if let Some(length) = length {
+                *length = decoded.len();
+                out.push(Effect::RequestHeader("content-length", length.to_string().into_bytes()));
+            }
+        }
+        out.push(Effect::RequestBody(decoded));
+    }
+
     /// Carries the edits out, and says how long the body is now.
     pub fn forward(&mut self, out: &mut Vec<Effect>) {
+        self.hand_over(out);
         let splices = core::mem::take(&mut self.splices);
         if splices.is_empty() {
             return;
@@ -80,6 +145,21 @@ impl Body {
             out.push(Effect::RequestHeader("content-length", length.to_string().into_bytes()));
         }
         out.push(Effect::Splice(splices));
+    }
+}
+
+/// How the body that follows these headers is compressed; `None` for not at all.
+///
+/// # Errors
+/// [`Refusal`] for a coding that is not decoded here, and for several.
+pub fn coding(headers: &Headers) -> Result<Option<Coding>, Refusal> {
+    let Some(name) = header(headers, "content-encoding") else { return Ok(None) };
+    let is_one = headers.iter().filter(|(name, _)| name == "content-encoding").count() == 1;
+    match Coding::named(name) {
+        _ if !is_one => Err(Refusal::unsupported_coding()),
+        None if name.eq_ignore_ascii_case(b"identity") => Ok(None),
+        None => Err(Refusal::unsupported_coding()),
+        known => Ok(known),
     }
 }
 

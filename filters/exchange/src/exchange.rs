@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 
-use crate::body::Head;
+use crate::body::{Head, coding};
 use crate::budget::OutputBudget;
-use crate::config::{Config, Model};
+use crate::config::{Config, Model, Policy};
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
 use crate::identity::header;
@@ -199,6 +199,10 @@ impl Exchange {
         if !matches!(stop, Stop::Call(_)) {
             self.flow.read = None;
         }
+        match stop {
+            Stop::Pass | Stop::Call(_) => self.flow.body.hand_over(world.out),
+            Stop::Answer(_) | Stop::Refuse(_) => self.flow.body.decoded = None,
+        }
         self.state = match stop {
             Stop::Pass => {
                 world.out.push(Effect::Resume);
@@ -246,15 +250,16 @@ impl Exchange {
         if self.flow.is_known && !route::needs_body(&self.flow, world) {
             return self.decide(Stage::Limit, world);
         }
-        if header(headers, "content-encoding").is_some_and(|coding| coding != b"identity") {
-            return self.unreadable(Unreadable { at: 0, what: Fault::Encoded }, world);
-        }
+        self.flow.body.coding = match coding(headers) {
+            Ok(coding) => coding,
+            Err(refusal) => return self.unread(refusal, world),
+        };
         if end {
             return self.unreadable(Unreadable { at: 0, what: Fault::Empty }, world);
         }
         let length = header(headers, "content-length");
         let length = length.and_then(|length| core::str::from_utf8(length).ok()?.parse().ok());
-        let is_small = length.is_some_and(|length: usize| length < LARGE);
+        let is_small = self.flow.body.coding.is_none() && length.is_some_and(|length: usize| length < LARGE);
         let counts = !self.flow.is_counted_elsewhere()
             && (is_small || !world.worker.refused.lately(self.flow.tenant_label(), world.now));
         self.flow.body.head = Head::Held { length };
@@ -305,8 +310,17 @@ impl Exchange {
             self.body_begins(end, world);
         }
         let State::Reading(reading) = &mut self.state else { return };
+        let Flow { body, config, is_known, .. } = &mut self.flow;
+        if body.coding.is_some() {
+            // It is decoded once, when all of it is there; the proxy holds it meanwhile.
+            match if end { body.decode(config.decoded_bytes_max, world.properties) } else { return } {
+                Ok(()) => {}
+                Err(refusal) => return self.unread(refusal, world),
+            }
+        }
+        let bytes = body.decoded.as_deref().unwrap_or(bytes);
         let Reading { reader, prompt, counts, .. } = reading.as_mut();
-        let counts = *counts && !self.flow.is_known;
+        let counts = *counts && !*is_known;
         let read = if counts { reader.push(bytes, prompt) } else { reader.push(bytes, &mut Ignore) };
         match read {
             Err(error) => self.unreadable(error, world),
@@ -361,8 +375,9 @@ impl Exchange {
             return self.decide(Stage::Limit, world);
         }
         if !counts && !flow.is_counted_elsewhere() {
-            // One that came without its length may be small after all.
-            let is_large = world.properties.body(LARGE..LARGE.saturating_add(1)).is_some_and(|more| !more.is_empty());
+            // One that came without its length, or compressed, may be small after all.
+            let more = flow.body.text(LARGE..LARGE.saturating_add(1), world.properties);
+            let is_large = more.is_some_and(|more| !more.is_empty());
             let mut might_go = || door::at_body(flow, world).and_then(|()| limit::might_admit(limit, flow, world));
             if let Err(stop) = if is_large { might_go() } else { Ok(()) } {
                 return self.stop(stop, world);
@@ -379,10 +394,11 @@ impl Exchange {
 
     /// Counts the texts of a body that has been read once, and is still held.
     fn read_again(flow: &mut Flow, world: &World<'_>) -> Result<(), Unreadable> {
-        let Some(Read { prompt, .. }) = flow.read.as_deref_mut() else { return Ok(()) };
-        let mut reader = RequestReader::new(flow.dialect);
+        let Flow { read: Some(read), body, dialect, .. } = flow else { return Ok(()) };
+        let (mut reader, prompt) = (RequestReader::new(*dialect), &mut read.prompt);
         let mut at = 0usize;
-        while let Some(bytes) = world.properties.body(at..at.saturating_add(PIECE)).filter(|bytes| !bytes.is_empty()) {
+        let next = |at: usize| body.text(at..at.saturating_add(PIECE), world.properties);
+        while let Some(bytes) = next(at).filter(|bytes| !bytes.is_empty()) {
             reader.push(&bytes, prompt)?;
             at = at.saturating_add(bytes.len());
         }
@@ -390,8 +406,14 @@ impl Exchange {
     }
 
     fn unreadable(&mut self, error: Unreadable, world: &mut World<'_>) {
-        let stop = door::or_pass(self.flow.config.unreadable, Refusal::unreadable(&error));
-        self.stop(stop, world);
+        self.unread(Refusal::unreadable(&error), world);
+    }
+
+    /// The body cannot be read: the request is refused, or passes, as it is configured.
+    fn unread(&mut self, refusal: Refusal, world: &mut World<'_>) {
+        let Flow { body, config, .. } = &self.flow;
+        let policy = if body.can_pass() { config.unreadable } else { Policy::Refuse };
+        self.stop(door::or_pass(policy, refusal), world);
     }
 
     /// A service has answered, or not: the stage that asked goes on. As others may have come in meanwhile, a request that was read here has

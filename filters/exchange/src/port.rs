@@ -67,6 +67,8 @@ pub enum Effect {
     DropResponseHeader(&'static str),
     /// Forward these bytes of the response's body instead of those of the event.
     ResponseBytes(Vec<u8>),
+    /// Forward this instead of the request's body, which has been held back. Its `content-length` has been set or dropped.
+    RequestBody(Vec<u8>),
     /// Edit the request's body, which has been held back. Its `content-length` has been set or dropped.
     Splice(Vec<Splice>),
     /// Hold the request back until [`Effect::Resume`] or [`Effect::Reply`].

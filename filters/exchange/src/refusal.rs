@@ -1,7 +1,7 @@
 //! Refusals: why, in words that name the fix, and when to come back. One constructor for each reason.
 
 use penstock_bucket::credit::Exhausted;
-use penstock_dialects::{Dialect, ErrorKind, Unreadable, error_body};
+use penstock_dialects::{Coding, Dialect, ErrorKind, Undecodable, Unreadable, error_body};
 use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::facts::Outcome;
@@ -142,6 +142,37 @@ impl Refusal {
     /// A body that cannot be read.
     pub fn unreadable(error: &Unreadable) -> Self {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
+    }
+
+    /// A body in a coding that nobody decodes here, or in several (RFC 9110, 15.5.16).
+    pub fn unsupported_coding() -> Self {
+        let all = Coding::ALL;
+        let message = format!(
+            "this content-encoding is not read here; send the body without content-encoding, or by one of {all}"
+        );
+        let mut out = Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::Unsupported, message);
+        out.headers.push(("accept-encoding", all.to_owned()));
+        out
+    }
+
+    /// A body that was to be decoded, into no more than `most` bytes.
+    pub fn undecodable(coding: Coding, error: Undecodable, most: usize) -> Self {
+        let coding = coding.name();
+        let (kind, message) = match error {
+            Undecodable::TooLong => {
+                let message = format!("the body becomes longer than {most} bytes when {coding} is decoded; send less");
+                (ErrorKind::TooLarge, message)
+            }
+            _ => (ErrorKind::InvalidRequest, format!("the body cannot be decoded as {coding}: {error}")),
+        };
+        Self::new(Reason::Unreadable, Outcome::ClientError, kind, message)
+    }
+
+    /// A body that would have to be replaced when the proxy no longer lets it.
+    pub fn late_trailers(coding: Coding) -> Self {
+        let message =
+            format!("a body that is compressed ({}) cannot end with trailers here; send it without", coding.name());
+        Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message)
     }
 
     /// A request that names no model.
@@ -299,6 +330,28 @@ mod tests {
             (Refusal::closed_path(), 404, "not_found", "not_found_error", &[]),
             (Refusal::unknown_key(), 401, "invalid_api_key", "authentication_error", &[]),
             (Refusal::unreadable(&unreadable), 400, "invalid_request", "invalid_request_error", &[]),
+            (
+                Refusal::unsupported_coding(),
+                415,
+                "unsupported_media_type",
+                "invalid_request_error",
+                &[("accept-encoding", "gzip, zstd")],
+            ),
+            (
+                Refusal::undecodable(Coding::Zstd, Undecodable::Window, 7),
+                400,
+                "invalid_request",
+                "invalid_request_error",
+                &[],
+            ),
+            (
+                Refusal::undecodable(Coding::Gzip, Undecodable::TooLong, 7),
+                413,
+                "request_too_large",
+                "request_too_large",
+                &[],
+            ),
+            (Refusal::late_trailers(Coding::Gzip), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::no_model(), 400, "invalid_request", "invalid_request_error", &[]),
             (Refusal::unknown_model("x"), 404, "model_not_found", "not_found_error", &[]),
             (Refusal::no_price("a film", "video"), 400, "invalid_request", "invalid_request_error", &[]),

@@ -291,12 +291,17 @@ fn unreadable_requests_are_refused_and_charge_nothing() {
         assert!(reply["error"]["message"].as_str().unwrap().len() > 10);
     }
     assert_eq!(proxy.chat(&[], &"[".repeat(100_000)).reply().unwrap().0, 400);
+    let many = format!(r#"{{"model":"chat","messages":[],"x":[{}0]}}"#, "0,".repeat(600_000));
+    let (status, _, reply) = proxy.chat(&[], &many).reply().unwrap();
+    assert!(status == 400 && reply["error"]["message"].as_str().unwrap().contains("524288 keys and values"), "{reply}");
     assert_eq!(proxy.chat(&[("content-encoding", "gzip")], CHAT).reply().unwrap().0, 400);
     let mut probe = proxy.chat(&[], CHAT);
     proxy.answer(&mut probe, 200, USAGE);
     assert_eq!(probe.response_header("x-ratelimit-remaining-tokens").as_deref(), Some("40"));
     let mut lenient = Proxy::new(r#"{"models":[{"name":"chat"}],"unreadable":"pass"}"#);
     assert!(lenient.chat(&[], "nope").went());
+    // As many values as a request may have.
+    assert!(lenient.chat(&[], &many.replace(&"0,".repeat(100_000), "")).went());
 }
 
 #[test]

@@ -79,6 +79,10 @@ pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, 
             }
             Effect::Call(call) => dispatch(call, root, &mut ran),
             Effect::Ticks(wanted) => ran.ticks = Some(wanted),
+            Effect::RequestBody(bytes) => {
+                let set = abi::set_buffer(BufferType::HttpRequestBody, usize::MAX >> 1, &bytes);
+                warn(set, "replacing the request's body");
+            }
             Effect::Splice(splices) => warn(splice(splices), "editing the request's body"),
             Effect::RequestHeader(name, value) => {
                 warn(abi::set_header(MapType::HttpRequestHeaders, name, &value), name);

@@ -95,6 +95,13 @@ impl Gateway {
         self
     }
 
+    /// Puts another filter in front of all.
+    #[must_use]
+    pub fn filter_in_front(mut self, filter: Value) -> Self {
+        self.http_filters(0).insert(0, filter);
+        self
+    }
+
     /// Runs this module in every wasm filter.
     #[must_use]
     pub fn module(mut self, path: &Path) -> Self {

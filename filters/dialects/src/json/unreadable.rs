@@ -6,6 +6,10 @@ pub const DEPTH_MAX: usize = 192;
 /// The longest key or number that is reported in full, in bytes.
 pub const SCRATCH_MAX: usize = 64;
 
+/// How many keys and values a request may have. Small ones cost most to read, so that this bounds what a body costs: a prompt of token ids has
+/// as many as its model takes.
+pub const VALUES_MAX: u32 = 1 << 19;
+
 /// Why a body cannot be read, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable {
@@ -26,6 +30,8 @@ pub enum Fault {
     Truncated,
     /// Nesting beyond [`DEPTH_MAX`].
     TooDeep,
+    /// More keys and values than a request may have.
+    TooMany,
     /// A string that is not UTF-8.
     NotUtf8,
     /// A value that the field cannot hold, as in `"model": 7`.
@@ -36,8 +42,6 @@ pub enum Fault {
     Repeated(&'static str),
     /// A key that some servers take for this field: it differs in the case of letters only.
     Miscased(&'static str),
-    /// The body is compressed.
-    Encoded,
 }
 
 impl core::fmt::Display for Unreadable {
@@ -52,6 +56,12 @@ impl core::fmt::Display for Unreadable {
             Fault::TooDeep => {
                 write!(f, "the body nests deeper than {DEPTH_MAX} levels at offset {at}")
             }
+            Fault::TooMany => {
+                write!(
+                    f,
+                    "the body has more than {VALUES_MAX} keys and values at offset {at}; send it in several requests"
+                )
+            }
             Fault::NotUtf8 => write!(f, "the body is not UTF-8 at offset {at}"),
             Fault::Mistyped(what) => write!(f, "{what} (offset {at})"),
             Fault::Number(key) => {
@@ -61,7 +71,6 @@ impl core::fmt::Display for Unreadable {
             Fault::Miscased(key) => {
                 write!(f, "a key is {key} but for the case of its letters; write {key} (offset {at})")
             }
-            Fault::Encoded => write!(f, "the body is compressed; send it without content-encoding"),
         }
     }
 }

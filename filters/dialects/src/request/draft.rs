@@ -14,7 +14,7 @@ use crate::json::path::Field::{
     TruncatePromptTokens, Truncation, Type,
 };
 use crate::json::path::Step::Key;
-use crate::json::unreadable::{Fault, Unreadable};
+use crate::json::unreadable::{Fault, Unreadable, VALUES_MAX};
 use crate::request::head::Head;
 use crate::request::keys::Keys;
 use crate::request::parts::Parts;
@@ -48,6 +48,8 @@ pub struct Draft {
     unread: u64,
     /// Bytes of the current label.
     label: u64,
+    /// How many keys and values have come.
+    values: u32,
     fault: Option<Unreadable>,
 }
 
@@ -67,6 +69,7 @@ impl Draft {
             keys: Keys::default(),
             unread: 0,
             label: 0,
+            values: 0,
             fault: None,
         }
     }
@@ -92,6 +95,15 @@ impl Draft {
     /// The first thing that was found to be wrong with it.
     pub fn fault(&self) -> Result<(), Unreadable> {
         self.fault.map_or(Ok(()), Err)
+    }
+
+    /// A key or value, whatever it is.
+    #[inline]
+    pub fn value(&mut self, span: &Range<usize>) {
+        self.values = self.values.saturating_add(1);
+        if self.values > VALUES_MAX {
+            self.is_wrong(Fault::TooMany, span);
+        }
     }
 
     /// A value that the field cannot hold.

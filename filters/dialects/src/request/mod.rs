@@ -41,7 +41,7 @@ pub struct Request {
     /// `min_tokens`: how much is generated at least.
     pub min_output: u64,
     /// Where ceilings have values, one for each of the dialect's keys at most, and what these are: null is `None`, one that bounds nothing
-    /// is [`UNBOUNDED`].
+    /// is the largest number there is.
     pub ceilings: Vec<(Range<usize>, Option<u64>)>,
     /// Where `stream_options` stands.
     pub stream_options: Option<StreamOptions>,

@@ -11,6 +11,9 @@ use crate::request::Request;
 use crate::request::draft::Draft;
 use crate::sink::PromptSink;
 
+/// How much is read at once.
+const PIECE: usize = 64 << 10;
+
 /// The reader of one request. It keeps a bounded state, and never the body.
 pub struct RequestReader {
     dialect: Dialect,
@@ -31,8 +34,12 @@ impl RequestReader {
     /// What makes the body unreadable. The reader must not be fed again after that.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl PromptSink) -> Result<(), Unreadable> {
         let Self { dialect, lexer, path, draft } = self;
-        lexer.push(bytes, &mut Visit { dialect: *dialect, path, draft, sink })?;
-        draft.fault()
+        // What is wrong is found out before much more has been read.
+        for piece in bytes.chunks(PIECE) {
+            lexer.push(piece, &mut Visit { dialect: *dialect, path, draft, sink })?;
+            draft.fault()?;
+        }
+        Ok(())
     }
 
     /// The body is complete.
@@ -61,8 +68,10 @@ impl<S: PromptSink> Visitor for Visit<'_, S> {
         if let ([Key(field)], Event::Key(key)) = (at.steps, at.event) {
             self.draft.key(*field, key, &span);
         }
-        if event == Event::Close {
-            self.draft.parts.close(at.steps);
+        match event {
+            Event::Close => self.draft.parts.close(at.steps),
+            Event::Text(_) => {}
+            _ => self.draft.value(&span),
         }
         if !self.draft.read(&at, self.sink) {
             self.dialect.read_request(&at, self.draft, self.sink);

@@ -17,6 +17,10 @@ use super::tenants::{api_keys, reachable, tenants};
 const TICK: Millis = Millis(500);
 /// How many bytes of a request's texts are counted exactly.
 const COUNT_BYTES_MAX: u64 = 4 << 20;
+/// How many bytes a compressed request may become: as many as the shipped gateways let one be that is not.
+const DECODED_BYTES_MAX: usize = 4 << 20;
+/// The most that can be allowed, as all of it is held in a worker's memory at once.
+const DECODED_BYTES_LIMIT: usize = 64 << 20;
 
 impl Config {
     /// Reads and checks a configuration. Empty bytes are an empty document.
@@ -102,6 +106,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
             raw::WaitForBody::No => WaitForBody::No,
         },
         count_bytes_max: raw.count_bytes_max.unwrap_or(COUNT_BYTES_MAX),
+        decoded_bytes_max: raw.decoded_bytes_max.map_or(DECODED_BYTES_MAX, |bytes| decoded_bytes_max(problems, bytes)),
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
     }
@@ -123,6 +128,15 @@ fn policy(raw: Option<raw::Policy>, default: Policy) -> Policy {
         Some(raw::Policy::Refuse) => Policy::Refuse,
         None => default,
     }
+}
+
+fn decoded_bytes_max(problems: &mut Problems, bytes: u64) -> usize {
+    let fits = usize::try_from(bytes).ok().filter(|bytes| *bytes <= DECODED_BYTES_LIMIT);
+    fits.unwrap_or_else(|| {
+        let what = format!("{bytes} is out of range; write a number of bytes up to {DECODED_BYTES_LIMIT}");
+        problems.problem("decodedBytesMax", what);
+        DECODED_BYTES_MAX
+    })
 }
 
 fn tick(problems: &mut Problems, text: &str) -> Millis {

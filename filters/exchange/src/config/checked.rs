@@ -123,6 +123,8 @@ pub struct Config {
     pub wait_for_body: WaitForBody,
     /// How many bytes of a request's texts are counted exactly; what follows is extrapolated.
     pub count_bytes_max: u64,
+    /// How many bytes a compressed request may become.
+    pub decoded_bytes_max: usize,
     /// Between two heartbeats.
     pub tick: Millis,
     /// What the operator is to be told at load.

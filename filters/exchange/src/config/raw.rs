@@ -83,6 +83,9 @@ pub struct Document {
     /// How many bytes of a request's texts are counted exactly. The rest is extrapolated, and the count is marked as estimated. In bytes.
     /// Default: `4194304`. Example: `1048576`.
     pub count_bytes_max: Option<u64>,
+    /// How long a compressed request may become when it is decoded; longer ones are refused (413). In bytes, up to 64 MiB.
+    /// Default: `4194304`. Example: `16777216`.
+    pub decoded_bytes_max: Option<u64>,
     /// The period of heartbeats and gauges: a duration from `50ms` to `10s`.
     /// Default: `500ms`. Example: `250ms`.
     pub tick: Option<String>,

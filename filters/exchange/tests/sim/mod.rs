@@ -131,14 +131,15 @@ impl Proxy {
     }
 
     /// The same, with these headers.
-    pub fn send_with(&mut self, flight: &mut Flight, headers: &[(&str, &str)], body: &str) {
+    pub fn send_with(&mut self, flight: &mut Flight, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
         let mut all: Headers =
             vec![(":method".into(), b"POST".to_vec()), (":path".into(), b"/v1/chat/completions".to_vec())];
         all.extend(headers.iter().map(|(name, value)| ((*name).into(), value.as_bytes().to_vec())));
         self.tell(flight, Event::RequestHead { headers: &all, end: false });
         if flight.exchange.is_holding() {
-            flight.props.1 = body.as_bytes().to_vec();
-            self.tell(flight, Event::RequestChunk { bytes: body.as_bytes(), end: true });
+            flight.props.1 = body.to_vec();
+            self.tell(flight, Event::RequestChunk { bytes: body, end: true });
         }
     }
 
