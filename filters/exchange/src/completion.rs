@@ -35,6 +35,8 @@ impl CompletionSink for Completion {
         self.any = true;
         let answer = usize::try_from(answer).unwrap_or(ANSWERS_MAX).min(ANSWERS_MAX.saturating_sub(1));
         while self.counters.len() <= answer {
+            // Nearly all requests ask for one answer, and room for more would stand there as long as the stream does.
+            self.counters.reserve_exact(1);
             self.counters.push(Counter::new(self.encoding).with_batch(BATCH));
         }
         if let Some(counter) = self.counters.get_mut(answer) {
