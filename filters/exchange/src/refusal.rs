@@ -236,6 +236,14 @@ impl Refusal {
         Self::new(Reason::Shed, Outcome::Shed, ErrorKind::Overloaded, message).after(SATURATED)
     }
 
+    /// A prompt that is longer than all that may be pending for a model.
+    pub fn never_has_room(model: &str, prompt: Tokens, ceiling: Tokens) -> Self {
+        let message = format!(
+            "the prompt has {prompt} tokens and no more than {ceiling} may be pending for {model:?} (pending.ceiling); send less"
+        );
+        Self::new(Reason::TooLarge, Outcome::Shed, ErrorKind::TooLarge, message)
+    }
+
     /// Others kept changing what the limits share.
     pub fn contended(limit: Option<&str>) -> Self {
         let message = "the limits' state is contended; try again";

@@ -302,6 +302,31 @@ fn greedy_tenants_get_what_they_weigh_and_a_light_one_is_never_refused() {
     }
 }
 
+/// A prompt beyond every ceiling is refused for good, and one for which a fallback has room is served there.
+#[test]
+fn a_prompt_that_never_has_room_is_told_so() {
+    let config = |tokens: u64, full: &str| {
+        format!(
+            r#"{{"models":[{{"name":"chat","output":{{"expect":10}},"pending":{{"ceiling":50,{full}}},
+            {{"name":"large","output":{{"expect":10}},"pending":{{"ceiling":90}}}}],
+            "limits":[{{"name":"all","tokens":{tokens},"every":"1000h"}}]}}"#
+        )
+    };
+    let long = |tokens: usize| CHAT.replace("Hello, world", &"hello ".repeat(tokens));
+    let status = |proxy: &mut Proxy, tokens: usize| proxy.chat(&[], &long(tokens)).reply().map(|(status, ..)| status);
+    let mut proxy = Proxy::new(&config(200, r#""whenFull":"shed"}"#));
+    let (told, headers, body) = proxy.chat(&[], &long(60)).reply().unwrap();
+    assert_eq!((told, headers.get("retry-after")), (413, None), "{body}");
+    assert!(body["error"]["message"].as_str().unwrap().contains("no more than 50 may be pending"), "{body}");
+    // One that has room, one that has not now, and the first again.
+    assert_eq!([30, 30, 60].map(|tokens| status(&mut proxy, tokens)), [None, Some(503), Some(413)]);
+    let mut proxy = Proxy::new(&config(4000, r#""whenFull":"fallback"},"fallback":"large""#));
+    let served = proxy.chat(&[], &long(60));
+    assert!(served.went(), "{:?}", served.reply());
+    assert_eq!(served.facts().model, "large");
+    assert_eq!([60, 100].map(|tokens| status(&mut proxy, tokens)), [Some(503), Some(413)]);
+}
+
 /// Sixty-four names made up on the way, each wanting more than there is, take nothing from a tenant below its share.
 #[test]
 fn who_could_not_come_in_anyway_takes_no_share() {

@@ -39,7 +39,8 @@ pub struct State {
 /// Finds room: with the model that is asked for, or one that it falls back to, for which the request is counted anew.
 ///
 /// # Errors
-/// [`Stop::Refuse`] where none has room; where its limits would refuse the request anyway, that is what the client is told.
+/// [`Stop::Refuse`] where none has room, and as one that is too large where none ever has; where its limits would refuse the request anyway,
+/// that is what the client is told.
 pub fn run(
     state: &mut State,
     counted: &mut count::State,
@@ -49,21 +50,30 @@ pub fn run(
 ) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
+    let mut never_has_room = true;
     // The configuration has no circle of fallbacks. One that does not take the prompt has no room for it either.
     loop {
         let takes = count::takes(counted, flow, model);
-        if takes && has_room(model, flow, world) {
+        let never = never_fits(model, flow);
+        if takes && never.is_none() && has_room(model, flow, world) {
             return Ok(());
         }
+        never_has_room &= !takes || never.is_some();
+        let refusal = never.unwrap_or_else(|| Refusal::saturated(&model.name));
         if takes && model.ceiling_mode == Mode::Observe {
-            return stop::refuse(Mode::Observe, Refusal::saturated(&model.name), flow, world);
+            return stop::refuse(Mode::Observe, refusal, flow, world);
         }
         let goes_otherwise = limit::would_admit(limited, flow, world);
         if goes_otherwise.is_ok() {
             remember(model, flow, world);
         }
         let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {
-            return goes_otherwise.and(Err(Refusal::saturated(&model.name).into()));
+            // Who is to come back later is told so only where that helps.
+            return if never_has_room {
+                Err(refusal.into())
+            } else {
+                goes_otherwise.and(Err(Refusal::saturated(&model.name).into()))
+            };
         };
         model = next;
         flow.facts.model.clone_from(&model.name);
@@ -73,6 +83,12 @@ pub fn run(
         }
         count::for_model(counted, flow, model, world);
     }
+}
+
+/// The refusal of a prompt that is longer than all that may ever be pending. A guess of its output refuses nothing for good.
+fn never_fits(model: &Model, flow: &Flow) -> Option<Refusal> {
+    let (prompt, ceiling) = (flow.facts.prompt_tokens, model.ceiling?);
+    (prompt > ceiling).then(|| Refusal::never_has_room(&model.name, prompt, ceiling))
 }
 
 /// The models that may take this one's place, in their order.
