@@ -20,6 +20,8 @@ use crate::response::Response;
 use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
 use crate::world::World;
 
+mod passes;
+
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
 pub struct Exchange {
     id: u32,
@@ -501,41 +503,5 @@ impl Exchange {
         limit::settle(limit, used, tool_calls, world);
         count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));
-    }
-
-    /// The proxy follows a redirect: this stream is over, and the request is not. What is known of it waits for the stream that comes next.
-    fn end_of_first_pass(&mut self, world: &mut World<'_>) {
-        // The plugins of a row share the number; each keeps its own.
-        let known = Facts::published(world.properties).and_then(|facts| facts.redirected);
-        let number = *self.flow.facts.redirected.get_or_insert_with(|| known.unwrap_or_else(world.entropy));
-        world.out.push(Effect::Publish(self.flow.facts.encode()));
-        let mut first = Self::new(self.id, self.flow.config.clone());
-        first.state = State::Closed;
-        core::mem::swap(self, &mut first);
-        world.worker.redirected.keep(number, Box::new(first), world.now);
-    }
-
-    /// Settles the requests that came to no second pass, as a proxy may not follow where it said that it would. To be called with every
-    /// tick; what they leave for the access log is nobody's by then.
-    pub fn settle_late(world: &mut World<'_>) {
-        for late in world.worker.redirected.late(world.now) {
-            if let Ok(mut late) = late.downcast::<Self>() {
-                let before = world.out.len();
-                late.settle(world);
-                let told = world.out.split_off(before);
-                world.out.extend(told.into_iter().filter(|effect| !matches!(effect, Effect::Publish(_))));
-            }
-        }
-    }
-
-    /// Goes on with what the first pass of this request left. Whether it is a second one.
-    fn second_pass(&mut self, known: Option<&Facts>, world: &mut World<'_>) -> bool {
-        let first = known.and_then(|facts| world.worker.redirected.take(facts.redirected?));
-        let first = first.and_then(|first| first.downcast::<Self>().ok());
-        let is_second = first.is_some();
-        if let Some(first) = first {
-            *self = *first;
-        }
-        is_second
     }
 }
