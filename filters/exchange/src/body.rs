@@ -11,6 +11,11 @@ use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
 use crate::refusal::Refusal;
 
+/// How many times as long as it came a compressed body may become: work that is asked for with little is bounded by that.
+const RATIO_MAX: usize = 100;
+/// What it may become in any case, in bytes.
+const DECODED_FREE: usize = 256 << 10;
+
 /// What became of the request's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -80,6 +85,7 @@ impl Body {
             return Err(Refusal::late_trailers(coding));
         }
         let bytes = properties.body(0..usize::MAX >> 1).unwrap_or_default();
+        let most = most.min(bytes.len().saturating_mul(RATIO_MAX).max(DECODED_FREE));
         let decoded = coding.decode(&bytes, most).map_err(|error| Refusal::undecodable(coding, error, most))?;
         self.decoded = Some(decoded);
         Ok(())

@@ -56,6 +56,51 @@ fn status(flight: &Flight) -> Option<u32> {
     flight.reply().map(|(status, ..)| status)
 }
 
+/// The same text costs the same however it comes, whatever is in it.
+#[test]
+fn what_is_beside_the_texts_costs_the_same_compressed() {
+    let tool =
+        format!(r#"{{"type":"function","function":{{"name":"f","description":"{}"}}}}"#, "look here ".repeat(900));
+    let image =
+        format!(r#"{{"type":"image_url","image_url":{{"url":"data:image/jpeg;base64,{}"}}}}"#, "QUJD".repeat(20_000));
+    let file =
+        format!(r#"{{"type":"file","file":{{"file_data":"data:application/pdf;base64,{}"}}}}"#, "QUJD".repeat(20_000));
+    let with = |part: &str, more: &str| {
+        format!(
+            r#"{{"model":"chat","messages":[{{"role":"user","content":[{{"type":"text","text":"hello"}}{part}]}}]{more}}}"#
+        )
+    };
+    for body in [
+        with("", &format!(r#","tools":[{tool},{tool}]"#)),
+        with(&format!(",{image}"), ""),
+        with(&format!(",{file}"), ""),
+    ] {
+        let config = CONFIG.replace(":1000,", ":1000000,");
+        let (mut plain, mut coded) = (Proxy::new(&config), Proxy::new(&config));
+        let (plain, coded) = (send(&mut plain, &[], &body), send(&mut coded, &ZSTD, zstd(&body)));
+        assert!(plain.went() && coded.went(), "{:?} {:?}", plain.reply(), coded.reply());
+        assert!(plain.facts().prompt_tokens.0 > 500, "{}", plain.facts().prompt_tokens);
+        assert_eq!(coded.facts().prompt_tokens, plain.facts().prompt_tokens);
+    }
+}
+
+/// A few bytes ask for no more work than a hundred times as many would.
+#[test]
+fn little_becomes_not_much() {
+    for (blanks, status_expected) in [(1, None), (3, Some(413))] {
+        let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+        for _ in 0..blanks {
+            // One byte, 100,000 times.
+            out.extend(&(100_000u32 << 3 | 1 << 1).to_le_bytes()[..3]);
+            out.push(b' ');
+        }
+        out.extend(&((CHAT.len() as u32) << 3 | 1).to_le_bytes()[..3]);
+        out.extend(CHAT.as_bytes());
+        let flight = send(&mut Proxy::new(CONFIG), &ZSTD, out);
+        assert_eq!(status(&flight), status_expected, "{:?}", flight.reply());
+    }
+}
+
 #[test]
 fn what_was_decoded_goes_on_with_its_edits_and_its_length() {
     let mut proxy = Proxy::new(CONFIG);

@@ -6,6 +6,7 @@ use penstock_units::{Millis, Tokens};
 
 use super::order::Stage;
 use super::stop::Stop;
+use crate::body::Body;
 use crate::budget::{OutputBudget, Prompted};
 use crate::config::Model;
 use crate::expectation::Expectation;
@@ -78,7 +79,7 @@ pub fn for_model(state: &mut State, flow: &mut Flow, model: &Model, world: &mut 
 /// What of the prompt's cost only says how much there may be.
 fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) -> Tokens {
     let Some(Read { request, prompt, .. }) = flow.read.as_deref() else { return Tokens::ZERO };
-    let extras = extras(flow.dialect.image_price(), request, model, world);
+    let extras = extras(flow.dialect.image_price(), request, &flow.body, model, world);
     let features = model.approximate.then(|| prompt.features(model.encoding, request.messages));
     let framing = flow.dialect.framing();
     let around = Tokens(framing.tokens(request.messages, request.names));
@@ -119,11 +120,11 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, rough: Token
 }
 
 /// What tools, images, sounds, films, documents and unknown fields cost, where there are any.
-fn extras(price: ImagePrice, request: &Request, model: &Model, world: &World<'_>) -> Option<Cost> {
+fn extras(price: ImagePrice, request: &Request, body: &Body, model: &Model, world: &World<'_>) -> Option<Cost> {
     if request.tools.is_empty() && request.images.is_empty() && request.media == Media::default() {
         return None;
     }
-    let tools = request.tools.iter().filter_map(|at| world.properties.body(at.clone()));
+    let tools = request.tools.iter().filter_map(|at| body.text(at.clone(), world.properties));
     let tools: Tokens = tools.map(|definition| tools::tokens(&definition, model.encoding)).sum();
     let media = media::cost(price, request, model);
     Some(Cost { tokens: media.tokens.saturating_add(tools), ..media })
