@@ -40,6 +40,11 @@ impl Waiting {
         self.0.extract_if(|_, (at, _)| is_late(*at)).map(|(_, (_, what))| what).collect()
     }
 
+    /// All that waits.
+    pub fn all(&mut self) -> Vec<Box<dyn Any>> {
+        self.0.drain().map(|(_, (_, what))| what).collect()
+    }
+
     /// What waits under this number.
     pub fn take(&mut self, number: u64) -> Option<Box<dyn Any>> {
         self.0.remove(&number).map(|(_, what)| what)

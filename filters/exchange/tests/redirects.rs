@@ -37,6 +37,18 @@ fn a_second_pass_goes_on_with_the_first() {
     assert_eq!(last.response_header("x-ratelimit-remaining-tokens").as_deref(), Some("820"));
 }
 
+/// Where a configuration ends, what waits under it is settled at once.
+#[test]
+fn what_waits_when_its_configuration_ends_is_settled() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}],"limits":[{"name":"streams","concurrent":1}]}"#);
+    let mut flight = proxy.chat(&[], CHAT);
+    flight.props.0.insert("response.code_details".into(), b"internal_redirect".to_vec());
+    proxy.close(&mut flight);
+    assert_eq!(proxy.chat(&[], CHAT).reply().unwrap().0, 429);
+    proxy.end();
+    assert!(proxy.chat(&[], CHAT).went());
+}
+
 /// What waits for a second pass that does not come is settled by a tick, and so is one that a filter in front refused.
 #[test]
 fn a_second_pass_that_does_not_come_is_settled() {

@@ -151,8 +151,14 @@ impl Vm {
         due
     }
 
-    /// The last heartbeat, with which what this worker held is gone.
+    /// The last heartbeat, with which what this worker held is gone: no stream is left that could be told anything after it.
     pub fn end(&mut self) {
+        let Self { worker, metrics, effects, root, .. } = self;
+        let now = worker.time(abi::now(), &mut Shared);
+        let mut world =
+            World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
+        Exchange::settle_waiting(&mut world);
+        effects::run(effects, metrics, &worker.series, *root);
         self.beat = Nanos::ZERO;
         self.tick();
     }

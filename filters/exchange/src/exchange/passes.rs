@@ -1,5 +1,7 @@
 //! A request in several streams, as the proxy follows redirects of its server: see [`redirect`](crate::redirect).
 
+use core::any::Any;
+
 use super::{Exchange, State};
 use crate::facts::Facts;
 use crate::port::Effect;
@@ -21,7 +23,18 @@ impl Exchange {
     /// Settles the requests that came to no second pass, as a proxy may not follow where it said that it would. To be called with every
     /// tick; what they leave for the access log is nobody's by then.
     pub fn settle_late(world: &mut World<'_>) {
-        for late in world.worker.redirected.late(world.now) {
+        let late = world.worker.redirected.late(world.now);
+        Self::settle_without_second(late, world);
+    }
+
+    /// The same for all that wait, when nothing comes here any more.
+    pub fn settle_waiting(world: &mut World<'_>) {
+        let all = world.worker.redirected.all();
+        Self::settle_without_second(all, world);
+    }
+
+    fn settle_without_second(waiting: Vec<Box<dyn Any>>, world: &mut World<'_>) {
+        for late in waiting {
             if let Ok(mut late) = late.downcast::<Self>() {
                 let before = world.out.len();
                 late.settle(world);

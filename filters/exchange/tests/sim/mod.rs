@@ -158,6 +158,19 @@ impl Proxy {
         self.tell(flight, Event::Closed);
     }
 
+    /// Its configuration ends.
+    pub fn end(&mut self) {
+        let mut world = World {
+            now: self.worker.time(Nanos(self.now), &mut self.store),
+            entropy: &|| 0,
+            store: &mut self.store,
+            properties: &Props::default(),
+            worker: &mut self.worker,
+            out: &mut Vec::new(),
+        };
+        Exchange::settle_waiting(&mut world);
+    }
+
     /// What a tick brings.
     pub fn tick(&mut self) -> Vec<Effect> {
         let mut out = Vec::new();
