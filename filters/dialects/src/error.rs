@@ -21,6 +21,8 @@ pub enum ErrorKind {
     TooLarge,
     /// 415: in a form that nobody reads here.
     Unsupported,
+    /// 417: it would wait for what never comes.
+    Expectation,
     /// 404: nothing of that name, or nothing for this caller; where `model` is what it is about, no such model.
     NotFound,
 }
@@ -36,6 +38,7 @@ impl ErrorKind {
             Self::InvalidRequest | Self::ContextLength => 400,
             Self::TooLarge => 413,
             Self::Unsupported => 415,
+            Self::Expectation => 417,
             Self::NotFound => 404,
         }
     }
@@ -52,6 +55,7 @@ pub fn openai(kind: ErrorKind, message: &str, param: Option<&str>) -> Vec<u8> {
         ErrorKind::ContextLength => ("invalid_request_error", "context_length_exceeded"),
         ErrorKind::TooLarge => ("invalid_request_error", "request_too_large"),
         ErrorKind::Unsupported => ("invalid_request_error", "unsupported_media_type"),
+        ErrorKind::Expectation => ("invalid_request_error", "expectation_failed"),
         ErrorKind::NotFound if param == Some("model") => ("invalid_request_error", "model_not_found"),
         ErrorKind::NotFound => ("invalid_request_error", "not_found"),
     };
@@ -77,7 +81,9 @@ pub fn anthropic(kind: ErrorKind, message: &str, _: Option<&str>) -> Vec<u8> {
         ErrorKind::Overloaded => "overloaded_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        ErrorKind::InvalidRequest | ErrorKind::ContextLength | ErrorKind::Unsupported => "invalid_request_error",
+        ErrorKind::InvalidRequest | ErrorKind::ContextLength | ErrorKind::Unsupported | ErrorKind::Expectation => {
+            "invalid_request_error"
+        }
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::NotFound => "not_found_error",
     };

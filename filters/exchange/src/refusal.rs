@@ -144,6 +144,13 @@ impl Refusal {
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, format!("penstock: {error}"))
     }
 
+    /// A client that waits for a word of the server before it sends its body, when the server is not asked before the body is here.
+    pub fn expectation() -> Self {
+        let message = "the proxy passes `expect: 100-continue` on, and this request waits for its body first; send it without expect. \
+                       Operators: proxy_100_continue: false, or ENABLE_100_CONTINUE_HEADERS=false for istiod, lets the proxy say 100";
+        Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::Expectation, message)
+    }
+
     /// A body in a coding that nobody decodes here, or in several (RFC 9110, 15.5.16).
     pub fn unsupported_coding() -> Self {
         let all = Coding::ALL;
@@ -160,7 +167,10 @@ impl Refusal {
         let coding = coding.name();
         let (kind, message) = match error {
             Undecodable::TooLong => {
-                let message = format!("the body becomes longer than {most} bytes when {coding} is decoded; send less");
+                let message = format!(
+                    "the body becomes longer than {most} bytes when {coding} is decoded (decodedBytesMax, or a hundred times what came); \
+                     send less, or send it without content-encoding"
+                );
                 (ErrorKind::TooLarge, message)
             }
             _ => (ErrorKind::InvalidRequest, format!("the body cannot be decoded as {coding}: {error}")),

@@ -164,6 +164,17 @@ fn what_is_reserved_is_what_is_written() {
     assert_eq!(of(r#"{"context":10,"max":100}"#, r#","max_tokens":50"#), (Some(1), Some(1), 1, Some(1)));
 }
 
+/// Who waits for a word of the server before the body is told at once that none comes; where headers do not wait, the server says it.
+#[test]
+fn who_expects_a_word_before_the_body_does_not_wait_for_it() {
+    for (wait, status) in [("true", Some(417)), ("\"auto\"", Some(417)), ("false", None)] {
+        let mut proxy = Proxy::new(&format!(r#"{{"waitForBody":{wait},"models":[{{"name":"chat"}}]}}"#));
+        let asked = proxy.chat(&[("expect", "100-Continue")], r#"{"model":"chat","messages":[]}"#);
+        assert_eq!(asked.reply().map(|(status, ..)| status), status, "{wait}");
+        assert_eq!(asked.went(), status.is_none(), "{wait}");
+    }
+}
+
 #[test]
 fn a_ceiling_is_set_as_the_server_takes_it() {
     let sent = |config: &str, path: &str, body: &str| {

@@ -184,11 +184,17 @@ impl Gateway {
     /// Sets any other value by its JSON pointer, such as `/static_resources/listeners/0/per_connection_buffer_limit_bytes`.
     ///
     /// # Panics
-    /// When the file has nothing there.
+    /// When the file has nothing that could hold it.
     #[must_use]
     pub fn set(mut self, pointer: &str, value: Value) -> Self {
-        let place = self.document.pointer_mut(pointer);
-        *place.unwrap_or_else(|| panic!("nothing at {pointer}")) = value;
+        match self.document.pointer_mut(pointer) {
+            Some(place) => *place = value,
+            None => {
+                let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
+                let parent = self.document.pointer_mut(parent).and_then(Value::as_object_mut);
+                parent.unwrap_or_else(|| panic!("nothing to hold {pointer}")).insert(key.to_owned(), value);
+            }
+        }
         self
     }
 

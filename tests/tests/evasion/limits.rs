@@ -378,6 +378,21 @@ async fn switching_header_waiting_off() {
     }
 }
 
+/// Where the proxy passes `expect: 100-continue` on, no 100 can come while headers wait for the body: the client is told at once, and nothing
+/// goes to a server that the body would not have led to.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_expects_a_word_that_cannot_come() {
+    let config = json!({"waitForBody": true, "models": [{"name": "chat"}]});
+    let change = |gateway: Gateway| gateway.set(&format!("{MANAGER}/proxy_100_continue"), json!(true));
+    let Some(stage) = Stage::start_as(&config, change).await else { return };
+    let began = Instant::now();
+    let answer = expecting(&stage, &chat(5).to_string()).await;
+    assert!(answer.starts_with("HTTP/1.1 417") && answer.contains("proxy_100_continue"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(stage.arrived(), 0);
+    assert_eq!(stage.chat(&[], &chat(5)).await.status(), 200);
+}
+
 /// Sends a request with `expect: 100-continue`, and its body when it is told to go on; all that came back.
 async fn expecting(stage: &Stage, body: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -396,6 +411,9 @@ async fn expecting(stage: &Stage, body: &str) -> String {
         let read = read.expect("it is told to go on").expect("read");
         assert!(read > 0, "closed: {}", String::from_utf8_lossy(&all));
         all.extend_from_slice(&piece[..read]);
+    }
+    if !all.starts_with(b"HTTP/1.1 100") {
+        return String::from_utf8_lossy(&all).into_owned();
     }
     stream.write_all(body.as_bytes()).await.expect("written");
     stream.read_to_end(&mut all).await.expect("read");
