@@ -137,8 +137,8 @@ fn every_check_sees_the_mistake_that_it_is_for() {
 #[test]
 fn stat_tags_must_be_complete_and_distinct() {
     for tags in [
-        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit"]),
-        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit", "kind", "mykind"]),
+        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit", "handling"]),
+        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit", "handling", "kind", "mykind"]),
     ] {
         let mut set = Set::load();
         let values = set.documents.iter_mut().find(|d| d.path == Path::new("mesh/values-istiod.yaml")).unwrap();

@@ -18,6 +18,7 @@ use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
 use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
+use crate::worker::Handling;
 use crate::world::World;
 
 mod passes;
@@ -268,11 +269,14 @@ impl Exchange {
         let prompt = Prompt::new(&self.flow.config, world.worker.secret);
         let reader = RequestReader::new(self.flow.dialect);
         self.state = State::Reading(Box::new(Reading { reader, prompt, counts, ticks: 0 }));
-        self.hold(world);
+        // A proxy that answers this by itself takes it away before.
+        let expects = header(headers, "expect").is_some_and(|word| word.eq_ignore_ascii_case(b"100-continue"));
+        self.hold(expects, world);
     }
 
     /// Holds the headers until the body has been read, where the proxy allows it. Elsewhere they go on now, with what is known now.
-    fn hold(&mut self, world: &mut World<'_>) {
+    /// `expects`: the client sends its body when the server has said so, which it cannot as long as it has not got the headers.
+    fn hold(&mut self, expects: bool, world: &mut World<'_>) {
         let flow = &mut self.flow;
         // An answer that is compressed cannot be read here, and a request that does not say what it accepts takes anything (RFC 9110, 12.5.3).
         world.out.push(Effect::RequestHeader("accept-encoding", b"identity".to_vec()));
@@ -281,6 +285,9 @@ impl Exchange {
             world.out.push(Effect::RequestHeader("x-penstock-tenant", tenant));
         }
         if world.worker.waiting.holds(world.now) {
+            if expects {
+                return self.stop(Refusal::expectation().into(), world);
+            }
             if world.worker.patience().is_some() {
                 world.out.push(Effect::Ticks(true));
             }
@@ -476,17 +483,40 @@ impl Exchange {
         self.settle(world);
     }
 
+    /// What became of the stream; `None` where it never began here, or goes on in another one.
+    fn handling(&self) -> Option<Handling> {
+        match &self.state {
+            State::New | State::Closed => None,
+            State::Foreign => Some(Handling::Passed),
+            State::Answered => Some(Handling::Answered),
+            State::Refused => Some(Handling::Refused),
+            State::Reading(_) | State::Calling | State::Decided => Some(Handling::Counted),
+        }
+    }
+
+    /// Counts the stream: of a row of plugins the first does, which sees them all, also those that one behind it refuses.
+    fn count_stream(&self, handling: Option<Handling>, world: &mut World<'_>) {
+        if let Some(handling) = handling.filter(|_| self.flow.is_first) {
+            let is_refused = self.flow.facts.refused.is_some();
+            let series = world.worker.streams(if is_refused { Handling::Refused } else { handling });
+            world.out.push(Effect::Count(series, 1));
+        }
+    }
+
     /// It is over: settles everything, backwards through the stages, and says what it came to.
     fn settle(&mut self, world: &mut World<'_>) {
+        let handling = self.handling();
         let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
         pending::done(self.id, world);
         if is_foreign {
+            self.count_stream(handling, world);
             // What was counted by its server has held permits.
             return limit::settle(&mut self.limit, None, 0, world);
         }
         self.learn(world);
+        self.count_stream(handling, world);
         let Self { flow, count, limit, response, .. } = self;
         let was_forwarded = decided && flow.facts.refused.is_none();
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));

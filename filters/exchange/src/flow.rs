@@ -24,6 +24,8 @@ pub struct Flow {
     pub facts: Facts,
     /// Who asks.
     pub caller: Caller,
+    /// No plugin in front of this one has seen it.
+    pub is_first: bool,
     /// An earlier plugin in the row has read it, and decided what is decided by reading.
     pub is_known: bool,
     /// It only asks what it would cost: nothing is charged for it.
@@ -54,6 +56,7 @@ impl Flow {
             dialect: Dialect::Chat,
             facts: Facts::default(),
             caller: Caller::default(),
+            is_first: false,
             is_known: false,
             is_count: false,
             body: Body::default(),

@@ -62,7 +62,7 @@ pub use port::{
     Call, CallAnswer, CallId, CallMessage, Change, Contended, Effect, Event, Headers, Level, Properties, Store,
 };
 pub use stage::Plugin;
-pub use worker::Worker;
+pub use worker::{Handling, Worker};
 pub use world::World;
 
 pub use penstock_dialects::{Splice, apply};

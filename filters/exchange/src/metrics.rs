@@ -49,6 +49,10 @@ macro_rules! metrics {
 }
 
 metrics! {
+    /// Streams that the filters saw, and what became of each.
+    Streams = "penstock_streams_total" Counter ["handling"],
+    /// Whether headers wait for the body: 1 where a request has shown it, 0 where they may not.
+    HeadersWait = "penstock_headers_wait" Gauge [],
     /// Tokens admitted and not yet done.
     PendingTokens = "penstock_pending_tokens" Gauge ["model", "version", "phase"],
     /// Requests admitted and not yet done.
@@ -84,7 +88,7 @@ metrics! {
 }
 
 /// Every label name that any metric has: the tags that Envoy has to extract.
-pub const TAGS: &[&str] = &["model", "version", "tenant", "outcome", "kind", "phase", "reason", "limit"];
+pub const TAGS: &[&str] = &["model", "version", "tenant", "outcome", "kind", "phase", "reason", "limit", "handling"];
 
 /// Label values, in the order of [`Metric::labels`].
 pub type Labels = Vec<String>;

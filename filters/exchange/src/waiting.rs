@@ -36,6 +36,8 @@ enum Verdict {
 #[derive(Debug)]
 pub struct Waiting {
     verdict: Verdict,
+    /// A request has shown that they do.
+    is_shown: bool,
     /// It is to be found out.
     auto: bool,
     /// When it is to be tried again.
@@ -54,7 +56,16 @@ impl Waiting {
         if configured == WaitForBody::Auto {
             let _ = store.update(keys::WAIT, &mut |_| Some(vec![0]));
         }
-        Self { verdict, auto: configured == WaitForBody::Auto, retry: Nanos::ZERO }
+        Self { verdict, is_shown: false, auto: configured == WaitForBody::Auto, retry: Nanos::ZERO }
+    }
+
+    /// Whether headers wait, as far as that is known.
+    pub fn shown(&self) -> Option<bool> {
+        match self.verdict {
+            Verdict::No => Some(false),
+            Verdict::Yes => (self.auto || self.is_shown).then_some(true),
+            Verdict::Unknown => None,
+        }
     }
 
     /// Whether a request's headers are to be held now.
@@ -93,6 +104,7 @@ impl Waiting {
 
     /// A body came while its headers were held.
     pub fn body_while_held(&mut self, store: &mut dyn Store) {
+        self.is_shown = true;
         if self.auto && self.verdict != Verdict::Yes {
             let _ = store.update(keys::WAIT, &mut |_| Some(vec![1]));
             self.verdict = Verdict::Yes;

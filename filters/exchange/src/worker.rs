@@ -28,6 +28,34 @@ const SILENCE_TICKS: u64 = 6;
 /// A slot that was silent for this many times that long may be taken over.
 const TAKEOVER: u64 = 4;
 
+/// What became of a stream here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// It was read and counted, and went on.
+    Counted,
+    /// It was refused here, or by a plugin behind this one.
+    Refused,
+    /// It was answered here: a count, or a list of models.
+    Answered,
+    /// It went on unread.
+    Passed,
+}
+
+impl Handling {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Counted, Self::Refused, Self::Answered, Self::Passed];
+
+    /// As a label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+            Self::Passed => "passed",
+        }
+    }
+}
+
 /// One VM's share of the work.
 pub struct Worker {
     /// The configuration in force.
@@ -54,6 +82,8 @@ pub struct Worker {
     pub(crate) redirected: redirect::Waiting,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
+    /// Streams are counted from zero on.
+    shows_streams: bool,
     /// Tables that were full.
     pub(crate) overflow: Overflow,
     /// Series that are no longer set, and are to be zero from now on.
@@ -95,6 +125,7 @@ impl Worker {
             carry: HashMap::new(),
             redirected: redirect::Waiting::default(),
             told_of_host: false,
+            shows_streams: false,
             overflow: Overflow::default(),
             gone: Vec::new(),
         };
@@ -169,7 +200,21 @@ impl Worker {
         if self.plugin.owns(Stage::Pending) {
             self.tell_pending(now, store, out);
         }
+        if let Some(waits) = self.waiting.shown() {
+            out.push(Effect::Gauge(self.series.id(Metric::HeadersWait, &[]), u64::from(waits)));
+        }
+        if !core::mem::replace(&mut self.shows_streams, true) {
+            // A counter that was never counted would look like one that is not there.
+            for handling in Handling::ALL {
+                out.push(Effect::Count(self.streams(handling), 0));
+            }
+        }
         self.overflow.tell(out);
+    }
+
+    /// The series of streams with which this was done.
+    pub(crate) fn streams(&mut self, handling: Handling) -> SeriesId {
+        self.series.id(Metric::Streams, &[handling.label()])
     }
 
     /// Writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.

@@ -312,7 +312,8 @@ fn other_paths_pass_untouched() {
     let effects = proxy.tell(&mut flight, Event::RequestHead { headers: &headers, end: true });
     assert_eq!(effects, []);
     proxy.close(&mut flight);
-    assert_eq!(flight.seen, []);
+    assert!(matches!(flight.seen[..], [Effect::Count(_, 1)]), "{:?}", flight.seen);
+    assert_eq!(flight.counted(Metric::Streams), [(vec!["passed".to_owned()], 1)]);
 }
 
 #[test]

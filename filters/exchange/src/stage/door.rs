@@ -30,10 +30,15 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
     // One that decides at the body has only left its mark by now.
     flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
     let passed = known.as_ref().is_some_and(|facts| facts.passed);
-    let is_first = passed || known.is_none();
+    flow.is_first = known.is_none();
+    let is_first = passed || flow.is_first;
     flow.facts = known.unwrap_or_default();
     let head = Head::of(headers);
     if is_first && !host::is_ours(&head, world) {
+        if flow.is_first && world.worker.plugin != Plugin::Penstock {
+            flow.facts.passed = true;
+            world.out.push(Effect::Publish(flow.facts.encode()));
+        }
         return Err(Stop::Pass);
     }
     if is_first {
