@@ -7,6 +7,7 @@ use crate::request::media::Media;
 use crate::splice::{Splice, quoted};
 
 pub mod base64;
+pub mod classify;
 pub mod draft;
 pub mod head;
 pub mod image;

@@ -180,8 +180,8 @@ impl State {
             match self.source.end() {
                 SourceContent::Nothing => {}
                 SourceContent::Text(bytes) => self.media.text(bytes),
-                SourceContent::Image(start, bytes) => self.image(&start, bytes, steps.len()),
-                SourceContent::Document(start, bytes) => self.media.add(Kind::File, &start, bytes),
+                SourceContent::Data(Kind::Image, start, bytes) => self.image(&start, bytes, steps.len()),
+                SourceContent::Data(kind, start, bytes) => self.media.add(kind, &start, bytes),
             }
         }
         let Some(level) = self.levels.get_mut(steps.len()).map(core::mem::take) else { return };

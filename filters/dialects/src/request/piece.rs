@@ -4,12 +4,14 @@
 //! text: that goes to the counter, decoded.
 
 use crate::request::base64::{Decoder, bytes, is_base64};
-use crate::request::image::is_image;
+use crate::request::classify::{self, Claim, is_text};
 use crate::request::media::Kind;
 use crate::sink::PromptSink;
 
-/// How much is kept, in bytes: enough for a media type and the first 36 bytes of the data.
-const START: usize = 128;
+/// How much of the data is kept, in bytes of base64: 72 bytes of it.
+const START: usize = 96;
+/// How much is kept of what stands before it: no media type with its parameters is longer.
+const BEFORE_MAX: usize = 4096;
 /// The fewest bytes of base64 in the place of a URL; what is shorter is a name.
 const DATA_MIN: u64 = 64;
 
@@ -20,6 +22,29 @@ pub enum Slot {
     Data(Kind),
     /// A URL of something of this kind, which may be the data itself.
     Url(Kind),
+    /// Data of which a media type says this, as far as it has come.
+    Source {
+        /// What it says.
+        claim: Claim,
+        /// It is known to be in base64.
+        is_encoded: bool,
+    },
+}
+
+impl Slot {
+    /// What the place says.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Data(kind) | Self::Url(kind) => kind,
+            Self::Source { claim: Claim::A(Kind::Image), .. } => Kind::Image,
+            Self::Source { .. } => Kind::File,
+        }
+    }
+
+    /// What the media type says, where there is one beside.
+    fn claim(self) -> Claim {
+        if let Self::Source { claim, .. } = self { claim } else { Claim::None }
+    }
 }
 
 /// What stood there.
@@ -69,18 +94,18 @@ impl Piece {
     pub fn part(&mut self, slot: Slot, part: &str, sink: &mut impl PromptSink) {
         self.bytes = self.bytes.saturating_add(part.len() as u64);
         let mut rest = part;
-        if matches!(self.state, State::Open) {
-            let (head, behind) = part
-                .split_at_checked(part.floor_char_boundary(START.saturating_sub(self.start.len())))
-                .unwrap_or((part, ""));
+        while matches!(self.state, State::Open) {
+            let (head, behind) = rest.split_at_checked(rest.floor_char_boundary(START)).unwrap_or((rest, ""));
             self.start.push_str(head);
-            if behind.is_empty() {
+            rest = behind;
+            if is_enough(&self.start) {
+                self.state = self.begin(slot, sink);
+            } else if rest.is_empty() {
                 return;
             }
-            self.state = self.begin(slot, sink);
-            rest = behind;
         }
         match &mut self.state {
+            _ if rest.is_empty() => {}
             State::Text => sink.part(rest),
             State::Encoded(decoder) => decoder.push(rest, sink),
             State::Open | State::Other => {}
@@ -102,16 +127,18 @@ impl Piece {
         }
     }
 
-    /// Enough of it has come to know whether it is a text, which can only be in the place of a document.
+    /// Enough of it has come to know whether it is a text.
     fn begin(&self, slot: Slot, sink: &mut impl PromptSink) -> State {
-        let (Slot::Data(Kind::File) | Slot::Url(Kind::File)) = slot else { return State::Other };
         let form = Form::of(&self.start);
-        let is_bare = form.media.is_none() && !form.is_name(slot, self.bytes);
-        if form.media.is_some_and(|_| !form.is_encoded) || is_bare && !is_base64(form.data) {
+        if form.data.is_empty() || slot.kind() == Kind::Vectors || form.is_name(slot, self.bytes) {
+            return State::Other;
+        }
+        if !form.is_encoded || form.media.is_none() && !is_base64(form.head()) {
             sink.part(form.data);
             return State::Text;
         }
-        if (form.media.is_some() || is_bare) && is_text(&bytes(form.data)) {
+        let may_be_raw = matches!(slot, Slot::Source { is_encoded: false, .. });
+        if !may_be_raw && is_text(form.claim(slot), &bytes(form.head())) {
             let mut decoder = Decoder::default();
             decoder.push(form.data, sink);
             return State::Encoded(decoder);
@@ -120,26 +147,26 @@ impl Piece {
     }
 }
 
+/// Whether this much of a string shows what it is.
+fn is_enough(start: &str) -> bool {
+    let form = Form::of(start);
+    form.data.len() >= START || start.len() >= BEFORE_MAX
+}
+
+fn is_data(text: &str) -> bool {
+    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+}
+
 /// What a string that is no text is, of so many bytes.
 fn found(slot: Slot, start: &str, length: u64) -> Found {
     let form = Form::of(start);
-    let (Slot::Data(kind) | Slot::Url(kind)) = slot;
     if form.is_name(slot, length) {
-        return Found::Name { kind, bytes: length };
+        return Found::Name { kind: slot.kind(), bytes: length };
     }
-    let head = bytes(form.data);
-    let is = |class: &str| form.media.is_some_and(|media| media.starts_with(class));
-    // Servers go by the media type, or look into the data. Nothing becomes cheaper for being called something else.
-    let kind = match kind {
-        Kind::Image if is("audio/") => Kind::Audio,
-        Kind::Image if is("video/") => Kind::Video,
-        Kind::Image if is("application/") || head.starts_with(b"%PDF") => Kind::File,
-        Kind::File if is_image(&head) => Kind::Image,
-        kind => kind,
-    };
     let data = length.saturating_sub(start.len().saturating_sub(form.data.len()) as u64);
-    let bytes = if form.media.is_some() && !form.is_encoded { data } else { data.saturating_mul(3) / 4 };
-    Found::Data { kind, start: form.data.to_owned(), bytes }
+    let decoded = if form.is_encoded { data.saturating_mul(3) / 4 } else { data };
+    let kind = classify::kind(slot.kind(), form.claim(slot), &bytes(form.head()), decoded);
+    Found::Data { kind, start: form.head().to_owned(), bytes: decoded }
 }
 
 /// What the beginning of a string shows.
@@ -154,44 +181,39 @@ struct Form<'a> {
 
 impl<'a> Form<'a> {
     fn of(start: &'a str) -> Self {
-        let none = Self { media: None, is_encoded: true, data: start };
-        let Some((scheme, url)) = start.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("data"))
-        else {
-            return none;
+        let data = start.trim_start();
+        let none = Self { media: None, is_encoded: true, data };
+        let Some(url) = data.get(5..).filter(|_| is_data(data)) else { return none };
+        let Some((media, data)) = url.split_once(',') else {
+            // What has no data in it is taken for a text where it is too long for a media type.
+            return if start.len() < BEFORE_MAX { Self { media: Some(url), data: "", ..none } } else { none };
         };
-        let _ = scheme;
-        match url.split_once(',') {
-            Some((media, data)) => {
-                let is_encoded = media.len() >= 7
-                    && media
-                        .get(media.len().saturating_sub(7)..)
-                        .is_some_and(|end| end.eq_ignore_ascii_case(";base64"));
-                Self { media: Some(media), is_encoded, data }
-            }
-            // Its media type is longer than is kept.
-            None => Self { media: Some(url), is_encoded: true, data: "" },
-        }
+        let is_encoded = media.rsplit_once(';').is_some_and(|(_, end)| end.trim().eq_ignore_ascii_case("base64"));
+        Self { media: Some(media), is_encoded, data }
+    }
+
+    /// The beginning of the data, however much of it is there.
+    fn head(&self) -> &'a str {
+        self.data.get(..self.data.floor_char_boundary(START)).unwrap_or(self.data)
+    }
+
+    fn claim(&self, slot: Slot) -> Claim {
+        self.media.map_or(slot.claim(), Claim::of)
     }
 
     /// Whether it is a name: base64 has no colon, and every URL has one.
     fn is_name(&self, slot: Slot, length: u64) -> bool {
-        let is_path = || self.data.starts_with('/') && !self.data.starts_with("/9j/");
-        let is_bare = || length < DATA_MIN || is_path() || !is_base64(self.data);
-        self.media.is_none() && (self.data.contains(':') || matches!(slot, Slot::Url(_)) && length > 0 && is_bare())
+        let head = self.head();
+        let is_path = || head.starts_with('/') && !head.starts_with("/9j/");
+        let is_bare = || length < DATA_MIN || is_path() || !is_base64(head);
+        self.media.is_none()
+            && !is_data(head)
+            && match slot {
+                Slot::Data(_) => head.contains(':'),
+                Slot::Url(_) => head.contains(':') || length > 0 && is_bare(),
+                Slot::Source { .. } => false,
+            }
     }
-}
-
-/// Whether these bytes begin a text: UTF-8 without control characters, and no PDF.
-fn is_text(bytes: &[u8]) -> bool {
-    let text = match core::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) if error.error_len().is_none() => {
-            bytes.get(..error.valid_up_to()).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
-        }
-        Err(_) => return false,
-    };
-    let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{c}');
-    !text.is_empty() && text.chars().all(is_plain) && !text.contains("%PDF")
 }
 
 #[cfg(test)]
@@ -236,10 +258,11 @@ mod tests {
             (Data(File), format!("data:application/pdf;base64,{zeros}"), File),
             (Url(Image), format!("data:application/pdf;base64,{zeros}"), File),
             (Url(Image), format!("data:image/png;base64,{zeros}"), Image),
-            (Url(Image), format!("DATA:video/mp4;BASE64,{zeros}"), Video),
-            // A film is no image for being called one, and a sound no document.
-            (Url(Video), format!("data:image/png;base64,{zeros}"), Video),
-            (Data(Audio), format!("data:text/plain;base64,{zeros}"), Audio),
+            (Url(Audio), format!("DATA:video/mp4;BASE64,{zeros}"), Video),
+            (Url(Audio), format!(" Data:Video/mp4; Base64,{zeros}"), Video),
+            // So little of a film costs less than an image.
+            (Url(Video), format!("data:image/png;base64,{zeros}"), Image),
+            (Data(Audio), format!("data:x/y;name={};base64,{zeros}", "x".repeat(3_000)), File),
         ] {
             let (Found::Data { kind: found, bytes, .. }, _) = read(slot, &text) else { panic!("{text}") };
             assert_eq!((found, bytes), (kind, 300), "{slot:?} {text}");
@@ -267,6 +290,21 @@ mod tests {
         {
             assert_eq!(read(Data(File), &text), (Found::Text, plain.clone()), "{text}");
         }
+        for text in [
+            format!("data:text/plain;base64,{hello}"),
+            format!("data:Text/plain;x={};base64,{hello}", "x".repeat(130)),
+            format!("{}data:image/png;base64,{hello}", " ".repeat(130)),
+        ] {
+            for slot in [Url(Image), Url(Video), Data(Audio), Url(File)] {
+                assert_eq!(read(slot, &text), (Found::Text, plain.clone()), "{slot:?} {text}");
+            }
+        }
+        let raw = "as it is, ".repeat(50);
+        let long = format!("data:text/plain;x={},{raw}", "x".repeat(130));
+        assert_eq!(read(Data(File), &long), (Found::Text, format!("{raw}|")));
+        let endless = format!("data:{}", raw.repeat(20).replace(',', ""));
+        assert_eq!(read(Url(Image), &endless), (Found::Text, format!("{endless}|")));
+        assert!(matches!(read(Url(Image), "data:image/png").0, Found::Data { kind: Image, .. }));
         assert_eq!(read(Data(File), "data:,a%20b"), (Found::Text, "a%20b|".to_owned()));
         assert_eq!(read(Data(File), "as it is, not encoded"), (Found::Text, "as it is, not encoded|".to_owned()));
         for binary in ["JVBERi0xLjcK", "UEsDBBQABgAI", "AAAA"] {

@@ -2,36 +2,39 @@
 
 use crate::json::lexer::Event;
 use crate::json::path::Field::{self, Type};
-use crate::request::base64::{Decoder, is_base64};
+use crate::request::base64::bytes;
+use crate::request::classify::{self, Claim};
 use crate::request::head::Head;
+use crate::request::media::Kind;
+use crate::request::piece::{Found, Piece, Slot};
 use crate::sink::{PromptSink, text};
 
 /// What is known of the current source.
 #[derive(Default)]
 pub struct Source {
-    media: Media,
-    /// The data is in base64, as the source's type says.
-    is_encoded: bool,
-    /// Bytes of data that did not go to the counter.
+    /// What the media type says, which may come behind the data.
+    claim: Claim,
+    form: Form,
+    /// Bytes of data that did not go to the counter, as they were sent and decoded.
     bytes: u64,
+    decoded: u64,
     /// How these begin.
-    start: Head,
+    start: String,
+    /// Bytes of the current data.
+    current: u64,
     /// The media type, or the type.
     word: Head,
-    /// The data has been found to be a text.
-    is_text: bool,
-    decoder: Decoder,
+    piece: Piece,
 }
 
-/// What the media type says.
+/// What the source's type says of its data.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Media {
-    /// It has not come, and may come behind the data.
+enum Form {
     #[default]
     Unknown,
+    Base64,
+    /// It is a text, whatever its media type is.
     Text,
-    Image,
-    Document,
 }
 
 /// What a source has in it besides what the counter has.
@@ -39,35 +42,44 @@ pub enum Content {
     Nothing,
     /// A text that could not be told from data, of so many bytes.
     Text(u64),
-    /// An image or a document: how its base64 begins, and how many bytes it has, decoded.
-    Image(String, u64),
-    Document(String, u64),
+    /// Data of this kind: how its base64 begins, and how many bytes it has, decoded.
+    Data(Kind, String, u64),
 }
 
 impl Source {
     /// Its data.
     pub fn data(&mut self, event: &Event<'_>, sink: &mut impl PromptSink) {
+        if self.is_raw() {
+            return if matches!(event, Event::Text(_) | Event::TextEnd) {
+                text(event, sink)
+            };
+        }
         match event {
-            Event::Text(part) => self.data_part(part, event, sink),
-            Event::TextEnd if self.is_text => text(event, sink),
+            Event::Text(part) => {
+                self.current = self.current.saturating_add(part.len() as u64);
+                self.piece.part(self.slot(), part, sink);
+            }
+            Event::TextEnd => {
+                let length = core::mem::take(&mut self.current);
+                if let Found::Data { start, bytes, .. } = self.piece.end(self.slot(), sink) {
+                    self.bytes = self.bytes.saturating_add(length);
+                    self.decoded = self.decoded.saturating_add(bytes);
+                    if self.start.is_empty() {
+                        self.start = start;
+                    }
+                }
+            }
             _ => {}
         }
     }
 
-    fn data_part(&mut self, part: &str, event: &Event<'_>, sink: &mut impl PromptSink) {
-        self.is_text |= match self.media {
-            Media::Text => true,
-            Media::Unknown => !is_base64(part),
-            Media::Image | Media::Document => false,
-        };
-        if !self.is_text {
-            self.bytes = self.bytes.saturating_add(part.len() as u64);
-            self.start.keep(event);
-        } else if self.is_encoded {
-            self.decoder.push(part, sink);
-        } else {
-            text(event, sink);
-        }
+    /// It is a text as it is.
+    fn is_raw(&self) -> bool {
+        self.form == Form::Text || self.form == Form::Unknown && self.claim == Claim::Text
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::Source { claim: self.claim, is_encoded: self.form == Form::Base64 && self.claim != Claim::None }
     }
 
     /// Its type, or its media type.
@@ -76,27 +88,29 @@ impl Source {
         if *event != Event::TextEnd {
             return;
         }
-        let word = self.word.as_str();
-        if field == Type {
-            self.is_encoded = word == "base64";
+        let word = self.word.as_str().trim().to_ascii_lowercase();
+        if field != Type {
+            self.claim = Claim::of(&word);
             return;
         }
-        self.media = match word {
-            media if media.starts_with("text/") => Media::Text,
-            media if media.starts_with("image/") => Media::Image,
-            _ => Media::Document,
+        self.form = match word.as_str() {
+            "base64" => Form::Base64,
+            "text" => Form::Text,
+            _ => Form::Unknown,
         };
     }
 
     /// It is complete. What it was is only known now.
     pub fn end(&mut self) -> Content {
-        let Self { media, bytes, start, .. } = core::mem::take(self);
-        let (start, decoded) = (start.as_str().to_owned(), bytes.saturating_mul(3) / 4);
-        match media {
-            _ if bytes == 0 => Content::Nothing,
-            Media::Image => Content::Image(start, decoded),
-            Media::Document => Content::Document(start, decoded),
-            Media::Unknown | Media::Text => Content::Text(bytes),
+        let source = core::mem::take(self);
+        let (length, claim, head) = (source.bytes, source.claim, bytes(&source.start));
+        if length == 0 {
+            return Content::Nothing;
         }
+        if source.is_raw() || claim == Claim::None || classify::is_text(claim, &head) {
+            return Content::Text(length);
+        }
+        let kind = classify::kind(source.slot().kind(), claim, &head, source.decoded);
+        Content::Data(kind, source.start, source.decoded)
     }
 }

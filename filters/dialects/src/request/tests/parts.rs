@@ -294,3 +294,45 @@ fn a_source_is_what_it_turns_out_to_be() {
         }
     }
 }
+
+#[test]
+fn nothing_is_cheaper_for_its_label() {
+    let zeros = "A".repeat(1_000_000);
+    let (mp4, zip) = (format!("AAAAIGZ0eXBpc29tAAACAA{zeros}"), format!("UEsDBBQABgAIAAAA{zeros}"));
+    let pdf = format!("JVBERi0xLjQK////{zeros}");
+    let kinds = |media: Media, images: usize| {
+        (media.video_ms > 0, media.document_bytes > 700_000, media.text_bytes > 900_000, images)
+    };
+    let (film, document, text) = ((true, false, false, 0), (false, true, false, 0), (false, false, true, 0));
+    for (dialect, part, data, expected) in [
+        (Chat, r#"{"image_url":{"url":"data:Video/mp4;base64,DATA"}}"#, &zeros, film),
+        (Chat, r#"{"image_url":{"url":" data:video/mp4;base64,DATA"}}"#, &zeros, film),
+        (Chat, r#"{"image_url":{"url":"DATA"}}"#, &mp4, film),
+        (Chat, r#"{"image_url":{"url":"data:image/png;base64,DATA"}}"#, &mp4, film),
+        (Chat, r#"{"image_url":{"url":"DATA"}}"#, &zip, document),
+        (Chat, r#"{"audio_url":{"url":"data:application/zip;base64,DATA"}}"#, &zeros, document),
+        (Messages, r#"{"source":{"type":"base64","media_type":"image/png","data":"DATA"}}"#, &pdf, document),
+        (Messages, r#"{"source":{"data":"DATA","media_type":"Image/png","type":"base64"}}"#, &pdf, document),
+        (Messages, r#"{"source":{"data":"DATA","media_type":"image/png","type":"text"}}"#, &zeros, text),
+    ] {
+        let part = part.replace("DATA", data);
+        let (request, _) = of(dialect, &format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#));
+        assert_eq!(kinds(request.media, request.images.len()), expected, "{}", part.get(..99).unwrap());
+    }
+    let text = "a long text ".repeat(50);
+    let encoded = "YSBsb25nIHRleHQg".repeat(50);
+    for (dialect, part) in [
+        (Messages, r#"{"source":{"type":"text","media_type":"image/png","data":"TEXT"}}"#),
+        (Messages, r#"{"source":{"media_type":"application/pdf","type":"text","data":"TEXT"}}"#),
+        (Messages, r#"{"source":{"type":"base64","media_type":"Text/plain","data":"ENCODED"}}"#),
+        (Messages, r#"{"source":{"type":"base64","media_type":"application/json","data":"ENCODED"}}"#),
+        (Messages, r#"{"source":{"type":"base64","media_type":"image/png","data":"ENCODED"}}"#),
+        (Chat, r#"{"image_url":{"url":"data:text/plain;base64,ENCODED"}}"#),
+        (Chat, r#"{"video_url":{"url":"data:image/png;base64,ENCODED"}}"#),
+        (Chat, r#"{"audio_url":"ENCODED"}"#),
+    ] {
+        let part = part.replace("TEXT", &text).replace("ENCODED", &encoded);
+        let (_, texts) = of(dialect, &format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#));
+        assert!(texts.contains(&text), "{dialect:?} {part}: {texts:?}");
+    }
+}
