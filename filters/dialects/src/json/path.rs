@@ -69,6 +69,7 @@ fields! {
     Image = b"image",
     ImageEmbeds = b"image_embeds",
     ImageUrl = b"image_url",
+    Images = b"images",
     IncludeUsage = b"include_usage",
     IncompleteDetails = b"incomplete_details",
     Index = b"index",

@@ -7,8 +7,9 @@
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
     self, AudioEmbeds, AudioKey, AudioUrl, Content, Data, Detail, DocumentUrl, FileData, FileId, FileKey, FileUrl, Id,
-    Image as ImageKey, ImageEmbeds, ImageUrl, Input, InputAudio, InputFile, InputImage, InputVideo, MediaType, Output,
-    Prompt, PromptEmbeds, ResultKey, Source as SourceKey, Type, Url, Uuid, Video, VideoEmbeds, VideoUrl,
+    Image as ImageKey, ImageEmbeds, ImageUrl, Images as ImagesKey, Input, InputAudio, InputFile, InputImage,
+    InputVideo, MediaType, Output, Prompt, PromptEmbeds, ResultKey, Source as SourceKey, System, Type, Url, Uuid,
+    Video, VideoEmbeds, VideoUrl,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, STEPS_MAX, Step};
@@ -39,6 +40,8 @@ pub struct State {
     source: Source,
     /// The current word for a type or a detail.
     word: Head,
+    /// The current text in a field that nothing is known of.
+    unknown: Head,
     /// The objects that are open, by their depth.
     levels: [Level; STEPS_MAX + 1],
 }
@@ -55,6 +58,8 @@ struct Level {
     ids: u16,
     /// How many of its sources only have a name.
     sources: u16,
+    /// URLs in fields that nothing is known of.
+    urls: u16,
     /// It has media of its own.
     has_media: bool,
     /// It names what the server has cached.
@@ -68,6 +73,8 @@ enum Word {
     Missing,
     /// Something that is no medium.
     Other,
+    /// Something that nothing is known of.
+    Unknown,
     Vectors,
     Image,
     Audio,
@@ -81,15 +88,20 @@ impl Word {
             "image" | "image_url" | "image_file" | "input_image" | "computer_screenshot" => Self::Image,
             "audio" | "audio_url" | "input_audio" => Self::Audio,
             "video" | "video_url" | "input_video" => Self::Video,
-            "file" | "input_file" | "document" | "document_url" => Self::File,
+            "file" | "input_file" | "document" | "input_document" | "document_url" => Self::File,
             "image_embeds" | "audio_embeds" | "video_embeds" | "prompt_embeds" => Self::Vectors,
-            _ => Self::Other,
+            "thinking" | "redacted_thinking" | "reasoning" | "refusal" | "message" | "tool_use" | "server_tool_use" => {
+                Self::Other
+            }
+            // What calls, and what is said or found: `output_text`, `function_call`, `tool_result`, `mcp_list_tools`.
+            _ if ["text", "_call", "_output", "_result", "_tools"].iter().any(|end| word.ends_with(end)) => Self::Other,
+            _ => Self::Unknown,
         }
     }
 
     fn kind(self) -> Option<Kind> {
         Some(match self {
-            Self::Missing | Self::Other => return None,
+            Self::Missing | Self::Other | Self::Unknown => return None,
             Self::Vectors => Kind::Vectors,
             Self::Image => Kind::Image,
             Self::Audio => Kind::Audio,
@@ -102,7 +114,7 @@ impl Word {
 /// The kind of what stands under this key.
 fn medium(field: Field) -> Option<Kind> {
     Some(match field {
-        ImageUrl | ImageKey | InputImage => Kind::Image,
+        ImageUrl | ImageKey | ImagesKey | InputImage => Kind::Image,
         AudioUrl | AudioKey | InputAudio => Kind::Audio,
         VideoUrl | Video | InputVideo => Kind::Video,
         FileKey | InputFile | FileUrl | DocumentUrl => Kind::File,
@@ -126,6 +138,14 @@ impl Parts {
     /// Reads what belongs to a part that is no text.
     pub fn read(&mut self, at: &At<'_>, sink: &mut impl PromptSink) -> Read {
         if is_place(at.steps) { self.0.get_or_insert_default().read(at, sink) } else { Read::Not }
+    }
+
+    /// A text in a field that nothing is known of. Where it is a URL, and what it stands in is no text, it names something.
+    pub fn unknown(&mut self, at: &At<'_>) {
+        let part = (1..=3).filter_map(|n| at.steps.get(..at.steps.len().checked_sub(n)?)).find(|steps| is_part(steps));
+        if let Some(part) = part {
+            self.0.get_or_insert_default().unknown(part.len(), at.event);
+        }
     }
 
     /// An object or an array is complete, and what it is is known. To be called for every one of a body.
@@ -184,6 +204,9 @@ impl State {
                 SourceContent::Data(kind, start, bytes) => self.media.add(kind, &start, bytes),
             }
         }
+        if let ([.., Key(SourceKey)], Some(block)) = (steps, self.levels.get_mut(steps.len().saturating_sub(1))) {
+            block.has_media |= block.urls == 0;
+        }
         let Some(level) = self.levels.get_mut(steps.len()).map(core::mem::take) else { return };
         let image = level.image.filter(|_| level.low == Some(true));
         if let Some(image) = image.and_then(|at| self.images.all.get_mut(usize::from(at))) {
@@ -194,15 +217,31 @@ impl State {
         for _ in 0..level.sources {
             self.name(kind.unwrap_or(Kind::File), 0);
         }
-        let is_part = level.word == Word::Missing && is_part(steps);
-        if let Some(kind) = kind.or(is_part.then_some(Kind::File)) {
+        let is_part = is_part(steps);
+        if let Some(kind) = kind.or((is_part && level.word == Word::Missing).then_some(Kind::File)) {
             for _ in 0..level.ids {
                 self.name(kind, 0);
             }
         }
-        if let Some(kind) = kind.filter(|_| level.has_uuid && !level.has_media) {
+        // What says that it is a medium and has none in a spelling that is known, or what nothing is known of and has a URL, names one.
+        let has_some = level.has_media || level.image.is_some() || level.ids > 0 || level.sources > 0;
+        let is_named = level.has_uuid && !level.has_media || is_part && !has_some;
+        if let Some(kind) = kind.filter(|_| is_named) {
             self.name(kind, 0);
         }
+        for _ in 0..if level.word == Word::Unknown { level.urls } else { 0 } {
+            self.name(Kind::File, 0);
+        }
+    }
+
+    fn unknown(&mut self, depth: usize, event: &Event<'_>) {
+        if *event != Event::TextEnd {
+            return self.unknown.keep(event);
+        }
+        if let Some(level) = self.levels.get_mut(depth).filter(|_| is_url(self.unknown.as_str())) {
+            level.urls = level.urls.saturating_add(1);
+        }
+        self.unknown = Head::default();
     }
 
     /// A word for what something is.
@@ -322,6 +361,16 @@ impl State {
 fn is_part(steps: &[Step]) -> bool {
     matches!(
         steps,
-        [.., Key(Content | Output), Item] | [.., Key(Content | Output)] | [Key(Input), Item] | [Key(Prompt), _, _]
+        [.., Key(Content | Output), Item]
+            | [.., Key(Content | Output)]
+            | [Key(Input | System), Item]
+            | [Key(Prompt), _, _]
     )
+}
+
+/// Whether a text that begins like this is a URL and nothing else.
+fn is_url(start: &str) -> bool {
+    let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let scheme = start.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(is_scheme) && !start.contains(char::is_whitespace)
 }

@@ -27,6 +27,10 @@ pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
         ([.., Key(Id | CallId | ToolCallId | ToolUseId | Status | Format | EncryptedContent)], event) => {
             draft.label(event);
         }
+        ([.., Key(Other)] | [.., Key(Other), Item], Event::Text(_) | Event::TextEnd) => {
+            draft.parts.unknown(at);
+            text(at.event, sink);
+        }
         (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
         ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
         _ => {}

@@ -194,7 +194,24 @@ fn what_is_only_named_is_known_as_that() {
             0,
         ),
         (r#"{"type":"file_search_call","results":[{"file_id":"file-1","score":1}]}"#, named(0, 0, 0), 0),
-        (r#"{"type":"image_url","image_url":null}"#, named(0, 0, 0), 0),
+        // What says that it is one is one, in whatever spelling.
+        (r#"{"type":"image_url","image_url":null}"#, named(0, 0, 0), 1),
+        (r#"{"type":"document","document":{"url":"https://x/a.pdf"}}"#, named(0, 0, 1), 0),
+        (r#"{"document":{"url":"https://x/a.pdf"},"type":"document"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"input_document","input_document":"https://x/a.pdf"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"video_url","videoUrl":{"url":"https://x/a.mp4"}}"#, named(0, 1, 0), 0),
+        (r#"{"type":"document","source":{"type":"gcs","uri":"gs://x/a.pdf"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"media","file_uri":"gs://x/a.mp4"}"#, named(0, 0, 1), 0),
+        (r#"{"file_uri":"gs://x/a.mp4","type":"media"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"media","file_data":{"file_uri":"gs://x/a.mp4"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"media","parts":["gs://x/1","gs://x/2"]}"#, named(0, 0, 2), 0),
+        (r#"{"images":["https://x/1","https://x/2"]}"#, named(0, 0, 0), 2),
+        (r#"{"type":"media","note":"See https://x/a.mp4"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"text","text":"https://x","link":"https://x"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"tool_result","link":"https://x"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"web_search_result","url":"https://x"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"document","source":{"type":"content","content":[]}}"#, named(0, 0, 0), 0),
+        (r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a b"}}"#, named(0, 0, 0), 0),
     ];
     for (dialect, place) in PLACES {
         for (part, named, images) in rows {
