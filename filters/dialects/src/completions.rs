@@ -7,7 +7,7 @@ use crate::chat;
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{MaxTokens, NPredict, Prompt, PromptEmbeds, Suffix};
-use crate::json::path::Step::Key;
+use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
 use crate::request::prompt::{anything, texts_or_tokens};
@@ -39,7 +39,13 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         ([Key(Prompt)], Event::Array) => draft.prompts = 0,
         ([Key(Prompt), ..], _) => texts_or_tokens(at, draft, "prompt must be text or tokens", sink),
         ([Key(Suffix)], event) => text(event, sink),
-        ([Key(PromptEmbeds), ..], _) => anything(at, draft, sink),
+        ([Key(PromptEmbeds), ..], event) => {
+            // Each of them is answered as well.
+            if let ([_] | [_, Item], Event::TextEnd) | ([_, Item], Event::Array) = (at.steps, event) {
+                draft.vector_prompts = draft.vector_prompts.saturating_add(1);
+            }
+            anything(at, draft, sink);
+        }
         _ => draft.unread(at),
     }
 }

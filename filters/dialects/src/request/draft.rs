@@ -33,6 +33,8 @@ pub struct Draft {
     pub parts: Parts,
     /// How many prompts it has, each of which is answered.
     pub prompts: u64,
+    /// How many more it has that are vectors.
+    pub vector_prompts: u64,
     api: &'static Api,
     model: String,
     n: u64,
@@ -58,7 +60,8 @@ impl Draft {
         Self {
             request: Request::new(api.usage_on_request),
             parts: Parts::default(),
-            prompts: 1,
+            prompts: 0,
+            vector_prompts: 0,
             api,
             model: String::new(),
             n: 1,
@@ -79,7 +82,7 @@ impl Draft {
         let mut request = self.request;
         let largest = request.ceilings.iter().filter_map(|(_, value)| *value).max();
         request.max_output = largest.filter(|max| *max != UNBOUNDED);
-        request.prompts = self.prompts.max(1);
+        request.prompts = self.prompts.saturating_add(self.vector_prompts).max(1);
         request.choices = self.n.max(self.best_of).max(1).saturating_mul(request.prompts);
         if let Some(parts) = self.parts.finish() {
             request.images = parts.images.all;

@@ -66,7 +66,12 @@ pub fn list_of_messages(at: &At<'_>, draft: &mut Draft) {
 pub fn texts_or_tokens(at: &At<'_>, draft: &mut Draft, mistyped: &'static str, sink: &mut impl PromptSink) {
     match (at.steps, at.event) {
         (_, Event::Key(_) | Event::Close) | ([_], Event::Array | Event::Null) => {}
-        ([_] | [_, Item], Event::Text(part)) => sink.part(part),
+        ([_] | [_, Item], Event::Text(part)) => {
+            if at.steps.len() == 1 {
+                draft.prompts = draft.prompts.max(1);
+            }
+            sink.part(part);
+        }
         ([_], Event::TextEnd) => sink.end(),
         ([_, Item], Event::TextEnd) => {
             draft.prompts = draft.prompts.saturating_add(1);

@@ -353,3 +353,22 @@ fn nothing_is_cheaper_for_its_label() {
         assert!(texts.contains(&text), "{dialect:?} {part}: {texts:?}");
     }
 }
+
+#[test]
+fn every_prompt_of_vectors_is_answered() {
+    for (body, choices) in [
+        (r#"{"prompt_embeds":"AAAA"}"#, 1),
+        (r#"{"prompt_embeds":["AAAA","AAAA"]}"#, 2),
+        (r#"{"prompt":"","prompt_embeds":["AAAA","AAAA"],"n":3}"#, 6),
+        (r#"{"prompt":null,"prompt_embeds":[[0.5],[0.5]]}"#, 2),
+        (r#"{"prompt_embeds":["AAAA","AAAA"],"prompt":"a"}"#, 3),
+        (r#"{"prompt_embeds":["AAAA","AAAA"],"prompt":["a","b"]}"#, 4),
+        (r#"{"prompt":[1,2],"prompt_embeds":"AAAA"}"#, 2),
+        (r#"{"prompt":["a","b"]}"#, 2),
+        (r#"{"prompt":"a"}"#, 1),
+        (r#"{}"#, 1),
+    ] {
+        let (request, _) = of(Completions, body);
+        assert_eq!(request.choices, choices, "{body}");
+    }
+}
