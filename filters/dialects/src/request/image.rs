@@ -37,16 +37,22 @@ impl Images {
     }
 }
 
+/// The most bytes that a pixel has: four channels of 16 bits, not compressed.
+const PIXEL_MAX: u64 = 8;
+/// Bytes that an image may have besides: profiles of colours, and what a camera tells of it.
+const BESIDE_MAX: u64 = 256 << 10;
+
 /// The size that the beginning of an image states, in base64: in PNG at byte 16 (RFC 2083, section 11.2.1), in GIF at byte 6 (GIF89a,
-/// section 18). It is believed of what begins as such an image does, whatever its media type says, and has no side of nothing.
-pub fn size(start: &str) -> Option<(u32, u32)> {
+/// section 18). It is believed of what begins as such an image does, whatever its media type says, has no side of nothing, and has no more bytes
+/// than such an image can have.
+pub fn size(start: &str, length: u64) -> Option<(u32, u32)> {
     let bytes = bytes(start);
-    let size = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+    let size = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.get(12..16) == Some(b"IHDR") {
         let side = |at: usize| -> Option<u32> {
             Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
         };
         (side(16)?, side(20)?)
-    } else if bytes.starts_with(b"GIF8") {
+    } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
         let side = |at: usize| -> Option<u32> {
             Some(u32::from(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?)))
         };
@@ -54,7 +60,8 @@ pub fn size(start: &str) -> Option<(u32, u32)> {
     } else {
         return None;
     };
-    (size.0 > 0 && size.1 > 0).then_some(size)
+    let most = u64::from(size.0).saturating_mul(size.1.into()).saturating_mul(PIXEL_MAX).saturating_add(BESIDE_MAX);
+    (size.0 > 0 && size.1 > 0 && length <= most).then_some(size)
 }
 
 /// Whether these bytes begin an image: PNG, GIF, JPEG or WebP.
@@ -78,8 +85,13 @@ mod tests {
             ("iVBORw0KGgoAAAANSUhEUgAAAAAAAAHg", None),
             ("AAAAAAAAAAAAAAANSUhEUgAAAAEAAAAB", None),
             ("R0lG", None),
+            ("R0lGODFhCgAUAAAA", None),
+            // Another chunk than that of the size.
+            ("iVBORw0KGgoAAAANdEVYdAAAAoAAAAHg", None),
         ] {
-            assert_eq!(size(start), expected, "{start}");
+            assert_eq!(size(start, 100_000), expected, "{start}");
         }
+        assert_eq!(size("R0lGODlhCgAUAAAA", 1_500_000), None);
+        assert_eq!(size("iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg", 2_000_000), Some((640, 480)));
     }
 }

@@ -97,8 +97,8 @@ fn millis(bytes: u64, bytes_per_second: u64) -> u64 {
     millis.unwrap_or(u64::MAX)
 }
 
-/// How many bytes of a sound are a second. A WAV says it: channels at byte 22, samples a second at byte 24, bits at byte 34 (RFC 2361 and
-/// Microsoft, "Multimedia Programming Interface and Data Specifications 1.0").
+/// How many bytes of a sound are a second. A WAV that is not compressed, which its format at byte 20 tells, says it: channels at byte 22,
+/// samples a second at byte 24, bits at byte 34 (RFC 2361 and Microsoft, "Multimedia Programming Interface and Data Specifications 1.0").
 fn byte_rate(start: &str) -> u64 {
     let bytes = bytes(start);
     let number = |at: usize, length: usize| {
@@ -106,8 +106,11 @@ fn byte_rate(start: &str) -> u64 {
         Some(bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let wav = || {
+        let is_wav = bytes.starts_with(b"RIFF") && bytes.get(8..16) == Some(b"WAVEfmt ");
+        // Whole numbers, floating point ones, and what is told in more detail behind.
+        let is_plain = matches!(number(20, 2)?, 1 | 3 | 0xfffe);
         let bits = number(22, 2)?.checked_mul(number(24, 4)?)?.checked_mul(number(34, 2)?)?;
-        (bytes.starts_with(b"RIFF") && bits >= 8).then_some((bits / 8).min(WAV_MAX))
+        (is_wav && is_plain && bits >= 8).then_some((bits / 8).min(WAV_MAX))
     };
     wav().unwrap_or(SOUND)
 }
@@ -142,6 +145,12 @@ mod tests {
         // So many samples a second as four bytes hold.
         let lie = wav(30).replacen("gD4AAA", "/////w", 1);
         assert!(read(Kind::Audio, &lie).audio_ms >= 2_500);
+        // MP3 in a WAV, a format that is none, and another chunk than that of the format.
+        for (header, other) in [("IBAAAAAB", "IBAAAABV"), ("IBAAAAAB", "IBAAAAAA"), ("QVZFZm10", "QVZFSlVO")] {
+            let lie = wav(30).replacen(header, other, 1);
+            assert_ne!(lie, wav(30));
+            assert!(read(Kind::Audio, &lie).audio_ms >= 120_000, "{other}");
+        }
         let none = wav(30).replacen("gD4AAA", "AAAAAA", 1);
         assert!(read(Kind::Audio, &none).audio_ms >= 30_000);
     }

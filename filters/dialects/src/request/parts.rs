@@ -335,7 +335,7 @@ impl State {
 
     /// An image in the object at this depth.
     fn image(&mut self, start: &str, bytes: u64, depth: usize) {
-        let at = self.images.add(Image { low: false, size: size(start), bytes: Some(bytes) });
+        let at = self.images.add(Image { low: false, size: size(start, bytes), bytes: Some(bytes) });
         self.stands(at, depth);
     }
 
