@@ -304,6 +304,7 @@ impl State {
             [.., Key(ImageEmbeds | AudioEmbeds | VideoEmbeds | PromptEmbeds), Item | Key(_)] => {
                 Some(Slot::Data(Kind::Vectors))
             }
+            [.., Key(ResultKey)] if own().is_none() => Some(Slot::Result),
             [.., Key(FileData | ResultKey)] => Some(Slot::Data(Kind::File)),
             [.., Key(field)] | [.., Key(field), Item] => medium(*field).map(|kind| match kind {
                 Kind::Vectors => Slot::Data(kind),

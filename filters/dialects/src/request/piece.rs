@@ -22,6 +22,8 @@ pub enum Slot {
     Data(Kind),
     /// A URL of something of this kind, which may be the data itself.
     Url(Kind),
+    /// The result of a call, which may be a word, or a document.
+    Result,
     /// Data of which a media type says this, as far as it has come.
     Source {
         /// What it says.
@@ -37,7 +39,7 @@ impl Slot {
         match self {
             Self::Data(kind) | Self::Url(kind) => kind,
             Self::Source { claim: Claim::A(Kind::Image), .. } => Kind::Image,
-            Self::Source { .. } => Kind::File,
+            Self::Result | Self::Source { .. } => Kind::File,
         }
     }
 
@@ -133,7 +135,8 @@ impl Piece {
         if form.data.is_empty() || slot.kind() == Kind::Vectors || form.is_name(slot, self.bytes) {
             return State::Other;
         }
-        if !form.is_encoded || form.media.is_none() && !is_base64(form.head()) {
+        let is_word = slot == Slot::Result && self.bytes < DATA_MIN;
+        if !form.is_encoded || form.media.is_none() && (is_word || !is_base64(form.head())) {
             sink.part(form.data);
             return State::Text;
         }
@@ -211,7 +214,7 @@ impl<'a> Form<'a> {
             && match slot {
                 Slot::Data(_) => head.contains(':'),
                 Slot::Url(_) => head.contains(':') || length > 0 && is_bare(),
-                Slot::Source { .. } => false,
+                Slot::Result | Slot::Source { .. } => false,
             }
     }
 }
@@ -307,6 +310,10 @@ mod tests {
         assert!(matches!(read(Url(Image), "data:image/png").0, Found::Data { kind: Image, .. }));
         assert_eq!(read(Data(File), "data:,a%20b"), (Found::Text, "a%20b|".to_owned()));
         assert_eq!(read(Data(File), "as it is, not encoded"), (Found::Text, "as it is, not encoded|".to_owned()));
+        for word in ["ok", "error: none", "see https://x/a", "0123abcd"] {
+            assert_eq!(read(Slot::Result, word), (Found::Text, format!("{word}|")));
+        }
+        assert!(matches!(read(Slot::Result, &"A".repeat(400)).0, Found::Data { kind: File, .. }));
         for binary in ["JVBERi0xLjcK", "UEsDBBQABgAI", "AAAA"] {
             assert!(matches!(read(Data(File), &binary.repeat(30)).0, Found::Data { kind: File, .. }), "{binary}");
         }

@@ -92,6 +92,7 @@ const WITH_TEXT: &[&str] = &[
     r#"{"type":"input_file","filename":"a.txt","file_data":"data:text/csv;base64,ENCODED"}"#,
     r#"{"type":"document","source":{"type":"base64","media_type":"text/plain","data":"ENCODED"}}"#,
     r#"{"type":"tool_result","content":"TEXT"}"#,
+    r#"{"type":"note","result":"TEXT"}"#,
 ];
 
 /// What is charged for a request beside its texts: an upper bound by the rules that are documented, so that nothing is taken for free.
@@ -209,6 +210,8 @@ fn what_is_only_named_is_known_as_that() {
         (r#"{"type":"media","note":"See https://x/a.mp4"}"#, named(0, 0, 0), 0),
         (r#"{"type":"text","text":"https://x","link":"https://x"}"#, named(0, 0, 0), 0),
         (r#"{"type":"tool_result","link":"https://x"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"note","result":"ok"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"note","result":"error: none"}"#, named(0, 0, 0), 0),
         (r#"{"type":"web_search_result","url":"https://x"}"#, named(0, 0, 0), 0),
         (r#"{"type":"document","source":{"type":"content","content":[]}}"#, named(0, 0, 0), 0),
         (r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a b"}}"#, named(0, 0, 0), 0),
