@@ -11,6 +11,7 @@ use crate::facts::Facts;
 use crate::flow::{Flow, Read};
 use crate::identity::header;
 use crate::labels;
+use crate::media;
 use crate::metrics::Metric;
 use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
 use crate::prompt::Prompt;
@@ -167,6 +168,11 @@ impl Exchange {
         let is_asked_here = !flow.is_known && !flow.is_counted_elsewhere();
         let is_known_here = |model: &&Model| is_asked_here && !model.approximate && !model.is_implicit;
         if let Some(model) = flow.model(&config).filter(is_known_here) {
+            // What a reservation would refuse has no count either.
+            let unpriced = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model));
+            if let Some((what, key)) = unpriced {
+                return self.stop(Refusal::no_price(what, key).into(), world);
+            }
             count::for_model(count, flow, model, world);
             let answer = door::answer::count(flow);
             return self.stop(answer, world);

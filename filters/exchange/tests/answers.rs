@@ -55,6 +55,18 @@ fn a_count_is_what_a_reservation_would_have() {
 }
 
 #[test]
+fn what_a_reservation_refuses_is_not_counted() {
+    let body = r#"{"model":"chat","messages":[{"role":"user","content":[
+        {"type":"document","source":{"type":"url","url":"https://example.com/a.pdf"}}]}]}"#;
+    for (model, expected) in [(r#"{"name":"chat"}"#, 400), (r#"{"name":"chat","media":{"file":5000}}"#, 200)] {
+        let config = format!(r#"{{"models":[{model}],"limits":[{{"name":"all","tokens":100000,"every":"1h"}}]}}"#);
+        let mut proxy = Proxy::new(&config);
+        let reserved = send(&mut proxy, "POST", "/v1/messages", &[], body);
+        assert_eq!((status(&count(&mut proxy, body)), reserved.went()), (expected, expected == 200));
+    }
+}
+
+#[test]
 fn counting_is_no_free_work() {
     let config = r#"{"tenant":{"from":[{"header":"x-api-key"}],"anonymous":"allow"},"models":[{"name":"chat"},{"name":"off","suspended":true}],
         "limits":[{"name":"tpm","tokens":100,"every":"100h"},{"name":"streams","concurrent":1}]}"#;
