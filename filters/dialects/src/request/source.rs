@@ -20,6 +20,8 @@ pub struct Source {
     decoded: u64,
     /// How these begin.
     start: String,
+    /// There were several of them, of which servers read the first or the last.
+    is_repeated: bool,
     /// Bytes of the current data.
     current: u64,
     /// The media type, or the type.
@@ -62,11 +64,10 @@ impl Source {
             Event::TextEnd => {
                 let length = core::mem::take(&mut self.current);
                 if let Found::Data { start, bytes, .. } = self.piece.end(self.slot(), sink) {
+                    self.is_repeated |= self.bytes > 0;
                     self.bytes = self.bytes.saturating_add(length);
                     self.decoded = self.decoded.saturating_add(bytes);
-                    if self.start.is_empty() {
-                        self.start = start;
-                    }
+                    self.start = start;
                 }
             }
             _ => {}
@@ -107,7 +108,7 @@ impl Source {
         if length == 0 {
             return Content::Nothing;
         }
-        if source.is_raw() || claim == Claim::None || classify::is_text(claim, &head) {
+        if source.is_raw() || source.is_repeated || claim == Claim::None || classify::is_text(claim, &head) {
             return Content::Text(length);
         }
         let kind = classify::kind(source.slot().kind(), claim, &head, source.decoded);

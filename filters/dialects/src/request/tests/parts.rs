@@ -334,6 +334,12 @@ fn nothing_is_cheaper_for_its_label() {
         (Messages, r#"{"source":{"type":"base64","media_type":"image/png","data":"DATA"}}"#, &pdf, document),
         (Messages, r#"{"source":{"data":"DATA","media_type":"Image/png","type":"base64"}}"#, &pdf, document),
         (Messages, r#"{"source":{"data":"DATA","media_type":"image/png","type":"text"}}"#, &zeros, text),
+        (
+            Messages,
+            r#"{"source":{"type":"base64","media_type":"image/png","data":"iVBORw0KGgo=","data":"DATA"}}"#,
+            &pdf,
+            text,
+        ),
     ] {
         let part = part.replace("DATA", data);
         let (request, _) = of(dialect, &format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#));
