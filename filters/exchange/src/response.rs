@@ -134,7 +134,7 @@ impl Response {
             // A response that says `queued` ends long before the work does.
             return Some(kept(facts, reserved));
         }
-        let is_unread = self.is_unread() && !self.reports_failure();
+        let is_unread = self.is_unread() && !self.is_only_failure();
         // A stream shows what is generated, so that one that was left before its first token was at its prompt.
         let is_unseen = || self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
         if outcome != Outcome::Ok && !is_unread && self.first_token.is_none() && is_unseen() {
@@ -149,7 +149,7 @@ impl Response {
             };
         };
         let seen = completion.tokens();
-        let own = if is_unread { kept(facts, reserved) } else { counted(facts, seen) };
+        let own = if is_unread { kept(facts, reserved.max(seen)) } else { counted(facts, seen) };
         let Some(reported) = reader.usage().map(Used::from) else {
             return (is_unread || has_worked(outcome) || seen > Tokens::ZERO).then_some(own);
         };
@@ -157,12 +157,17 @@ impl Response {
         let is_opening = reader.is_opening();
         let is_charged = has_worked(outcome) || seen > Tokens::ZERO || !is_opening;
         let is_part = is_opening || (outcome != Outcome::Ok && !reader.is_settled());
-        is_charged.then(|| believed(reported, own, is_part))
+        is_charged.then(|| believed(reported, own, seen, is_part))
     }
 
     /// Whether the server says in the body that it failed, whatever the status says.
     fn reports_failure(&self) -> bool {
         self.reader.as_deref().is_some_and(|(reader, _)| reader.failed())
+    }
+
+    /// Whether it failed, and nothing else can be read in it.
+    fn is_only_failure(&self) -> bool {
+        self.reader.as_deref().is_some_and(|(reader, _)| reader.failed() && !reader.is_broken())
     }
 
     /// Whether nothing has come of an answer.
@@ -214,17 +219,16 @@ fn has_worked(outcome: Outcome) -> bool {
 }
 
 /// What is believed of a report, next to what was counted here. A half that is missing or cannot be true is the own one: a prompt is never of
-/// no token, and no vocabulary makes less than an eighth of a text's tokens of it ([`SHORTER_MAX`]). `is_part`: what was reported was the state
-/// of a part, and what was seen may be more.
-fn believed(reported: Used, own: Used, is_part: bool) -> Used {
+/// no token, and no vocabulary makes less than an eighth of a text's tokens of it ([`SHORTER_MAX`]). `seen`: what was read of it; `is_part`: what
+/// was reported was the state of a part, and the own count may be more.
+fn believed(reported: Used, own: Used, seen: Tokens, is_part: bool) -> Used {
     let has_prompt = reported.prompt > Tokens::ZERO || own.prompt == Tokens::ZERO;
-    let seen = own.completion;
     // What was reserved says nothing of how much it was.
-    let least = if own.reserved { seen.min(Tokens(1)) } else { seen };
+    let least = if own.reserved { seen.max(own.completion.min(Tokens(1))) } else { seen };
     let is_short = reported.completion.saturating_mul(SHORTER_MAX) < least;
-    let has_completion = !is_short && (!is_part || reported.completion >= seen);
+    let has_completion = !is_short && (!is_part || reported.completion >= own.completion);
     let prompt = if has_prompt { reported.prompt } else { own.prompt };
-    let completion = if has_completion { reported.completion } else { seen };
+    let completion = if has_completion { reported.completion } else { own.completion };
     Used {
         prompt,
         // What is cached is a part of the prompt, and what was thought one of the completion.

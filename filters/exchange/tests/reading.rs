@@ -146,6 +146,40 @@ fn what_cannot_be_read_stays_reserved() {
 }
 
 #[test]
+fn one_good_event_does_not_hide_the_others() {
+    let words = "one two three four five ".repeat(20);
+    let broken = [
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"?{words}\"}}}}]}}\n\n"),
+        format!("data: {{'text':'{words}'}}\n\n"),
+        format!("data: {words}\n\n"),
+        format!("{words}\n\n"),
+        format!("{{\"text\":\"{words}\"}}\n{{\"text\":\"{words}\"}}\n"),
+        format!("data: {{\"choices\":[{{\"x\":\"{words}\"\n\n"),
+    ];
+    for broken in &broken {
+        // No text is in UTF-8 that has this byte in it.
+        let broken: Vec<u8> = broken.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        for (good, used) in [
+            ("data: {\"choices\":[]}\n\n", (PROMPT, MOST)),
+            (DELTA, (PROMPT, MOST)),
+            (USAGE, (40, 77)),
+            ("data: {\"error\":{\"code\":0}}\n\n", (PROMPT, MOST)),
+            ("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":0}}\n\n", (40, MOST)),
+        ] {
+            for parts in [[good.as_bytes(), &broken], [&broken, good.as_bytes()]] {
+                let body = [b": wait\n\n", parts.concat().as_slice(), DONE.as_bytes()].concat();
+                let got = answer("/v1/chat/completions", true, &[], &body);
+                assert_eq!(got.used, Some(used), "{}", String::from_utf8_lossy(&body));
+            }
+        }
+    }
+    // What was seen is more than a report that is too short for it.
+    let long = DELTA.repeat(100);
+    let body = [&long, "data: x\n\n", "data: {\"choices\":[],\"usage\":{\"completion_tokens\":2}}\n\n"].concat();
+    assert_eq!(chat(true, &[], &body).used, Some((PROMPT, MOST)));
+}
+
+#[test]
 fn what_cannot_be_read_teaches_nothing_and_costs_the_same_where_the_client_leaves() {
     let ask = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
     let head: Headers = vec![(":status".into(), b"200".to_vec()), ("content-encoding".into(), b"gzip".to_vec())];

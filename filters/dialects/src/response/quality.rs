@@ -164,7 +164,8 @@ impl JsonCheck {
     }
 }
 
-struct Quiet;
+/// Takes no interest in what is read.
+pub(crate) struct Quiet;
 
 impl Visitor for Quiet {
     fn event(&mut self, _: Event<'_>, _: Range<usize>) {}

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::dialect::Dialect;
 use crate::json::lexer::{Event, Lexer, Visitor};
 use crate::json::path::Path;
-use crate::response::quality::Quality;
+use crate::response::quality::{Quality, Quiet};
 use crate::response::report::{Report, is_skipped};
 use crate::response::usage::Usage;
 use crate::sink::CompletionSink;
@@ -38,8 +38,8 @@ enum Form {
 pub enum Reading {
     /// There is nothing in it, or no event that carries anything.
     Empty,
-    /// There is something in it, and it is not known what: it is neither JSON nor a stream of events, or broken, or says nothing that an
-    /// answer says.
+    /// There is something in it, and it is not known what: it is neither JSON nor a stream of events, or broken, be it in one event only, or
+    /// says nothing that an answer says.
     Unread,
     /// It is an answer, as far as it has come.
     Read,
@@ -54,6 +54,8 @@ struct Document {
     unreadable: bool,
     /// Some event carried something else than the mark of the end.
     any: bool,
+    /// Some event that is over was something else than that, and no JSON.
+    is_broken: bool,
 }
 
 impl ResponseReader {
@@ -66,6 +68,7 @@ impl ResponseReader {
             report: Report::new(dialect.api(), json_output),
             unreadable: false,
             any: false,
+            is_broken: false,
         };
         Self { form: Form::Blank, lines: Lines::default(), document }
     }
@@ -117,10 +120,19 @@ impl ResponseReader {
             Form::Blank => Reading::Empty,
             Form::Json if *unreadable || (complete && (is_pending || !has_sense)) => Reading::Unread,
             Form::Json => Reading::Read,
+            // Whatever can be read in it, what stands beside that is not in what was counted.
+            Form::Events if self.is_broken() => Reading::Unread,
             Form::Events if report.is_known() => Reading::Read,
-            Form::Events if *any || self.lines.is_strange() || (complete && is_pending) => Reading::Unread,
+            Form::Events if *any || (complete && is_pending) => Reading::Unread,
             Form::Events => Reading::Empty,
         }
+    }
+
+    /// Whether something in it is neither JSON nor a line of a stream, whatever the rest is.
+    pub fn is_broken(&self) -> bool {
+        let Document { unreadable, is_broken, lexer, .. } = &self.document;
+        let is_unreadable = *is_broken || (*unreadable && lexer.last_word() != END);
+        is_unreadable || (self.form == Form::Events && self.lines.is_strange())
     }
 
     /// The usage that was reported so far.
@@ -151,23 +163,39 @@ impl ResponseReader {
 
 impl Document {
     fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
-        let Self { dialect, lexer, path, report, unreadable, any } = self;
+        let Self { dialect, lexer, path, report, unreadable, any, .. } = self;
         if !*unreadable && lexer.push(bytes, &mut Visit { dialect: *dialect, path, report, sink }).is_err() {
             *unreadable = true;
-            // `[DONE]`, with which OpenAI's streams end, is no JSON.
-            *any |= lexer.last_word() != "DONE";
+            *any |= lexer.last_word() != END;
         }
     }
 
     /// The event is over, and the next one's data is another document.
     fn end(&mut self) {
         self.any |= !self.unreadable && !self.lexer.is_blank() && !self.lexer.is_hollow();
+        if !self.lexer.is_done() && !self.lexer.is_blank() {
+            self.break_off();
+        }
         self.report.end_event();
         self.path = Path::default();
         self.lexer.reset();
         self.unreadable = false;
     }
+
+    /// The event is over before its document is, or was none.
+    #[cold]
+    fn break_off(&mut self) {
+        self.is_broken |= if self.unreadable {
+            self.lexer.last_word() != END
+        } else {
+            // A number is known to be whole by what stands behind it.
+            self.lexer.finish(&mut Quiet).is_err()
+        };
+    }
 }
+
+/// The word in `[DONE]`, with which OpenAI's streams end, and which is no JSON.
+const END: &str = "DONE";
 
 struct Visit<'a, S> {
     dialect: Dialect,

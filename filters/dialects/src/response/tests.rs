@@ -154,8 +154,8 @@ fn what_a_response_is_is_seen_from_its_bytes() {
         (chunk.to_owned(), Read, Read),
         (format!("\u{feff}\n\n{chunk}"), Read, Read),
         (format!(": wait\n\nretry: 9\nid: 1\nevent: x\n{chunk}data: [DONE]\n\n"), Read, Read),
-        (format!("data: nonsense\n\n{chunk}"), Read, Read),
-        (format!("id: 1\nx: y\n{chunk}"), Read, Read),
+        (format!("{chunk}data: 7\n\ndata: null\n\ndata: {{}}\n\ndata: [DONE]"), Read, Read),
+        (format!("data: [DONE]\n\n{chunk}data: {{\"choices\":["), Read, Read),
         ("data: {\"choices\":[]}\n\n".to_owned(), Read, Read),
         ("{ }\n".to_owned(), Read, Read),
         // Nothing at all.
@@ -163,6 +163,13 @@ fn what_a_response_is_is_seen_from_its_bytes() {
         ("data: {}\n\n".to_owned(), Empty, Empty),
         (" \r\n\u{feff}".to_owned(), Empty, Empty),
         (": ping\n\nevent: x\ndata:\n\ndata: [DONE]\n\n".to_owned(), Empty, Empty),
+        // One good event does not make up for what stands beside it.
+        (format!("data: nonsense\n\n{chunk}"), Unread, Unread),
+        (format!("{chunk}data: {{\"choices\":[\n\n"), Unread, Unread),
+        (format!("{chunk}data: {{'text':'Hi'}}\n\ndata: [DONE]\n\n"), Unread, Unread),
+        (format!("{chunk}data: Hi all"), Unread, Unread),
+        (format!("{chunk}{answer}\n{answer}\n"), Unread, Unread),
+        (format!("id: 1\nx: y\n{chunk}"), Unread, Unread),
         // Neither of both, or broken, or something else.
         ("<html>Hi</html>".to_owned(), Unread, Unread),
         ("event of the day".to_owned(), Unread, Unread),
