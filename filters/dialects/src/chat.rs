@@ -8,8 +8,8 @@ use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
     self, Arguments, AudioKey, Choices, Content, Custom, Delta, Function, FunctionCall, Input, MaxCompletionTokens,
-    MaxTokens, Message, Messages, NPredict, Name, Reasoning, ReasoningContent, ReasoningDetails, Refusal, Role,
-    Summary, Text, Thinking, ThinkingBlocks, ToolCalls, Transcript,
+    MaxTokens, Message, Messages, NPredict, Name, Reasoning, ReasoningContent, ReasoningDetails, ReasoningText,
+    Refusal, Role, Summary, Text, Thinking, ThinkingBlocks, ToolCalls, Transcript,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
@@ -75,9 +75,9 @@ pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
 #[inline(never)]
 fn said(field: Field, below: &[Step]) -> Option<TextKind> {
     match (field, below) {
-        (Content, [] | [Item, .., Key(Text)]) => Some(TextKind::Content),
+        (Content, [] | [Item] | [Key(Text)] | [Item, .., Key(Text)]) => Some(TextKind::Content),
         // A refusal and what is said aloud need not be in the form that was asked for.
-        (ReasoningContent | Reasoning | Thinking | Refusal, [])
+        (ReasoningContent | Reasoning | ReasoningText | Thinking | Refusal, [])
         | (Content, [Item, Key(Thinking)])
         | (ThinkingBlocks, [Item, Key(Thinking)])
         | (ReasoningDetails, [Item, Key(Text | Summary)])

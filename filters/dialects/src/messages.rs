@@ -58,8 +58,11 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
 }
 
 /// The texts of the blocks of content; in a stream they begin with a `content_block` and go on with deltas. A few servers begin with a message
-/// that has all of them.
+/// that has all of them, or send content that is one text.
 pub fn generated(steps: &[Step], _: &Report) -> Option<TextKind> {
+    if let [Key(Content)] | [Key(Message), Key(Content)] = steps {
+        return Some(TextKind::Content);
+    }
     let ([Key(Content), Item, block @ ..]
     | [Key(Message), Key(Content), Item, block @ ..]
     | [Key(ContentBlock | Delta), block @ ..]) = steps

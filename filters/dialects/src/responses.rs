@@ -117,7 +117,7 @@ fn output_item(inside: &[Step]) -> Option<TextKind> {
     match inside {
         [Key(Name)] => Some(TextKind::ToolName),
         [Key(Arguments)] => Some(TextKind::ToolArguments),
-        [Key(Content), Item, Key(Text | Refusal)] => Some(TextKind::Content),
+        [Key(Content)] | [Key(Content), Item, Key(Text | Refusal)] => Some(TextKind::Content),
         [Key(Summary), Item, Key(Text)] | [Key(Content), Item, Key(Transcript)] | [Key(Code | Input)] => {
             Some(TextKind::Reasoning)
         }

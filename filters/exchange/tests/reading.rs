@@ -180,6 +180,26 @@ fn one_good_event_does_not_hide_the_others() {
 }
 
 #[test]
+fn an_answer_at_a_place_that_nobody_knows_stays_reserved() {
+    let words = "one two three four ".repeat(5);
+    for (path, body) in [
+        ("/v1/chat/completions", format!(r#"{{"status":"success","answer":"{words}"}}"#)),
+        ("/v1/chat/completions", format!("data: {{\"choices\":[{{\"delta\":{{\"said\":\"{words}\"}}}}]}}\n\n{DONE}")),
+        ("/v1/messages", format!(r#"{{"type":"message","completion":"{words}","stop_reason":"end_turn"}}"#)),
+        ("/v1/responses", format!(r#"{{"status":"completed","output_text":"{words}"}}"#)),
+    ] {
+        let got = answer(path, true, &[], body.as_bytes());
+        let completion = got.used.map(|(_, completion)| completion);
+        assert_eq!((completion, got.outcome), (Some(MOST), Outcome::Ok), "{body}");
+    }
+    let reported =
+        format!(r#"{{"status":"success","answer":"{words}","usage":{{"prompt_tokens":40,"completion_tokens":7}}}}"#);
+    assert_eq!(chat(false, &[], &reported).used, Some((40, 7)));
+    let text = format!(r#"{{"type":"message","content":"{words}"}}"#);
+    assert_eq!(answer("/v1/messages", false, &[], text.as_bytes()).used.map(|used| used.1 < MOST), Some(true));
+}
+
+#[test]
 fn what_cannot_be_read_teaches_nothing_and_costs_the_same_where_the_client_leaves() {
     let ask = r#"{"model":"chat","messages":[{"role":"user","content":"Hello, world"}]}"#;
     let head: Headers = vec![(":status".into(), b"200".to_vec()), ("content-encoding".into(), b"gzip".to_vec())];

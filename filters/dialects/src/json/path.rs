@@ -109,6 +109,7 @@ fields! {
     Reasoning = b"reasoning",
     ReasoningContent = b"reasoning_content",
     ReasoningDetails = b"reasoning_details",
+    ReasoningText = b"reasoning_text",
     ReasoningTokens = b"reasoning_tokens",
     Refusal = b"refusal",
     Response = b"response",

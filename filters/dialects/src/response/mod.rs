@@ -5,6 +5,7 @@ pub mod echo;
 pub mod quality;
 pub mod reader;
 pub mod report;
+pub mod strange;
 pub mod usage;
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl ResponseReader {
         let has_sense = report.is_known() || lexer.is_hollow();
         match self.form {
             Form::Blank => Reading::Empty,
+            Form::Json | Form::Events if report.is_strange() => Reading::Unread,
             Form::Json if *unreadable || (complete && (is_pending || !has_sense)) => Reading::Unread,
             Form::Json => Reading::Read,
             // Whatever can be read in it, what stands beside that is not in what was counted.
@@ -209,7 +210,9 @@ impl<S: CompletionSink> Visitor for Visit<'_, S> {
         let Self { dialect, path, report, sink } = self;
         path.follow(&event);
         let steps = path.steps();
-        if !is_skipped(steps) && !report.read_usage(steps, event) {
+        if is_skipped(steps) {
+            report.skip(steps, event);
+        } else if !report.read_usage(steps, event) {
             match dialect.generated(steps, report) {
                 Some(kind) => report.read_text(kind, steps, event, *sink),
                 None => report.read(steps, event, *sink),

@@ -15,6 +15,7 @@ use crate::response::TextKind;
 use crate::response::choices::Choices;
 use crate::response::echo::Echo;
 use crate::response::quality::{Checks, Finish, Quality};
+use crate::response::strange::Strange;
 use crate::response::usage::Usage;
 use crate::sink::CompletionSink;
 
@@ -54,6 +55,7 @@ pub struct Report {
     content_name: Option<Step>,
     has_two_names: bool,
     checks: Checks,
+    strange: Strange,
 }
 
 /// Whether nothing below this place is of interest. That is most of an event.
@@ -87,6 +89,7 @@ impl Report {
             is_item_named: false,
             speaks: false,
             checks: Checks::new(json_output),
+            strange: Strange::default(),
         }
     }
 
@@ -98,6 +101,13 @@ impl Report {
     /// Whether anything of an answer was found in it.
     pub fn is_known(&self) -> bool {
         self.is_familiar || self.has_usage || self.failed || self.finish.is_some() || self.checks.any_text()
+    }
+
+    /// Whether no text that is known was in it, but others that are more than words of an envelope.
+    pub fn is_strange(&self) -> bool {
+        // What an answer begins with is no report of it, and a completion of nothing is none.
+        let is_reported = self.usage.completion > 0 && !self.is_opening;
+        self.api.generates && !self.checks.any_text() && !is_reported && self.strange.is_much(self.failed)
     }
 
     pub fn is_stream(&self) -> bool {
@@ -289,7 +299,16 @@ impl Report {
                 | [Key(Response), Key(IncompleteDetails), Key(Reason)],
                 _,
             ) => self.read_word(steps, event),
+            (_, Event::Text(_) | Event::Key(_)) => self.skip(steps, event),
             _ => {}
+        }
+    }
+
+    /// Something that nobody reads. Beside a text that is known it is of no interest.
+    #[inline]
+    pub fn skip(&mut self, steps: &[Step], event: Event<'_>) {
+        if !self.checks.any_text() {
+            self.strange.see(steps, event, self.api.has_choices);
         }
     }
 

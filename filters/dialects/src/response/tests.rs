@@ -197,6 +197,75 @@ fn what_a_response_is_is_seen_from_its_bytes() {
 }
 
 #[test]
+fn a_long_text_at_a_place_that_nobody_knows_may_be_the_answer() {
+    use Reading::{Read, Unread};
+    let words = "one two three four ".repeat(5);
+    let short = "one two three four ".repeat(3);
+    let answer = |text: &str| {
+        [
+            (Dialect::Chat, format!(r#"{{"status":"success","answer":"{text}"}}"#)),
+            (Dialect::Chat, format!(r#"{{"type":"text","value":"{text}"}}"#)),
+            (Dialect::Chat, format!(r#"{{"model":"m","message":{{"content":"{text}"}},"stop_reason":"stop"}}"#)),
+            (
+                Dialect::Chat,
+                format!(r#"{{"choices":[{{"messages":[{{"content":"{text}"}}],"finish_reason":"stop"}}]}}"#),
+            ),
+            (Dialect::Chat, format!(r#"{{"choices":[{{"delta":{{"function":{{"parameters":"{text}"}}}}}}]}}"#)),
+            (Dialect::Chat, format!(r#"{{"choices":[],"usage":{{"completion_tokens":0}},"response":"{text}"}}"#)),
+            (Dialect::Chat, format!(r#"{{"type":"message","content":[{{"type":"text","text":"{text}"}}]}}"#)),
+            (Dialect::Chat, format!(r#"{{"type":"x","output":[{{"content":[{{"text":"{text}"}}]}}]}}"#)),
+            (Dialect::Completions, format!(r#"{{"status":"success","message":"{text}"}}"#)),
+            (Dialect::Messages, format!(r#"{{"type":"message","completion":"{text}"}}"#)),
+            (Dialect::Messages, format!(r#"{{"choices":[{{"message":{{"content":"{text}"}}}}]}}"#)),
+            (Dialect::Messages, format!(r#"{{"message":{{"usage":{{"output_tokens":1}}}},"x":{{"y":["{text}"]}}}}"#)),
+            (Dialect::Responses, format!(r#"{{"status":"completed","output_text":"{text}"}}"#)),
+            (Dialect::Responses, format!(r#"{{"choices":[{{"message":{{"content":"{text}"}}}}]}}"#)),
+            (Dialect::Responses, format!(r#"{{"type":"response.completed","response":{{"text":"{text}"}}}}"#)),
+        ]
+    };
+    let known = answer(&words)
+        .into_iter()
+        .zip(answer(&short))
+        .flat_map(|((dialect, long), (_, short))| [(dialect, long, Unread), (dialect, short, Read)]);
+    let about = [
+        (Dialect::Chat, format!(r#"{{"object":"error","message":"{words}","type":"x","code":400}}"#)),
+        (Dialect::Chat, format!(r#"{{"error":{{"message":"{words}","more":["{words}"]}}}}"#)),
+        (Dialect::Chat, format!(r#"{{"id":"{words}","model":"{words}","request_id":"{words}","choices":[]}}"#)),
+        (Dialect::Chat, format!(r#"{{"choices":[{{"message":{{"audio":{{"data":"{words}"}}}}}}]}}"#)),
+        (Dialect::Chat, format!(r#"{{"choices":[{{"message":{{"content":"Hi"}}}}],"x":"{words}"}}"#)),
+        (Dialect::Chat, format!(r#"{{"x":"{words}","choices":[{{"message":{{"content":"Hi"}}}}]}}"#)),
+        (Dialect::Chat, format!(r#"{{"choices":[],"x":"{words}","usage":{{"completion_tokens":7}}}}"#)),
+        (
+            Dialect::Embeddings,
+            format!(r#"{{"object":"list","data":[{{"embedding":"{words}"}}],"usage":{{"prompt_tokens":7}}}}"#),
+        ),
+        (
+            Dialect::Messages,
+            format!(r#"{{"type":"x","content_block":{{"type":"redacted_thinking","data":"{words}"}}}}"#),
+        ),
+        (Dialect::Responses, format!(r#"{{"status":"queued","instructions":"{words}","metadata":{{"a":"{words}"}}}}"#)),
+        (
+            Dialect::Responses,
+            format!(
+                r#"{{"type":"response.created","response":{{"tools":[{{"description":"{words}"}}],"user":"{words}"}}}}"#
+            ),
+        ),
+    ];
+    for (dialect, document, reading) in known.chain(about.into_iter().map(|(dialect, it)| (dialect, it, Read))) {
+        for body in [document.clone(), format!("data: {document}\n\n")] {
+            for size in [1, 7, 1000] {
+                assert_eq!(read(dialect, &body, size).0.reading(true), reading, "{dialect:?} {body}");
+            }
+        }
+    }
+    // In pieces.
+    let delta = "data: {\"choices\":[{\"delta\":{\"words\":\" one\"}}],\"system_fingerprint\":\"fp_1234567\"}\n\n";
+    assert_eq!(read(Dialect::Chat, &delta.repeat(16), 9).0.reading(true), Read);
+    assert_eq!(read(Dialect::Chat, &delta.repeat(17), 9).0.reading(true), Unread);
+    assert!(size_of::<ResponseReader>() < 1024);
+}
+
+#[test]
 fn a_later_report_takes_nothing_back() {
     let chat = |reports: &[&str]| -> String {
         reports.iter().map(|usage| format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n")).collect()
@@ -266,6 +335,8 @@ fn every_text_is_counted_once() {
         (Dialect::Chat, chat(r#""function_call":{"name":"f","arguments":"{\"a\":1}"}"#), "f{\"a\":1}"),
         (Dialect::Chat, chat(r#""function_call":{"arguments":{"a":"b","c":12}}"#), "abc12"),
         (Dialect::Chat, chat(r#""tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}},{"function":{"name":"f","arguments":"{}"}}]"#), "f{}f{}"),
+        (Dialect::Chat, chat(r#""content":["a",{"text":"b"}],"reasoning_text":"c""#), "abc"),
+        (Dialect::Chat, chat(r#""content":{"type":"text","text":"Hi"}"#), "Hi"),
         (Dialect::Chat, chat(r#""tool_calls":[{"custom":{"name":"f","input":"x"}}]"#), "fx"),
         // The same under two names, and what is not the same.
         (Dialect::Chat, chat(r#""reasoning_content":"think","reasoning":"think""#), "think"),
@@ -285,6 +356,9 @@ fn every_text_is_counted_once() {
         (Dialect::Messages, r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#.to_owned(), "Hi"),
         (Dialect::Messages, r#"{"type":"content_block_delta","delta":{"type":"compaction_delta","content":"Hi"}}"#.to_owned(), "Hi"),
         (Dialect::Messages, r#"{"type":"message_start","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]}}"#.to_owned(), "Hi"),
+        (Dialect::Messages, r#"{"type":"message","content":"Hi"}"#.to_owned(), "Hi"),
+        (Dialect::Messages, r#"{"type":"message_start","message":{"content":"Hi"}}"#.to_owned(), "Hi"),
+        (Dialect::Responses, r#"{"type":"response.completed","response":{"output":[{"type":"message","content":"Hi"}]}}"#.to_owned(), "Hi"),
         (Dialect::Responses, r#"{"type":"response.audio.transcript.delta","delta":"Hi"}"#.to_owned(), "Hi"),
         (Dialect::Responses, r#"{"type":"response.audio.delta","delta":"AAAA"}"#.to_owned(), ""),
         (Dialect::Responses, r#"{"type":"response.custom_tool_call_input.delta","delta":"Hi"}"#.to_owned(), "Hi"),
