@@ -118,7 +118,7 @@ impl Response {
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that the server failed before its
-    /// first token used nothing, unless usage was reported; one that the client left has been read by then; an answer that is not understood
+    /// first token used nothing, unless usage was reported or more was in the answer than the failure; one that the client left has been read by then; an answer that is not understood
     /// may be as long as what was reserved for it. `by_time`: what may have been generated in the time that passed, for answers that show
     /// nothing of themselves before they are complete, and for those that the proxy gave up on.
     pub fn used(
@@ -167,7 +167,7 @@ impl Response {
 
     /// Whether it failed, and nothing else can be read in it.
     fn is_only_failure(&self) -> bool {
-        self.reader.as_deref().is_some_and(|(reader, _)| reader.failed() && !reader.is_broken())
+        self.reader.as_deref().is_some_and(|(reader, _)| reader.failed() && !reader.has_more())
     }
 
     /// Whether nothing has come of an answer.

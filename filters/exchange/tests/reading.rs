@@ -310,6 +310,7 @@ fn calls_of_functions_are_counted() {
 #[test]
 fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
     let usage = r#""usage":{"input_tokens":40,"output_tokens":5}"#;
+    let words = "one two three four ".repeat(5);
     for (path, body, used) in [
         ("/v1/chat/completions", String::new(), None),
         ("/v1/chat/completions", " \r\n".to_owned(), None),
@@ -320,8 +321,17 @@ fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
         ("/v1/chat/completions", r#"{"error":{"message":"no"#.to_owned(), None),
         ("/v1/chat/completions", r#"{"object":"error","message":"no"}"#.to_owned(), None),
         ("/v1/chat/completions", "data: {\"error\":{\"message\":\"no\"}}\n\n".to_owned(), None),
-        ("/v1/chat/completions", format!(r#"{{"error":{{}},{usage}}}"#), Some((40, 5))),
-        ("/v1/chat/completions", format!("{DELTA}data: {{\"error\":{{}}}}\n\n"), Some((PROMPT, 2))),
+        ("/v1/chat/completions", r#"{"error":{},"object":"x"}"#.to_owned(), None),
+        ("/v1/chat/completions", format!(r#"{{"error":{{"code":0}},{usage}}}"#), Some((40, 5))),
+        ("/v1/chat/completions", format!("{DELTA}data: {{\"error\":{{\"code\":0}}}}\n\n"), Some((PROMPT, 2))),
+        // What stands beside the error is no part of it.
+        ("/v1/chat/completions", format!(r#"{{"error":{{"code":0}},"text":"{words}"}}"#), Some((PROMPT, MOST))),
+        (
+            "/v1/chat/completions",
+            format!(r#"{{"text":"{words}","error":"no","object":"error"}}"#),
+            Some((PROMPT, MOST)),
+        ),
+        ("/v1/chat/completions", format!(r#"{{"error":{{"message":"{words}"}},"text":"short"}}"#), None),
         ("/v1/messages", r#"{"type":"error","error":{"type":"overloaded_error"}}"#.to_owned(), None),
         (
             "/v1/responses",
@@ -341,11 +351,16 @@ fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
             assert_eq!(got.body, body);
         }
     }
+    // An error of which nothing is said is none beside an answer.
+    for body in [format!("{DELTA}data: {{\"error\":{{}}}}\n\n"), format!(r#"{{"error":{{}},{usage}}}"#)] {
+        assert_eq!(chat(true, &[], &body).outcome, Outcome::Ok, "{body}");
+    }
     // These are answers, if short ones.
     for body in [
         "{}",
         r#"{"error":null,"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
         r#"{"error":"","choices":[{"message":{"content":""}}]}"#,
+        r#"{"error":{},"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
         "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
     ] {
         let got = chat(true, &[], body);

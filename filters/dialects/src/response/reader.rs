@@ -130,10 +130,15 @@ impl ResponseReader {
     }
 
     /// Whether something in it is neither JSON nor a line of a stream, whatever the rest is.
-    pub fn is_broken(&self) -> bool {
+    fn is_broken(&self) -> bool {
         let Document { unreadable, is_broken, lexer, .. } = &self.document;
         let is_unreadable = *is_broken || (*unreadable && lexer.last_word() != END);
         is_unreadable || (self.form == Form::Events && self.lines.is_strange())
+    }
+
+    /// Whether it has more in it than can be read, beside whatever else: something broken, or a long text at a place that nobody knows.
+    pub fn has_more(&self) -> bool {
+        self.is_broken() || self.document.report.is_strange()
     }
 
     /// The usage that was reported so far.

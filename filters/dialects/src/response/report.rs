@@ -47,6 +47,8 @@ pub struct Report {
     is_opening: bool,
     is_settled: bool,
     failed: bool,
+    /// An error was reported of which nothing is said.
+    has_hollow_error: bool,
     finish: Option<Finish>,
     choices: Choices,
     /// From when on it may be needed, which most streams never come to.
@@ -78,6 +80,7 @@ impl Report {
             is_opening: false,
             is_settled: false,
             failed: false,
+            has_hollow_error: false,
             finish: None,
             choices: Choices::new(api.has_choices),
             echo: None,
@@ -100,14 +103,14 @@ impl Report {
 
     /// Whether anything of an answer was found in it.
     pub fn is_known(&self) -> bool {
-        self.is_familiar || self.has_usage || self.failed || self.finish.is_some() || self.checks.any_text()
+        self.is_familiar || self.has_usage || self.failed() || self.finish.is_some() || self.checks.any_text()
     }
 
     /// Whether no text that is known was in it, but others that are more than words of an envelope.
     pub fn is_strange(&self) -> bool {
         // What an answer begins with is no report of it, and a completion of nothing is none.
         let is_reported = self.usage.completion > 0 && !self.is_opening;
-        self.api.generates && !self.checks.any_text() && !is_reported && self.strange.is_much(self.failed)
+        self.api.generates && !self.checks.any_text() && !is_reported && self.strange.is_much(self.failed())
     }
 
     pub fn is_stream(&self) -> bool {
@@ -152,8 +155,10 @@ impl Report {
         self.is_settled
     }
 
+    /// Whether it reports an error. One of which nothing is said is none beside an answer.
     pub fn failed(&self) -> bool {
-        self.failed
+        let is_answer = || self.has_usage || self.finish.is_some() || self.checks.any_text();
+        self.failed || (self.has_hollow_error && !is_answer())
     }
 
     pub fn quality(&mut self) -> Quality {
@@ -289,7 +294,9 @@ impl Report {
                 let index = whole(word).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
                 self.choices.is(index, sink);
             }
-            ([Key(Error)] | [Key(Response), Key(Error)], Event::Object | Event::Text(_)) => self.failed = true,
+            ([Key(Error)] | [Key(Response), Key(Error)], Event::Object) => self.has_hollow_error = true,
+            ([Key(Error)] | [Key(Response), Key(Error)], Event::Text(_))
+            | ([Key(Error), Key(_)] | [Key(Response), Key(Error), Key(_)], Event::Key(_)) => self.failed = true,
             (
                 [Key(ChoicesKey), Item, Key(FinishReason)]
                 | [Key(StopReason | Status | Object | Type)]
