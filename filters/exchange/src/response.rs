@@ -153,9 +153,10 @@ impl Response {
         let Some(reported) = reader.usage().map(Used::from) else {
             return (is_unread || has_worked(outcome) || seen > Tokens::ZERO).then_some(own);
         };
-        // What an answer begins with is reported also of one that then fails.
+        // What an answer begins with is reported also of one that then fails, and some servers report nothing as zeros.
         let is_opening = reader.is_opening();
-        let is_charged = has_worked(outcome) || seen > Tokens::ZERO || !is_opening;
+        let has_report = !is_opening && reported.prompt.max(reported.completion) > Tokens::ZERO;
+        let is_charged = has_worked(outcome) || seen > Tokens::ZERO || is_unread || has_report;
         let is_part = is_opening || (outcome != Outcome::Ok && !reader.is_settled());
         is_charged.then(|| believed(reported, own, seen, is_part))
     }

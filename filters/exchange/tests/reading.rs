@@ -324,6 +324,13 @@ fn a_success_that_is_none_is_an_error_and_costs_what_it_reports() {
         ("/v1/chat/completions", r#"{"error":{},"object":"x"}"#.to_owned(), None),
         ("/v1/chat/completions", format!(r#"{{"error":{{"code":0}},{usage}}}"#), Some((40, 5))),
         ("/v1/chat/completions", format!("{DELTA}data: {{\"error\":{{\"code\":0}}}}\n\n"), Some((PROMPT, 2))),
+        // Zeros are no report.
+        (
+            "/v1/chat/completions",
+            r#"{"error":"no","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#.to_owned(),
+            None,
+        ),
+        ("/v1/messages", r#"{"type":"error","error":"no","usage":{"output_tokens":-1}}"#.to_owned(), None),
         // What stands beside the error is no part of it.
         ("/v1/chat/completions", format!(r#"{{"error":{{"code":0}},"text":"{words}"}}"#), Some((PROMPT, MOST))),
         (
