@@ -32,6 +32,8 @@ pub struct Report {
     has_part_spoken: bool,
     /// The current item began with a text, which is the name of a tool.
     is_item_named: bool,
+    /// How many items have begun and are not over.
+    open_items: u8,
     /// Text is generated in this event.
     speaks: bool,
     /// Something was there that answers have.
@@ -90,6 +92,7 @@ impl Report {
             has_item_spoken: false,
             has_part_spoken: false,
             is_item_named: false,
+            open_items: 0,
             speaks: false,
             checks: Checks::new(json_output),
             strange: Strange::default(),
@@ -177,6 +180,13 @@ impl Report {
         let speaks = core::mem::take(&mut self.speaks);
         if self.event_type == "response.output_item.added" {
             (self.has_item_spoken, self.has_part_spoken, self.is_item_named) = (false, false, speaks);
+            self.open_items = self.open_items.saturating_add(1);
+        } else if self.event_type == "response.output_item.done" && self.open_items <= 1 {
+            // The next one need not say that it begins.
+            (self.has_item_spoken, self.has_part_spoken, self.is_item_named) = (false, false, false);
+            self.open_items = 0;
+        } else if self.event_type == "response.output_item.done" {
+            self.open_items = self.open_items.saturating_sub(1);
         } else if self.event_type.ends_with(".added") {
             self.has_part_spoken = false;
         } else {

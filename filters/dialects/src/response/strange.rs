@@ -9,15 +9,15 @@ use crate::json::path::Field::{
 use crate::json::path::Step::{self, Key};
 
 /// How long all of them are at most where they are only words about an answer, in bytes.
-const WORDS_MAX: u32 = 64;
+const WORDS_MAX: u16 = 64;
 
 /// Counts these texts.
 #[derive(Default)]
 pub struct Strange {
     /// How long they are, in bytes.
-    len: u32,
+    len: u16,
     /// As above, of what is part of an error where there is one.
-    message: u32,
+    message: u16,
     /// Below the current key nothing is an answer.
     is_label: bool,
 }
@@ -36,7 +36,7 @@ impl Strange {
             ([Key(Other)] | [Key(Response), Key(Other)], Event::Key(key)) => self.is_label = is_label(key),
             (_, Event::Text(part)) if !self.is_about(steps, has_choices) => {
                 let count = if let [Key(Message | Detail)] = steps { &mut self.message } else { &mut self.len };
-                *count = count.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
+                *count = count.saturating_add(u16::try_from(part.len()).unwrap_or(u16::MAX));
             }
             _ => {}
         }

@@ -412,6 +412,10 @@ fn every_text_is_counted_once() {
         (vec![&call, arguments, &named], "f{}"),
         (vec![&call, &named], "f{}"),
         (vec![&named], "f{}"),
+        // Items that do not say when they begin, and two at once.
+        (vec![done[2], done[2], &named, &named, done[3]], "HiHif{}f{}"),
+        (vec![added, deltas, done[2], done[2], added, deltas, done[2]], "HiHiHi"),
+        (vec![added, added, deltas, deltas, done[2], done[2], done[2]], "HiHiHi"),
         (
             vec![
                 r#"{"type":"response.reasoning_summary_text.done","text":"Hi"}"#,
