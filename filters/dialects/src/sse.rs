@@ -12,6 +12,8 @@ pub enum Piece<'a> {
     Name(&'a [u8]),
     /// Some bytes of the current event's data.
     Data(&'a [u8]),
+    /// What came of the current event's name is no name.
+    NoName,
     /// The current event is complete.
     End,
 }
@@ -39,6 +41,7 @@ pub struct Lines {
     state: State,
     after_cr: bool,
     has_data: bool,
+    has_name: bool,
     /// Which of [`FIELDS`] the current one is.
     field: usize,
     is_strange: bool,
@@ -124,6 +127,10 @@ impl Lines {
             if self.field == DATA && core::mem::replace(&mut self.has_data, true) {
                 out(Piece::Data(b"\n"));
             }
+            // Of several names the last one counts.
+            if self.field == NAME && core::mem::replace(&mut self.has_name, true) {
+                out(Piece::NoName);
+            }
             self.state = if self.field <= NAME { State::Space } else { State::Skip };
         }
     }
@@ -135,8 +142,14 @@ impl Lines {
     fn end_line(&mut self, out: &mut impl FnMut(Piece<'_>)) {
         let empty = self.state == State::Start;
         self.state = State::Start;
-        if empty && core::mem::take(&mut self.has_data) {
-            out(Piece::End);
+        if empty {
+            let has_name = core::mem::take(&mut self.has_name);
+            if core::mem::take(&mut self.has_data) {
+                out(Piece::End);
+            } else if has_name {
+                // Without data it is no event.
+                out(Piece::NoName);
+            }
         }
     }
 }
@@ -154,16 +167,17 @@ mod tests {
             lines.push(piece, &mut |piece| match piece {
                 Piece::Data(data) => current.extend_from_slice(data),
                 Piece::Name(name) => names.extend_from_slice(name),
+                Piece::NoName => names.push(b'!'),
                 Piece::End => done.push(String::from_utf8(core::mem::take(&mut current)).unwrap()),
             });
         }
-        assert_eq!(String::from_utf8(names).unwrap(), "x", "size {size}");
+        assert_eq!(String::from_utf8(names).unwrap(), "x!y!z", "size {size}");
         done
     }
 
     #[test]
     fn every_line_ending_at_every_split() {
-        let stream = b"event: x\ndata: one\n\ndata:two\r\rid: 7\r\ndata:  three\r\ndata: four\r\n\r\n:c\n\ndata:\n\ndatax: no\n\ndata: open";
+        let stream = b"event: x\r\n\r\nevent: y\nevent:z\ndata: one\n\ndata:two\r\rid: 7\r\ndata:  three\r\ndata: four\r\n\r\n:c\n\ndata:\n\ndatax: no\n\ndata: open";
         for size in 1..stream.len() {
             assert_eq!(events(stream, size), ["one", "two", " three\nfour", ""], "size {size}");
         }

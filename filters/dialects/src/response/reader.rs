@@ -83,6 +83,7 @@ impl ResponseReader {
             Form::Events => lines.push(bytes, &mut |piece| match piece {
                 Piece::Data(data) => document.push(data, sink),
                 Piece::Name(name) => document.report.event_name(name),
+                Piece::NoName => document.report.no_name(),
                 Piece::End => document.end(),
             }),
         }

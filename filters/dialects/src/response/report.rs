@@ -175,6 +175,11 @@ impl Report {
         self.event_type.extend(name.iter().filter(|byte| byte.is_ascii()).take(room).map(|byte| char::from(*byte)));
     }
 
+    /// That was none.
+    pub fn no_name(&mut self) {
+        self.event_type.clear();
+    }
+
     pub fn end_event(&mut self) {
         self.has_spoken = self.checks.any_text();
         let speaks = core::mem::take(&mut self.speaks);

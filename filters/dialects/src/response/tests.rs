@@ -441,6 +441,21 @@ fn every_text_is_counted_once() {
     let both = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"text\":\"a\"}]}\n\n";
     assert_eq!(read(Dialect::Chat, &both.repeat(3), 9).1.of.concat(), "aaaa");
 }
+
+/// A name without data is no event's, and of two the last one counts.
+#[test]
+fn the_name_of_no_event_is_not_that_of_the_next_one() {
+    let name = "response.reasoning_text.delta";
+    for before in ["event: ping\n\n", "event: ping\r\r", "event: ping\nid: 1\n\n: wait\n\n", "event: ping\n"] {
+        let stream = format!("{before}event: {name}\ndata: {{\"delta\":\"{{\"}}\n\n{before}data: [DONE]\n\n");
+        for size in 1..stream.len() {
+            let (mut reader, texts) = read(Dialect::Responses, &stream, size);
+            // What is only thought need not be JSON.
+            assert_eq!((texts.of.concat().as_str(), reader.quality().malformed_json_output), ("{", false), "{stream}");
+        }
+    }
+}
+
 /// The kind of an event is cut at the same place however it comes, also within a character.
 #[test]
 fn a_long_kind_is_the_same_however_it_is_cut() {
