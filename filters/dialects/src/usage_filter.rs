@@ -1,7 +1,7 @@
 //! Takes out of a stream what is only there because usage was asked for, where the client did not ask.
 //!
 //! OpenAI's `stream_options.include_usage` adds one event before `[DONE]`: `choices` is an empty array and `usage` an
-//! object. That event is left out where nothing else is in it than what every chunk begins with; where a server says more in it, an error for
+//! object; other servers leave `choices` out there, or send a null. That event is left out where nothing else is in it than what every chunk begins with; where a server says more in it, an error for
 //! example, only its usage is cut out. All other events get `"usage": null`; that member is cut out.
 //! Every other byte passes unchanged. The current event is held until it is complete, at
 //! most [`UsageFilter::HELD_MAX`] bytes of it: one that is longer cannot be the usage chunk, and is let go.
@@ -95,7 +95,7 @@ impl UsageFilter {
 
     fn end_event(&mut self, out: &mut Vec<u8>) {
         let look = if core::mem::take(&mut self.long) { Look::default() } else { look(&self.held) };
-        let was_asked_for = look.empty_choices && look.usage;
+        let was_asked_for = !look.has_choices && look.usage;
         self.left_out = was_asked_for && is_bare(&self.held);
         self.changed |= self.left_out;
         if !self.left_out {
@@ -186,10 +186,14 @@ fn with_comma(data: &[u8], at: Range<usize>) -> Option<Range<usize>> {
 
 /// Whether nothing is in a usage chunk but the usage, and what every chunk begins with.
 fn is_bare(event: &[u8]) -> bool {
-    let mut bare = Bare { path: Path::default(), has_more: event.starts_with(MARK) };
+    let mut bare = Bare { path: Path::default(), is_envelope: false, has_more: event.starts_with(MARK) };
     let (mut lexer, mut is_first) = (Lexer::default(), true);
     for line in lines(event) {
-        // Comments, names and numbers of events are the client's.
+        // What an event without a name is called anyway.
+        if matches!(line.1, b"event: message" | b"event:message") {
+            continue;
+        }
+        // Comments, other names and numbers of events are the client's.
         let Some((_, line)) = data(line) else { return false };
         let joint: &[u8] = if core::mem::take(&mut is_first) { b"" } else { b"\n" };
         if lexer.push(joint, &mut bare).and_then(|()| lexer.push(line, &mut bare)).is_err() {
@@ -202,6 +206,8 @@ fn is_bare(event: &[u8]) -> bool {
 /// Looks for what is more than usage.
 struct Bare {
     path: Path,
+    /// The current member is one of what every chunk begins with.
+    is_envelope: bool,
     has_more: bool,
 }
 
@@ -210,13 +216,18 @@ impl Visitor for Bare {
         self.path.follow(&event);
         self.has_more |= match (self.path.steps(), &event) {
             ([Key(Usage), ..] | [], _) | ([Key(Choices)], Event::Key(_) | Event::Array | Event::Close) => false,
-            // OpenAI API reference, "The chat completion chunk object"; `obfuscation` is padding.
-            ([_], Event::Key(key)) => !matches!(
-                *key,
-                "id" | "object" | "created" | "model" | "system_fingerprint" | "service_tier" | "obfuscation"
-            ),
+            // A member that is null is none.
+            ([_], Event::Null) => false,
+            ([_], Event::Key(key)) => {
+                // OpenAI API reference, "The chat completion chunk object"; `obfuscation` is padding.
+                self.is_envelope = matches!(
+                    *key,
+                    "id" | "object" | "created" | "model" | "system_fingerprint" | "service_tier" | "obfuscation"
+                );
+                false
+            }
             ([Key(Choices), ..], _) | (_, Event::Object | Event::Array) => true,
-            _ => false,
+            _ => !self.is_envelope,
         };
         self.path.enter(&event);
     }
@@ -225,7 +236,8 @@ impl Visitor for Bare {
 #[derive(Default)]
 struct Look {
     path: Path,
-    empty_choices: bool,
+    /// There are choices: an array that is not empty, or what is no array.
+    has_choices: bool,
     usage: bool,
     /// The key `usage`, which may be that of a null.
     key: Option<usize>,
@@ -239,9 +251,9 @@ impl Visitor for Look {
     fn event(&mut self, event: Event<'_>, span: Range<usize>) {
         self.path.follow(&event);
         match (self.path.steps(), &event) {
-            ([Key(Choices)], Event::Array) => self.empty_choices = true,
-            ([Key(Choices)], Event::Close) => {}
-            ([Key(Choices), ..], _) => self.empty_choices = false,
+            ([Key(Choices)], Event::Array | Event::Null) => self.has_choices = false,
+            ([Key(Choices)], Event::Key(_) | Event::Close) => {}
+            ([Key(Choices), ..], _) => self.has_choices = true,
             ([Key(Usage)], Event::Key(_)) => self.key = Some(span.start),
             ([Key(Usage)], Event::Null) => self.null = self.key.map(|start| start..span.end),
             ([Key(Usage)], Event::Object) => self.usage = true,
@@ -303,7 +315,7 @@ mod tests {
             (r#"{"usage":null}"#, "{}"),
             (r#"{"\u0075sage":null,"b":"x"}"#, r#"{"b":"x"}"#),
             (r#"{"usage":null"#, r#"{"usage":null"#),
-            (r#"{"usage":{},"b":null}"#, r#"{"usage":{},"b":null}"#),
+            (r#"{"usage":{},"b":null,"choices":7}"#, r#"{"usage":{},"b":null,"choices":7}"#),
         ] {
             for end in ["\n\n", "\r\n\r\n"] {
                 for field in ["data: ", "data:"] {
@@ -350,6 +362,21 @@ mod tests {
             for end in ["\n\n", "\r\n\r\n", "\r\r", "\n", ""] {
                 assert_eq!(shown(&format!("data: {before}{end}")), format!("data: {after}{end}"));
             }
+        }
+        for choices in ["", "\"choices\":null,", "\"choices\":[],"] {
+            // What is null is nothing, and so is the name that an event has anyway.
+            for before in ["", "event: message\n", "event:message\r"] {
+                let chunk = format!("{before}data: {{\"id\":\"x\",{choices}\"error\":null,{usage}}}\n\n");
+                assert_eq!(shown(&chunk), "", "{chunk}");
+            }
+            assert_eq!(
+                shown(&format!("event: x\ndata: {{{choices}\"a\":\"\",{usage}}}\n\n")),
+                format!("event: x\ndata: {{{choices}\"a\":\"\"}}\n\n")
+            );
+        }
+        for choices in ["[{}]", "[null]", "{}", "\"\"", "true"] {
+            let chunk = format!("data: {{\"choices\":{choices},{usage}}}\n\n");
+            assert_eq!(shown(&chunk), chunk);
         }
         let envelope = r#""id":"x","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":null,"service_tier":"default","obfuscation":"ab""#;
         for end in ["\n\n", "\r\n\r\n", "\n", ""] {

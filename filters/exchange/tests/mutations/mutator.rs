@@ -138,7 +138,8 @@ impl Arbitrary for Change {
             any::<Index>().prop_map(What::Swap),
             Just(What::Drop),
             Just(What::Repeat),
-            prop::sample::select(&[": wait", "id: 7", "retry: 10", "event: x", "x: y"][..]).prop_map(What::Line),
+            prop::sample::select(&[": wait", "id: 7", "retry: 10", "event: x", "event: message", "x: y"][..])
+                .prop_map(What::Line),
             Just(What::Comment),
             Just(What::Split),
             prop::sample::select(&["not json", "", "{", "[DONE]", "[1]", "{}"][..]).prop_map(What::Garbage),
@@ -197,7 +198,12 @@ pub fn body(golden: &str, is_stream: bool, changes: &[Change], wire: &Wire) -> V
             }
             What::Cut(at) => end = Some(*at),
             What::Usage(usage) if is_stream => {
-                let chunk = json!({"id": "x", "choices": [], "usage": usage});
+                let mut chunk = json!({"id": "x", "choices": [], "usage": usage});
+                match member.index(4) {
+                    0 => chunk["choices"] = json!(null),
+                    1 => drop(chunk.as_object_mut().and_then(|chunk| chunk.remove("choices"))),
+                    _ => {}
+                }
                 events.insert(at, Sent { lines: Vec::new(), data: vec![Data::Json(chunk)] });
             }
             what => {

@@ -52,7 +52,7 @@ pub fn without_usage(stream: &str, asks: Asks) -> Vec<Event> {
     let mut shown = Vec::new();
     for (index, mut event) in events(stream).into_iter().enumerate() {
         if let Ok(Value::Object(object)) = &mut event.data {
-            let is_chunk = object.get("choices").is_some_and(|choices| choices == &Value::Array(Vec::new()));
+            let is_chunk = [None, Some(&Value::Null), Some(&Value::Array(Vec::new()))].contains(&object.get("choices"));
             let usage = object.get("usage").cloned();
             let was_asked_for = is_chunk && usage.as_ref().is_some_and(Value::is_object);
             if was_asked_for
@@ -62,9 +62,13 @@ pub fn without_usage(stream: &str, asks: Asks) -> Vec<Event> {
                 object.remove("usage");
             }
             let is_plain = |(name, value): (&String, &Value)| {
-                ENVELOPE.contains(&name.as_str()) && (name == "choices" || !(value.is_object() || value.is_array()))
+                value.is_null()
+                    || (ENVELOPE.contains(&name.as_str())
+                        && (name == "choices" || !(value.is_object() || value.is_array())))
             };
-            if was_asked_for && event.others.is_empty() && object.iter().all(is_plain) && !(has_mark && index == 0) {
+            let has_others =
+                event.others.iter().any(|line| !["event: message", "event:message"].contains(&line.as_str()));
+            if was_asked_for && !has_others && object.iter().all(is_plain) && !(has_mark && index == 0) {
                 continue;
             }
         }
