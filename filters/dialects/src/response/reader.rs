@@ -180,7 +180,7 @@ impl Document {
     /// The event is over, and the next one's data is another document.
     fn end(&mut self) {
         self.any |= !self.unreadable && !self.lexer.is_blank() && !self.lexer.is_hollow();
-        if !self.lexer.is_done() && !self.lexer.is_blank() {
+        if self.unreadable || !(self.lexer.is_done() || self.lexer.is_blank()) {
             self.break_off();
         }
         self.report.end_event();

@@ -168,6 +168,8 @@ fn what_a_response_is_is_seen_from_its_bytes() {
         (format!("{chunk}data: {{\"choices\":[\n\n"), Unread, Unread),
         (format!("{chunk}data: {{'text':'Hi'}}\n\ndata: [DONE]\n\n"), Unread, Unread),
         (format!("{chunk}data: Hi all"), Unread, Unread),
+        (format!("{chunk}data: <b>Hi</b>\n\n"), Unread, Unread),
+        (format!("{}{chunk}", chunk.trim_end().to_owned() + "\n"), Unread, Unread),
         (format!("{chunk}{answer}\n{answer}\n"), Unread, Unread),
         (format!("id: 1\nx: y\n{chunk}"), Unread, Unread),
         // Neither of both, or broken, or something else.
