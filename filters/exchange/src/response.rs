@@ -138,7 +138,11 @@ impl Response {
         // A stream shows what is generated, so that one that was left before its first token was at its prompt.
         let is_unseen = || self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
         if outcome != Outcome::Ok && !is_unread && self.first_token.is_none() && is_unseen() {
-            return Some(counted(facts, by_time().min(reserved)));
+            let own = counted(facts, by_time().min(reserved));
+            let Some((reader, _)) = self.reader.as_deref() else { return Some(own) };
+            let is_part = reader.is_opening() || !reader.is_settled();
+            let least = own.completion.min(Tokens(1));
+            return Some(reader.usage().map_or(own, |usage| believed(usage.into(), own, least, is_part)));
         }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
             let has_worked = has_worked(outcome);
