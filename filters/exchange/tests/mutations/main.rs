@@ -18,6 +18,8 @@ use sim::Proxy;
 
 /// More than any of the answers has.
 const RESERVED: u64 = 600;
+/// How many bytes of an answer are taken for words about it.
+const WORDS_MAX: usize = 64;
 
 struct Golden {
     dialect: String,
@@ -137,6 +139,14 @@ proptest! {
         let (outcome, own) = (facts.outcome.expect("an outcome"), facts.prompt_tokens.0);
         let words = if wire.is_plain() { naive::words(&golden.dialect, &text) } else { 0 };
         let reported = naive::reported(&text);
+        if wire.is_plain() && golden.dialect != "embeddings" {
+            let completion = facts.used.map_or(0, |used| used.completion.0);
+            // Wherever it stands.
+            prop_assert!(completion > 0 || naive::readable(&text) <= WORDS_MAX, "it was free: {}", text);
+            if naive::is_broken(&text) && reported.completion == 0 {
+                prop_assert!(completion >= RESERVED, "{} for what cannot be read: {}", completion, text);
+            }
+        }
         let Some(used) = facts.used else {
             prop_assert_eq!(words, 0, "it was free: {}", text);
             prop_assert_eq!(outcome, Outcome::UpstreamError, "{}", text);

@@ -90,6 +90,8 @@ enum What {
     /// A member has another value, another name, or is not there.
     Set(Value),
     Rename,
+    /// So have all of the same name.
+    RenameAll,
     Remove,
     /// One member more.
     Add(&'static str, Value),
@@ -97,6 +99,8 @@ enum What {
     Usage(Value),
     /// All ends here.
     Cut(Index),
+    /// A byte that no text has in UTF-8.
+    Byte(Index),
 }
 
 impl Arbitrary for Change {
@@ -145,10 +149,12 @@ impl Arbitrary for Change {
             prop::sample::select(&["not json", "", "{", "[DONE]", "[1]", "{}"][..]).prop_map(What::Garbage),
             prop_oneof![prop::sample::select(values.to_vec()), number()].prop_map(What::Set),
             Just(What::Rename),
+            Just(What::RenameAll),
             Just(What::Remove),
             added.prop_map(|(name, value)| What::Add(name, value)),
             usage.prop_map(What::Usage),
             any::<Index>().prop_map(What::Cut),
+            any::<Index>().prop_map(What::Byte),
         ];
         (what, any::<Index>(), any::<Index>()).prop_map(|(what, event, member)| Self { what, event, member }).boxed()
     }
@@ -170,12 +176,12 @@ enum Data {
 /// The bytes of the answer with these changes.
 pub fn body(golden: &str, is_stream: bool, changes: &[Change], wire: &Wire) -> Vec<u8> {
     let mut events: Vec<Sent> = if is_stream {
-        golden.split("\n\n").filter(|event| !event.trim().is_empty()).map(sent).collect()
+        golden.replace('\r', "").split("\n\n").filter(|event| !event.trim().is_empty()).map(sent).collect()
     } else {
         vec![Sent { lines: Vec::new(), data: vec![data(golden)] }]
     };
     let mut splits = Vec::new();
-    let mut end = None;
+    let (mut end, mut byte) = (None, None);
     for Change { what, event, member } in changes {
         if events.is_empty() {
             break;
@@ -197,6 +203,18 @@ pub fn body(golden: &str, is_stream: bool, changes: &[Change], wire: &Wire) -> V
                 events.insert(at, Sent { lines: Vec::new(), data: vec![Data::Raw((*text).to_owned())] });
             }
             What::Cut(at) => end = Some(*at),
+            What::Byte(at) => byte = Some(*at),
+            What::RenameAll => {
+                let name = match events[at].data.first() {
+                    Some(Data::Json(value)) => name(value, member),
+                    _ => None,
+                };
+                for data in events.iter_mut().flat_map(|event| &mut event.data) {
+                    if let (Data::Json(value), Some(name)) = (data, &name) {
+                        rename(value, name);
+                    }
+                }
+            }
             What::Usage(usage) if is_stream => {
                 let mut chunk = json!({"id": "x", "choices": [], "usage": usage});
                 match member.index(4) {
@@ -240,6 +258,10 @@ pub fn body(golden: &str, is_stream: bool, changes: &[Change], wire: &Wire) -> V
     if let Some(end) = end {
         out.truncate(end.index(out.len() + 1));
     }
+    if let Some(byte) = byte.filter(|_| !out.is_empty()) {
+        let at = byte.index(out.len());
+        out[at] = 0xff;
+    }
     out
 }
 
@@ -263,6 +285,36 @@ fn change(value: &mut Value, what: &What, member: &Index) {
     let count = members(value);
     if count > 0 {
         nth(value, &mut member.index(count), what);
+    }
+}
+
+/// The name of one of all members.
+fn name(value: &Value, member: &Index) -> Option<String> {
+    fn gather(value: &Value, names: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                names.extend(object.keys().cloned());
+                object.values().for_each(|value| gather(value, names));
+            }
+            Value::Array(array) => array.iter().for_each(|value| gather(value, names)),
+            _ => {}
+        }
+    }
+    let mut names = Vec::new();
+    gather(value, &mut names);
+    (!names.is_empty()).then(|| names.swap_remove(member.index(names.len())))
+}
+
+fn rename(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(object) => {
+            if let Some(value) = object.remove(name) {
+                object.insert(format!("{name}s"), value);
+            }
+            object.values_mut().for_each(|value| rename(value, name));
+        }
+        Value::Array(array) => array.iter_mut().for_each(|value| rename(value, name)),
+        _ => {}
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Event {
 }
 
 fn value(text: &str) -> Result<Value, String> {
+    // What is no UTF-8 is no JSON.
+    if text.contains('\u{fffd}') {
+        return Err(text.to_owned());
+    }
     // Servers in Python write it, and no library reads it. No text of the answers has it.
     serde_json::from_str(&text.replace("NaN", "-1")).map_err(|_| text.to_owned())
 }
@@ -104,13 +108,81 @@ pub fn reported(text: &str) -> Reported {
     Reported { prompt: parts.iter().sum(), completion: largest(&["ompletion_tokens\"", "utput_tokens\""]) }
 }
 
-/// How many words a client can read in an answer. No token has more than one of them in it, but where one text ends and the next begins.
-pub fn words(dialect: &str, text: &str) -> u64 {
-    let documents: Vec<Value> = if is_json(text.as_bytes()) {
+fn documents(text: &str) -> Vec<Value> {
+    if is_json(text.as_bytes()) {
         value(text.trim_start_matches(['\u{feff}', ' ', '\r', '\n'])).into_iter().collect()
     } else {
         events(text).into_iter().filter_map(|event| event.data.ok()).collect()
+    }
+}
+
+/// Whether some event of a stream cannot be read, where others follow.
+pub fn is_broken(text: &str) -> bool {
+    let mut events = if is_json(text.as_bytes()) { Vec::new() } else { events(text) };
+    events.pop();
+    events.iter().any(|event| matches!(&event.data, Err(data) if !["", "[DONE]"].contains(&data.trim())))
+}
+
+/// How many bytes a client can read anywhere, but for words about an answer.
+pub fn readable(text: &str) -> usize {
+    documents(text).iter().map(strings).sum()
+}
+
+fn strings(value: &Value) -> usize {
+    const ABOUT: [&str; 33] = [
+        "id",
+        "object",
+        "model",
+        "role",
+        "type",
+        "status",
+        "finish_reason",
+        "stop_reason",
+        "signature",
+        "encrypted_content",
+        "format",
+        "media_type",
+        "data",
+        "url",
+        "image_url",
+        "error",
+        "usage",
+        "message",
+        "instructions",
+        "tools",
+        "prompt",
+        "conversation",
+        "truncation",
+        "metadata",
+        "obfuscation",
+        "prompt_cache_key",
+        "provider",
+        "safety_identifier",
+        "service_tier",
+        "stop_sequence",
+        "system_fingerprint",
+        "tool_choice",
+        "user",
+    ];
+    // Of these only a text can be an answer, and only an object one of these.
+    let is_about = |name: &str, value: &Value| match name {
+        "message" => value.is_string(),
+        "text" | "reasoning" => value.is_object(),
+        name => ABOUT.contains(&name) || name.ends_with("_id") || name.ends_with("_at"),
     };
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(array) => array.iter().map(strings).sum(),
+        Value::Object(object) => {
+            object.iter().filter(|(name, value)| !is_about(name, value)).map(|(_, value)| strings(value)).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// How many words a client can read in an answer. No token has more than one of them in it, but where one text ends and the next begins.
+pub fn words(dialect: &str, text: &str) -> u64 {
+    let documents = documents(text);
     let mut texts: Vec<&str> = Vec::new();
     for document in &documents {
         gather(dialect, document, &mut texts);
