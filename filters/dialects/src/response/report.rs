@@ -182,6 +182,16 @@ impl Report {
 
     pub fn end_event(&mut self) {
         self.has_spoken = self.checks.any_text();
+        if !self.api.has_choices {
+            self.end_part();
+        }
+        self.event_type.clear();
+        self.word.clear();
+    }
+
+    /// What the event, which is of a dialect without choices, was to the items and parts of the answer.
+    #[inline(never)]
+    fn end_part(&mut self) {
         let speaks = core::mem::take(&mut self.speaks);
         if self.event_type == "response.output_item.added" {
             (self.has_item_spoken, self.has_part_spoken, self.is_item_named) = (false, false, speaks);
@@ -198,8 +208,6 @@ impl Report {
             self.has_item_spoken |= speaks;
             self.has_part_spoken |= speaks;
         }
-        self.event_type.clear();
-        self.word.clear();
     }
 
     /// Something of the usage, where it is that. Whether it stands there.
@@ -329,7 +337,12 @@ impl Report {
     /// Something that nobody reads. Beside a text that is known it is of no interest.
     #[inline]
     pub fn skip(&mut self, steps: &[Step], event: Event<'_>) {
-        if !self.checks.any_text() {
+        let counts = match event {
+            Event::Text(_) => true,
+            Event::Key(_) => steps.len() <= 2,
+            _ => false,
+        };
+        if counts && !self.has_spoken && !self.checks.any_text() {
             self.strange.see(steps, event, self.api.has_choices);
         }
     }
