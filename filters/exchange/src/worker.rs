@@ -84,6 +84,8 @@ pub struct Worker {
     pub(crate) told_of_host: bool,
     /// Streams are counted from zero on.
     shows_streams: bool,
+    /// Their series, by what became of them.
+    streams: [Option<SeriesId>; 4],
     /// Tables that were full.
     pub(crate) overflow: Overflow,
     /// Series that are no longer set, and are to be zero from now on.
@@ -126,6 +128,7 @@ impl Worker {
             redirected: redirect::Waiting::default(),
             told_of_host: false,
             shows_streams: false,
+            streams: [None; 4],
             overflow: Overflow::default(),
             gone: Vec::new(),
         };
@@ -214,7 +217,15 @@ impl Worker {
 
     /// The series of streams with which this was done.
     pub(crate) fn streams(&mut self, handling: Handling) -> SeriesId {
-        self.series.id(Metric::Streams, &[handling.label()])
+        let place = handling as usize;
+        if let Some(Some(known)) = self.streams.get(place) {
+            return *known;
+        }
+        let id = self.series.id(Metric::Streams, &[handling.label()]);
+        if let Some(place) = self.streams.get_mut(place) {
+            *place = Some(id);
+        }
+        id
     }
 
     /// Writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.

@@ -217,7 +217,10 @@ impl<S: CompletionSink> Visitor for Visit<'_, S> {
         path.follow(&event);
         let steps = path.steps();
         if is_skipped(steps) {
-            report.skip(steps, event);
+            // Nearly all that is skipped comes behind the first text, and no longer matters.
+            if !report.has_spoken() {
+                report.skip(steps, event);
+            }
         } else if !report.read_usage(steps, event) {
             match dialect.generated(steps, report) {
                 Some(kind) => report.read_text(kind, steps, event, *sink),

@@ -337,12 +337,7 @@ impl Report {
     /// Something that nobody reads. Beside a text that is known it is of no interest.
     #[inline]
     pub fn skip(&mut self, steps: &[Step], event: Event<'_>) {
-        let counts = match event {
-            Event::Text(_) => true,
-            Event::Key(_) => steps.len() <= 2,
-            _ => false,
-        };
-        if counts && !self.has_spoken && !self.checks.any_text() {
+        if !self.has_spoken && !self.checks.any_text() {
             self.strange.see(steps, event, self.api.has_choices);
         }
     }
