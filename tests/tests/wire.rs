@@ -327,7 +327,12 @@ fn config(wait: Value) -> Value {
 
 /// A request with about so many bytes of text, written as nobody would write it, and what is to become of it.
 fn request(bytes: usize) -> (String, String) {
-    let text = "r\\u00e9sum\\u00E9 \\\"x\\\" 你好 \\ud83d\\ude42\\t".repeat(bytes / 45);
+    // No two lines are the same, so that it does not become a hundredth when it is compressed.
+    let line = |i: usize| {
+        let i = i * 40_503 % 65_536;
+        format!("r\\u00e9{:03x}\\u00E9 \\\"{:x}\\\" 你好 \\ud83d\\ude42\\t", i >> 4, i % 16)
+    };
+    let text: String = (0..bytes / 45).map(line).collect();
     let body = |model: &str, max: &str| {
         format!(
             "\n {{ \"temperature\" : 1.50, \"model\"\t: {model} ,\r\n\"messages\":[ {{\"content\": \"{text}\",\"role\":\"user\" }} ],\
