@@ -169,8 +169,7 @@ impl Exchange {
         let is_known_here = |model: &&Model| is_asked_here && !model.approximate && !model.is_implicit;
         if let Some(model) = flow.model(&config).filter(is_known_here) {
             // What a reservation would refuse has no count either.
-            let unpriced = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model));
-            if let Some((what, key)) = unpriced {
+            if let Some((what, key)) = media::unpriced(flow, model) {
                 return self.stop(Refusal::no_price(what, key).into(), world);
             }
             count::for_model(count, flow, model, world);

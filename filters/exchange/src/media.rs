@@ -5,6 +5,7 @@ use penstock_tokens::framing;
 use penstock_units::Tokens;
 
 use crate::config::{Flat, Model};
+use crate::flow::Flow;
 
 /// What something costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +58,8 @@ fn image(price: ImagePrice, image: &Image, flat: &Flat) -> u64 {
 }
 
 /// What the request only names although the model has no price for that: a word for it, and the key that opens the door.
-pub fn unpriced(request: &Request, model: &Model) -> Option<(&'static str, &'static str)> {
-    let Named { audio, video, files } = request.media.named;
+pub fn unpriced(flow: &Flow, model: &Model) -> Option<(&'static str, &'static str)> {
+    let Named { audio, video, files } = flow.read.as_deref()?.request.media.named;
     let Flat { audio: for_audio, video: for_video, file: for_files, .. } = model.media;
     [
         (files, for_files, ("a document", "file")),

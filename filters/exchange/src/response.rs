@@ -118,9 +118,9 @@ impl Response {
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that the server failed before its
-    /// first token used nothing, unless usage was reported or more was in the answer than the failure; one that the client left has been read by then; an answer that is not understood
-    /// may be as long as what was reserved for it. `by_time`: what may have been generated in the time that passed, for answers that show
-    /// nothing of themselves before they are complete, and for those that the proxy gave up on.
+    /// first token used nothing, unless usage was reported or more was in the answer than the failure; one that the client left has been
+    /// read by then; an answer that is not understood may be as long as what was reserved for it. `by_time`: what may have been generated in
+    /// the time that passed, for answers that show nothing of themselves before they are complete, and for those that the proxy gave up on.
     pub fn used(
         &mut self,
         outcome: Outcome,

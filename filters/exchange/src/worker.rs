@@ -231,10 +231,7 @@ impl Worker {
     /// Writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     fn tell_pending(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         let silence_max = self.silence_max();
-        let own = Slot { owner: self.owner, beat: now, rows: self.ledger.sums() };
-        if own.rows.len() > ROWS_MAX {
-            self.overflow.note(Table::Rows);
-        }
+        let own = self.own_slot(now, self.ledger.sums());
         if !self.slot.is_some_and(|slot| self.write(&keys::pending(slot), &own, silence_max, store)) {
             self.slot = (0..SLOTS).find(|slot| self.write(&keys::pending(*slot), &own, silence_max, store));
             if self.slot.is_none() {
@@ -285,14 +282,19 @@ impl Worker {
             return;
         }
         let has_ceiling = |label: &str| labels.contains(&label);
-        let own = Slot { owner: self.owner, beat: now, rows: self.ledger.holdings(has_ceiling) };
-        if own.rows.len() > ROWS_MAX {
-            self.overflow.note(Table::Rows);
-        }
+        let own = self.own_slot(now, self.ledger.holdings(has_ceiling));
         let silence_max = self.silence_max();
         if !self.load_slot.is_some_and(|slot| self.write(&keys::load(slot), &own, silence_max, store)) {
             self.load_slot = (0..SLOTS).find(|slot| self.write(&keys::load(*slot), &own, silence_max, store));
         }
+    }
+
+    /// What this worker says of itself, as far as there is room for it.
+    fn own_slot(&mut self, beat: Nanos, rows: Vec<(Series, Sum)>) -> Slot {
+        if rows.len() > ROWS_MAX {
+            self.overflow.note(Table::Rows);
+        }
+        Slot { owner: self.owner, beat, rows }
     }
 
     /// Writes a slot if it is this worker's, or nobody's for long enough.

@@ -18,12 +18,11 @@ const BODY: &str = r#"{"model":"chat","max_tokens":10,"messages":[{"role":"user"
 /// A gateway in front of a server that takes any path, with every route open to upgrades; without Envoy's own care for paths unless that is
 /// wanted.
 async fn stage(config: &Value, recorder: &Recorder, chain: Chain, normalize: bool) -> Option<Stage> {
-    let route = json!({"cluster": "stable", "timeout": "0s", "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "internal_redirect_policy": {"max_internal_redirects": 3, "redirect_response_codes": [307]}});
+    let route = json!({"cluster": "stable", "timeout": "0s", "upgrade_configs": [{"upgrade_type": "websocket"}]});
     let hosts = json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]);
     let change = |gateway: Gateway| {
         let gateway = gateway.cluster("stable", recorder.address()).chain(chain).plugin_config(config);
-        let gateway = gateway.set(&format!("{MANAGER}/route_config/virtual_hosts"), hosts);
+        let gateway = gateway.set(&format!("{MANAGER}/route_config/virtual_hosts"), hosts).follows_redirects();
         let window = json!({"allow_connect": true});
         let gateway = gateway.set(&format!("{MANAGER}/http2_protocol_options"), window);
         if normalize {

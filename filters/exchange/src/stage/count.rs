@@ -46,7 +46,7 @@ pub struct State {
 pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(model) = flow.model(&config) else { return Ok(()) };
-    if let Some((what, key)) = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model)) {
+    if let Some((what, key)) = media::unpriced(flow, model) {
         return Err(Refusal::no_price(what, key).into());
     }
     for_model(state, flow, model, world);
@@ -58,8 +58,7 @@ pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<
 
 /// Whether the model takes the prompt that was counted: one that is not too long, and has nothing in it that has no price here.
 pub fn takes(state: &State, flow: &Flow, model: &Model) -> bool {
-    let unpriced = flow.read.as_deref().and_then(|read| media::unpriced(&read.request, model));
-    unpriced.is_none() && !is_too_long(state, flow, model)
+    media::unpriced(flow, model).is_none() && !is_too_long(state, flow, model)
 }
 
 /// Whether the prompt that was counted is longer than the model takes, whatever is wrong with the count. Of several prompts none may be.
