@@ -7,7 +7,6 @@
 use penstock_dialects::{Coding, Splice};
 use penstock_units::Nanos;
 
-use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
 use crate::refusal::Refusal;
 
@@ -154,19 +153,40 @@ impl Body {
     }
 }
 
-/// How the body that follows these headers is compressed; `None` for not at all.
+/// What headers say of the body that follows them.
+#[derive(Default)]
+pub struct Announced {
+    /// How it is compressed; `None` for not at all.
+    pub coding: Option<Coding>,
+    /// How long it is.
+    pub length: Option<usize>,
+    /// The client sends it when the server has said so.
+    pub waits: bool,
+}
+
+/// Reads these headers, in one pass over them.
 ///
 /// # Errors
 /// [`Refusal`] for a coding that is not decoded here, and for several.
-pub fn coding(headers: &Headers) -> Result<Option<Coding>, Refusal> {
-    let Some(name) = header(headers, "content-encoding") else { return Ok(None) };
-    let is_one = headers.iter().filter(|(name, _)| name == "content-encoding").count() == 1;
-    match Coding::named(name) {
-        _ if !is_one => Err(Refusal::unsupported_coding()),
-        None if name.eq_ignore_ascii_case(b"identity") => Ok(None),
-        None => Err(Refusal::unsupported_coding()),
-        known => Ok(known),
+pub fn announced(headers: &Headers) -> Result<Announced, Refusal> {
+    let (mut said, mut has_coding) = (Announced::default(), false);
+    for (name, value) in headers {
+        match name.as_str() {
+            "content-length" if said.length.is_none() => {
+                said.length = core::str::from_utf8(value).ok().and_then(|length| length.parse().ok());
+            }
+            "content-encoding" => {
+                said.coding = Coding::named(value);
+                let is_read = said.coding.is_some() || value.eq_ignore_ascii_case(b"identity");
+                if core::mem::replace(&mut has_coding, true) || !is_read {
+                    return Err(Refusal::unsupported_coding());
+                }
+            }
+            "expect" => said.waits |= value.eq_ignore_ascii_case(b"100-continue"),
+            _ => {}
+        }
     }
+    Ok(said)
 }
 
 #[cfg(test)]

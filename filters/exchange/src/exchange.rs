@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use penstock_dialects::{Fault, Ignore, RequestReader, Unreadable};
 
-use crate::body::{Head, coding};
+use crate::body::{Announced, Head, announced};
 use crate::budget::OutputBudget;
 use crate::config::{Config, Model, Policy};
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
-use crate::identity::header;
 use crate::labels;
 use crate::media;
 use crate::metrics::Metric;
@@ -258,30 +257,28 @@ impl Exchange {
         if self.flow.is_known && !route::needs_body(&self.flow, world) {
             return self.decide(Stage::Limit, world);
         }
-        self.flow.body.coding = match coding(headers) {
-            Ok(coding) => coding,
+        let Announced { coding, length, waits } = match announced(headers) {
+            Ok(announced) => announced,
             Err(refusal) => return self.unread(refusal, world),
         };
+        self.flow.body.coding = coding;
         if end {
             return self.unreadable(Unreadable { at: 0, what: Fault::Empty }, world);
         }
-        let length = header(headers, "content-length");
-        let length = length.and_then(|length| core::str::from_utf8(length).ok()?.parse().ok());
-        let is_small = self.flow.body.coding.is_none() && length.is_some_and(|length: usize| length < LARGE);
+        let is_small = coding.is_none() && length.is_some_and(|length| length < LARGE);
         let counts = !self.flow.is_counted_elsewhere()
             && (is_small || !world.worker.refused.lately(self.flow.tenant_label(), world.now));
         self.flow.body.head = Head::Held { length };
         let prompt = Prompt::new(&self.flow.config, world.worker.secret);
         let reader = RequestReader::new(self.flow.dialect);
         self.state = State::Reading(Box::new(Reading { reader, prompt, counts, ticks: 0 }));
-        // A proxy that answers this by itself takes it away before.
-        let expects = header(headers, "expect").is_some_and(|word| word.eq_ignore_ascii_case(b"100-continue"));
-        self.hold(expects, world);
+        self.hold(waits, world);
     }
 
     /// Holds the headers until the body has been read, where the proxy allows it. Elsewhere they go on now, with what is known now.
-    /// `expects`: the client sends its body when the server has said so, which it cannot as long as it has not got the headers.
-    fn hold(&mut self, expects: bool, world: &mut World<'_>) {
+    /// `waits`: the client sends its body when the server has said so, which it cannot as long as it has not got the headers. A proxy that says
+    /// it by itself has taken that away before.
+    fn hold(&mut self, waits: bool, world: &mut World<'_>) {
         let flow = &mut self.flow;
         // An answer that is compressed cannot be read here, and a request that does not say what it accepts takes anything (RFC 9110, 12.5.3).
         world.out.push(Effect::RequestHeader("accept-encoding", b"identity".to_vec()));
@@ -290,7 +287,7 @@ impl Exchange {
             world.out.push(Effect::RequestHeader("x-penstock-tenant", tenant));
         }
         if world.worker.waiting.holds(world.now) {
-            if expects {
+            if waits {
                 return self.stop(Refusal::expectation().into(), world);
             }
             if world.worker.patience().is_some() {
