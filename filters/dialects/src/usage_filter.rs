@@ -19,6 +19,7 @@ use crate::sse::{Lines, MARK, Piece};
 /// The filter of one stream.
 #[derive(Default)]
 pub struct UsageFilter {
+    /// The part of the current event that came before.
     held: Vec<u8>,
     /// The current event is longer than is looked at.
     long: bool,
@@ -28,8 +29,6 @@ pub struct UsageFilter {
     after_cr: bool,
     /// What ended with that carriage return was left out.
     left_out: bool,
-    /// What goes on is not what came.
-    changed: bool,
     /// Usage objects go, too: the client asked for something that brings them, but only together with what it did not ask for.
     all: bool,
 }
@@ -43,79 +42,138 @@ impl UsageFilter {
         Self { all: true, ..Self::default() }
     }
 
-    /// The bytes to forward now; `None` where they are those that came.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Option<Vec<u8>> {
-        self.changed = !self.held.is_empty();
-        let mut out = Vec::with_capacity(self.held.len().saturating_add(bytes.len()));
-        while let Some((&byte, tail)) = bytes.split_first() {
-            if core::mem::take(&mut self.after_cr) && byte == b'\n' {
-                if !self.held.is_empty() {
-                    self.held.push(byte);
-                } else if self.left_out {
+    /// The bytes to forward now; `None` where they are those that came. Events that come whole and stay whole are not copied.
+    pub fn push(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Out { came: bytes, passed: 0, changed: None };
+        // Where the current event begins, as far as it is in these bytes.
+        let mut from: usize = 0;
+        let mut at: usize = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if core::mem::take(&mut self.after_cr) && rest.starts_with(b"\n") {
+                at = at.saturating_add(1);
+                if from.saturating_add(1) == at && self.held.is_empty() && !self.long {
                     // It ends an event that has been dealt with.
-                    self.changed = true;
-                } else {
-                    out.push(byte);
+                    out.pass(from..at, self.left_out);
+                    from = at;
                 }
-                bytes = tail;
                 continue;
             }
-            let end = memchr2(b'\r', b'\n', bytes);
-            let (line, rest) =
-                bytes.split_at_checked(end.map_or(bytes.len(), |end| end.saturating_add(1))).unwrap_or((bytes, &[]));
-            bytes = rest;
-            self.hold(line, &mut out);
-            self.in_line |= line.len() > usize::from(end.is_some());
-            if end.is_some() {
-                self.after_cr = line.ends_with(b"\r");
-                if !core::mem::take(&mut self.in_line) {
-                    self.end_event(&mut out);
-                }
+            let Some(length) = memchr2(b'\r', b'\n', rest) else {
+                self.in_line = true;
+                break;
+            };
+            self.after_cr = rest.get(length) == Some(&b'\r');
+            at = at.saturating_add(length).saturating_add(1);
+            if !core::mem::take(&mut self.in_line) && length == 0 {
+                self.end_event(from..at, &mut out);
+                from = at;
             }
         }
-        (self.changed || !self.held.is_empty()).then_some(out)
+        self.hold(from..bytes.len(), &mut out);
+        out.finish()
     }
 
-    fn hold(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.held.len().saturating_add(bytes.len()) > Self::HELD_MAX {
+    /// The event goes on behind these bytes.
+    fn hold(&mut self, part: Range<usize>, out: &mut Out<'_>) {
+        if self.long || self.held.len().saturating_add(part.len()) > Self::HELD_MAX {
             self.long = true;
-            out.append(&mut self.held);
-            out.extend_from_slice(bytes);
-        } else {
-            self.held.extend_from_slice(bytes);
+            out.insert(&mut self.held);
+            out.pass(part, false);
+        } else if !part.is_empty() {
+            self.held.extend_from_slice(out.came.get(part.clone()).unwrap_or_default());
+            out.pass(part, true);
         }
     }
 
     /// The stream is over: what is left to forward. An event that was not ended is one all the same, as some clients read it.
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.end_event(&mut out);
-        out
+        let mut out = Out { came: &[], passed: 0, changed: None };
+        self.end_event(0..0, &mut out);
+        out.finish().unwrap_or_default()
     }
 
-    fn end_event(&mut self, out: &mut Vec<u8>) {
-        let look = if core::mem::take(&mut self.long) { Look::default() } else { look(&self.held) };
+    /// The event ends with these bytes.
+    fn end_event(&mut self, part: Range<usize>, out: &mut Out<'_>) {
+        self.left_out = false;
+        let is_whole = self.held.is_empty();
+        if core::mem::take(&mut self.long) || self.held.len().saturating_add(part.len()) > Self::HELD_MAX {
+            out.insert(&mut self.held);
+            return out.pass(part, false);
+        }
+        let came = out.came.get(part.clone()).unwrap_or_default();
+        if is_whole && !says_usage(came) {
+            return out.pass(part, false);
+        }
+        self.held.extend_from_slice(came);
+        let look = look(&self.held);
         let was_asked_for = !look.has_choices && look.usage;
         self.left_out = was_asked_for && is_bare(&self.held);
-        self.changed |= self.left_out;
-        if !self.left_out {
+        if self.left_out {
+            self.held.clear();
+        } else {
             let object = look.object.filter(|_| self.all || was_asked_for);
-            if let Some(member) = look.null.or(object).and_then(|at| member(&self.held, at)) {
-                self.held.drain(member);
-                self.changed = true;
+            match look.null.or(object).and_then(|at| member(&self.held, at)) {
+                Some(member) => drop(self.held.drain(member)),
+                None if is_whole => {
+                    self.held.clear();
+                    return out.pass(part, false);
+                }
+                None => {}
             }
-            out.append(&mut self.held);
         }
-        self.held.clear();
+        out.pass(part, true);
+        out.insert(&mut self.held);
     }
+}
+
+/// What goes on of the bytes that came, which are only copied once it is something else than they are.
+struct Out<'a> {
+    came: &'a [u8],
+    /// So many of them have been dealt with.
+    passed: usize,
+    /// What goes on instead.
+    changed: Option<Vec<u8>>,
+}
+
+impl Out<'_> {
+    /// The next bytes that came go on, or are `left_out`.
+    fn pass(&mut self, part: Range<usize>, left_out: bool) {
+        let end = part.end;
+        if left_out && !part.is_empty() {
+            self.change();
+        } else if let Some(changed) = &mut self.changed {
+            changed.extend_from_slice(self.came.get(part).unwrap_or_default());
+        }
+        self.passed = end;
+    }
+
+    /// These bytes go on here, which did not come now.
+    fn insert(&mut self, bytes: &mut Vec<u8>) {
+        if !bytes.is_empty() {
+            self.change().append(bytes);
+        }
+    }
+
+    fn change(&mut self) -> &mut Vec<u8> {
+        let (came, passed) = (self.came, self.passed);
+        self.changed.get_or_insert_with(|| came.get(..passed).unwrap_or_default().to_vec())
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        self.changed
+    }
+}
+
+/// Whether an event may say something of usage. Most say nothing. A key that is written with escapes is one that could be missed.
+fn says_usage(event: &[u8]) -> bool {
+    let says = |at: usize| event.get(at..).is_some_and(|rest| rest.starts_with(b"usage") || rest.starts_with(b"\\u"));
+    memchr2_iter(b'u', b'\\', event).any(says)
 }
 
 /// What an event says of usage.
 fn look(event: &[u8]) -> Look {
     let mut look = Look::default();
-    // Most events say nothing. A key that is written with escapes is one that could be missed.
-    let says = |at: usize| event.get(at..).is_some_and(|rest| rest.starts_with(b"usage") || rest.starts_with(b"\\u"));
-    if !memchr2_iter(b'u', b'\\', event).any(says) {
+    if !says_usage(event) {
         return look;
     }
     let (mut lines, mut lexer, mut readable) = (Lines::default(), Lexer::default(), true);
@@ -332,6 +390,14 @@ mod tests {
         assert_eq!(UsageFilter::default().push(event.as_bytes()), None);
         let cut = UsageFilter::all().push(event.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(cut).unwrap(), "data: {\"choices\":[{}],\"id\":7}\n\n");
+    }
+
+    #[test]
+    fn whole_events_that_stay_whole_are_not_copied() {
+        let event = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\r\n\r\n";
+        let mut filter = UsageFilter::default();
+        assert_eq!(filter.push(event.repeat(9).as_bytes()), None);
+        assert_eq!(filter.held.capacity(), 0);
     }
 
     /// What goes on of an event, however it is cut.

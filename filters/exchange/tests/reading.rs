@@ -76,6 +76,24 @@ const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"com
 const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
+fn what_goes_beyond_the_reservation_unreported_is_charged_as_it_was_read() {
+    let most = usize::try_from(MOST).unwrap();
+    let long = |words: usize| DELTA.replace("one two", &"hello ".repeat(words));
+    // Its server ignored the ceiling, and said nothing of it.
+    let got = chat(true, &[], &(long(most + 100) + DONE));
+    assert!(got.used.is_some_and(|(prompt, seen)| prompt == PROMPT && seen >= MOST + 100), "{:?}", got.used);
+    let got = chat(true, &[], &(long(7) + DONE));
+    assert!(got.used.is_some_and(|(_, seen)| (7..=8).contains(&seen)), "{:?}", got.used);
+}
+
+#[test]
+fn a_long_text_under_an_unknown_name_keeps_the_reservation_unless_usage_is_reported() {
+    let strange = DELTA.replace("\"content\"", &format!("\"thoughts\":\"{}\",\"content\"", "hm ".repeat(40)));
+    assert_eq!(chat(true, &[], &(strange.clone() + DONE)).used, Some((PROMPT, MOST)));
+    assert_eq!(chat(true, &[], &(strange + USAGE + DONE)).used, Some((40, 77)));
+}
+
+#[test]
 fn servers_are_asked_for_what_can_be_read() {
     let mut proxy = Proxy::new(CONFIG);
     for headers in [&[][..], &[("accept-encoding", "gzip, br")]] {

@@ -226,6 +226,11 @@ impl Path {
         }
     }
 
+    /// Another document begins.
+    pub fn rewind(&mut self) {
+        self.depth = 0;
+    }
+
     /// The way from the root to the current value.
     pub fn steps(&self) -> &[Step] {
         self.steps.get(..self.depth.min(STEPS_MAX)).unwrap_or_default()

@@ -184,7 +184,7 @@ impl Document {
             self.break_off();
         }
         self.report.end_event();
-        self.path = Path::default();
+        self.path.rewind();
         self.lexer.reset();
         self.unreadable = false;
     }

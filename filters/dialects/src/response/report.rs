@@ -15,7 +15,7 @@ use crate::response::TextKind;
 use crate::response::choices::Choices;
 use crate::response::echo::Echo;
 use crate::response::quality::{Checks, Finish, Quality};
-use crate::response::strange::Strange;
+use crate::response::strange::{Strange, is_beside};
 use crate::response::usage::Usage;
 use crate::sink::CompletionSink;
 
@@ -109,8 +109,11 @@ impl Report {
         self.is_familiar || self.has_usage || self.failed() || self.finish.is_some() || self.checks.any_text()
     }
 
-    /// Whether no text that is known was in it, but others that are more than words of an envelope.
+    /// Whether no text that is known was in it, but others that are more than words of an envelope; or whether such stand beside one.
     pub fn is_strange(&self) -> bool {
+        if self.strange.is_much_beside() {
+            return self.api.generates;
+        }
         // What an answer begins with is no report of it, and a completion of nothing is none.
         let is_reported = self.usage.completion > 0 && !self.is_opening;
         self.api.generates && !self.checks.any_text() && !is_reported && self.strange.is_much(self.failed())
@@ -334,10 +337,10 @@ impl Report {
         }
     }
 
-    /// Something that nobody reads. Beside a text that is known it is of no interest.
+    /// Something that nobody reads. Where a text is known, it is only of interest beside that.
     #[inline]
     pub fn skip(&mut self, steps: &[Step], event: Event<'_>) {
-        if !self.has_spoken && !self.checks.any_text() {
+        if (!self.has_spoken && !self.checks.any_text()) || is_beside(steps) {
             self.strange.see(steps, event, self.api.has_choices);
         }
     }

@@ -1,12 +1,14 @@
-//! Texts at places of an answer that no reader knows. Where nothing else of an answer was found, they may be the answer.
+//! Texts at places of an answer that no reader knows. Where nothing else of an answer was found, they may be the answer; where a text is
+//! known, those may still be that stand beside it, in the message or the delta itself.
 
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    CallId, ContentBlock, Conversation, Data, Detail, EncryptedContent, Error, FileId, FinishReason, Format, Id,
-    ImageUrl, Instructions, MediaType, Message, Model, Object, Other, PreviousResponseId, Prompt, Reasoning, Response,
-    Role, Signature, Status, StopReason, Text, ToolCallId, ToolUseId, Tools, Truncation, Type, Url,
+    CallId, Choices, ContentBlock, Conversation, Data, Delta, Detail, EncryptedContent, Error, FileId, FinishReason,
+    Format, Id, ImageUrl, Instructions, MediaType, Message, Model, Object, Other, PreviousResponseId, Prompt,
+    Reasoning, Response, Role, Signature, Status, StopReason, Text, ToolCallId, ToolUseId, Tools, Truncation, Type,
+    Url,
 };
-use crate::json::path::Step::{self, Key};
+use crate::json::path::Step::{self, Item, Key};
 
 /// How long all of them are at most where they are only words about an answer, in bytes.
 const WORDS_MAX: u16 = 64;
@@ -18,6 +20,8 @@ pub struct Strange {
     len: u16,
     /// As above, of what is part of an error where there is one.
     message: u16,
+    /// As above, of what stands in messages and deltas, whatever else does.
+    beside: u16,
     /// Below the current key nothing is an answer.
     is_label: bool,
 }
@@ -29,14 +33,29 @@ impl Strange {
         self.len.saturating_add(message) > WORDS_MAX
     }
 
+    /// Whether those in messages and deltas are, although a text is known.
+    pub fn is_much_beside(&self) -> bool {
+        self.beside > WORDS_MAX
+    }
+
     /// Something that no reader knows; `has_choices`: the dialect has them.
     #[inline(never)]
     pub fn see(&mut self, steps: &[Step], event: Event<'_>, has_choices: bool) {
-        match (steps, event) {
-            ([Key(Other)] | [Key(Response), Key(Other)], Event::Key(key)) => self.is_label = is_label(key),
-            (_, Event::Text(part)) if !self.is_about(steps, has_choices) => {
+        match event {
+            Event::Key(key) => {
+                if let [above @ .., Key(Other)] = steps
+                    && let [] | [Key(Response | Delta)] | [Key(Choices), Item, Key(Message | Delta)] = above
+                {
+                    self.is_label = is_label(key);
+                }
+            }
+            Event::Text(part) if !self.is_about(steps, has_choices) => {
+                let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
                 let count = if let [Key(Message | Detail)] = steps { &mut self.message } else { &mut self.len };
-                *count = count.saturating_add(u16::try_from(part.len()).unwrap_or(u16::MAX));
+                *count = count.saturating_add(len);
+                if is_beside(steps) {
+                    self.beside = self.beside.saturating_add(len);
+                }
             }
             _ => {}
         }
@@ -47,7 +66,9 @@ impl Strange {
         let inside = if let [Key(Response), inside @ ..] = steps { inside } else { steps };
         match inside {
             [Key(Error | Model), ..] => true,
-            [Key(Other), ..] if self.is_label => true,
+            [Key(Other), ..] | [Key(Choices), Item, _, Key(Other), ..] | [Key(Delta), Key(Other), ..] if self.is_label => {
+                true
+            }
             // What a response repeats of its request.
             [Key(Instructions | Tools | Prompt | Conversation | PreviousResponseId | Truncation), ..]
             | [Key(Text | Reasoning), _, ..]
@@ -70,13 +91,22 @@ impl Strange {
     }
 }
 
-/// Whether a key is that of a word about an answer.
+/// Whether it is looked at here although a text is known: below a message or a delta of a choice, or a delta that is an object.
+#[inline]
+pub fn is_beside(steps: &[Step]) -> bool {
+    matches!(steps, [Key(Choices), Item, Key(Message | Delta), _, ..] | [Key(Delta), _, ..])
+}
+
+/// Whether a key is that of a word about an answer, or of what an answer quotes, which was not generated.
 fn is_label(key: &str) -> bool {
     key.ends_with("_id")
         || key.ends_with("_at")
         || matches!(
             key,
-            "metadata"
+            "annotations"
+                | "citation"
+                | "citations"
+                | "metadata"
                 | "obfuscation"
                 | "prompt_cache_key"
                 | "provider"

@@ -199,6 +199,36 @@ fn what_a_response_is_is_seen_from_its_bytes() {
 }
 
 #[test]
+fn a_long_text_beside_a_known_one_may_be_generated_too() {
+    use Reading::{Read, Unread};
+    let words = "one two three four ".repeat(5);
+    let chat = |beside: &str| (Dialect::Chat, format!(r#"{{"choices":[{{"delta":{{"content":"Hi",{beside}}}}}]}}"#));
+    let whole = |beside: &str| (Dialect::Chat, format!(r#"{{"choices":[{{"message":{{"content":"Hi",{beside}}}}}]}}"#));
+    let messages = |beside: &str| (Dialect::Messages, format!(r#"{{"delta":{{"text":"Hi",{beside}}}}}"#));
+    for ((dialect, document), reading) in [
+        (chat(&format!(r#""thoughts":"{words}""#)), Unread),
+        (chat(&format!(r#""x":{{"y":["{words}"]}}"#)), Unread),
+        (chat(&format!(r#""reasoning":{{"text":"{words}"}}"#)), Unread),
+        (whole(&format!(r#""thoughts":"{words}""#)), Unread),
+        (messages(&format!(r#""thoughts":"{words}""#)), Unread),
+        ((Dialect::Responses, format!(r#"{{"type":"x.delta","delta":{{"text":"{words}"}}}}"#)), Unread),
+        // Names, signatures, media, and what is quoted.
+        (chat(r#""thoughts":"Hm""#), Read),
+        (chat(&format!(r#""thought_id":"{words}","role":"{words}""#)), Read),
+        (chat(&format!(r#""reasoning_details":[{{"type":"x","signature":"{words}","data":"{words}"}}]"#)), Read),
+        (whole(&format!(r#""annotations":[{{"url_citation":{{"title":"{words}","url":"{words}"}}}}]"#)), Read),
+        (messages(&format!(r#""citation":{{"cited_text":"{words}"}}"#)), Read),
+    ] {
+        // What came before in the stream makes no difference.
+        for body in [document.clone(), format!("data: {document}\n\ndata: {document}\n\n")] {
+            for size in [1, 7, 1000] {
+                assert_eq!(read(dialect, &body, size).0.reading(true), reading, "{dialect:?} {body}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_long_text_at_a_place_that_nobody_knows_may_be_the_answer() {
     use Reading::{Read, Unread};
     let words = "one two three four ".repeat(5);
