@@ -14,6 +14,8 @@ pub enum Piece<'a> {
     Data(&'a [u8]),
     /// What came of the current event's name is no name.
     NoName,
+    /// A line is neither a comment nor a field.
+    Strange,
     /// The current event is complete.
     End,
 }
@@ -117,8 +119,11 @@ impl Lines {
         }
         let field = FIELDS.get(self.field).copied().unwrap_or_default();
         if field.get(usize::from(matched)) != Some(&byte) {
-            self.is_strange |= matched > 0 || byte != b':';
             self.state = State::Skip;
+            if matched > 0 || byte != b':' {
+                self.is_strange = true;
+                out(Piece::Strange);
+            }
             return;
         }
         let matched = matched.saturating_add(1);
@@ -168,6 +173,7 @@ mod tests {
                 Piece::Data(data) => current.extend_from_slice(data),
                 Piece::Name(name) => names.extend_from_slice(name),
                 Piece::NoName => names.push(b'!'),
+                Piece::Strange => {}
                 Piece::End => done.push(String::from_utf8(core::mem::take(&mut current)).unwrap()),
             });
         }

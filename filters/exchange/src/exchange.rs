@@ -376,6 +376,7 @@ impl Exchange {
             Ok(request) => request,
         };
         self.response.json_output = request.json_output;
+        self.response.echoes = if request.echo { request.choices } else { 0 };
         let Self { flow, limit, .. } = self;
         let is_known = flow.is_known;
         if !is_known {

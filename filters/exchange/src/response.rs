@@ -26,6 +26,8 @@ pub struct Response {
     pub usage_filter: Option<Box<UsageFilter>>,
     /// It is to be JSON.
     pub json_output: bool,
+    /// In so many choices of it the prompt is to be repeated.
+    pub echoes: u64,
     status: Option<u16>,
     complete: bool,
     /// The server has accepted the request.
@@ -46,8 +48,7 @@ impl Response {
         self.status = status;
         self.complete = end;
         self.is_answer = flow.facts.refused.is_none() && status.is_some_and(|status| (200..300).contains(&status));
-        self.is_coded =
-            header(headers, "content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+        self.is_coded = header(headers, "content-encoding").is_some_and(has_coding);
         let reads = self.is_answer && !self.is_coded;
         if let Some(model) = flow.model(&flow.config).filter(|_| reads) {
             let reader = ResponseReader::new(flow.dialect, self.json_output);
@@ -128,6 +129,9 @@ impl Response {
         properties: &dyn Properties,
         by_time: impl FnOnce() -> Tokens,
     ) -> Option<Used> {
+        if let Some((reader, completion)) = self.reader.as_deref_mut() {
+            reader.finish(completion);
+        }
         let reserved = facts.max_output.unwrap_or(facts.expected_output);
         let is_accepted = self.status.is_none_or(|status| status < 400);
         if facts.background && is_accepted && !self.is_settled() && !self.reports_failure() {
@@ -138,11 +142,12 @@ impl Response {
         // A stream shows what is generated, so that one that was left before its first token was at its prompt.
         let is_unseen = || self.proxy_gave_up(properties) || (outcome == Outcome::Abandoned && !facts.stream);
         if outcome != Outcome::Ok && !is_unread && self.first_token.is_none() && is_unseen() {
-            let own = counted(facts, by_time().min(reserved));
-            let Some((reader, _)) = self.reader.as_deref() else { return Some(own) };
+            let timed = by_time().min(reserved);
+            let Some((reader, completion)) = self.reader.as_deref_mut() else { return Some(counted(facts, timed)) };
+            let own = counted(facts, timed.max(completion.tokens()));
             let is_part = reader.is_opening() || !reader.is_settled();
             let least = own.completion.min(Tokens(1));
-            return Some(reader.usage().map_or(own, |usage| believed(usage.into(), own, least, is_part)));
+            return Some(reader.usage().map_or(own, |usage| believed(usage.into(), own, least, facts, is_part)));
         }
         let Some((reader, completion)) = self.reader.as_deref_mut() else {
             let has_worked = has_worked(outcome);
@@ -153,6 +158,8 @@ impl Response {
             };
         };
         let seen = completion.tokens();
+        let generated = seen.saturating_sub(facts.prompt_tokens.saturating_mul(self.echoes));
+        let generated = generated.max(Tokens(reader.strange_tokens()));
         let own = if is_unread { kept(facts, reserved.max(seen)) } else { counted(facts, seen) };
         let Some(reported) = reader.usage().map(Used::from) else {
             return (is_unread || has_worked(outcome) || seen > Tokens::ZERO).then_some(own);
@@ -161,8 +168,8 @@ impl Response {
         let is_opening = reader.is_opening();
         let has_report = !is_opening && reported.prompt.max(reported.completion) > Tokens::ZERO;
         let is_charged = has_worked(outcome) || seen > Tokens::ZERO || is_unread || has_report;
-        let is_part = is_opening || (outcome != Outcome::Ok && !reader.is_settled());
-        is_charged.then(|| believed(reported, own, seen, is_part))
+        let is_part = is_opening || reader.is_followed() || (outcome != Outcome::Ok && !reader.is_settled());
+        is_charged.then(|| believed(reported, own, generated, facts, is_part))
     }
 
     /// Whether the server says in the body that it failed, whatever the status says.
@@ -219,15 +226,36 @@ impl Response {
     }
 }
 
+/// Whether a `content-encoding` names a coding (RFC 9110, section 8.4.1, and IANA's registry). Servers also write character sets there, or
+/// that there is none.
+fn has_coding(value: &[u8]) -> bool {
+    const CODINGS: [&[u8]; 11] = [
+        b"aes128gcm",
+        b"br",
+        b"compress",
+        b"dcb",
+        b"dcz",
+        b"deflate",
+        b"exi",
+        b"gzip",
+        b"x-compress",
+        b"x-gzip",
+        b"zstd",
+    ];
+    let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.into_iter().any(|name| CODINGS.iter().any(|coding| name.eq_ignore_ascii_case(coding)))
+}
+
 fn has_worked(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Ok | Outcome::Abandoned)
 }
 
 /// What is believed of a report, next to what was counted here. A half that is missing or cannot be true is the own one: a prompt is never of
-/// no token, and no vocabulary makes less than an eighth of a text's tokens of it ([`SHORTER_MAX`]). `seen`: what was read of it; `is_part`: what
-/// was reported was the state of a part, and the own count may be more.
-fn believed(reported: Used, own: Used, seen: Tokens, is_part: bool) -> Used {
-    let has_prompt = reported.prompt > Tokens::ZERO || own.prompt == Tokens::ZERO;
+/// no token, and no vocabulary makes less than an eighth of a text's tokens of it ([`SHORTER_MAX`]). `seen`: what was read of what was
+/// generated; `is_part`: what was reported was the state of a part, and the own count may be more.
+fn believed(reported: Used, own: Used, seen: Tokens, facts: &Facts, is_part: bool) -> Used {
+    let prompt_min = if facts.estimated { own.prompt.min(Tokens(1)) } else { own.prompt };
+    let has_prompt = reported.prompt.saturating_mul(SHORTER_MAX) >= prompt_min;
     // What was reserved says nothing of how much it was.
     let least = if own.reserved { seen.max(own.completion.min(Tokens(1))) } else { seen };
     let is_short = reported.completion.saturating_mul(SHORTER_MAX) < least;

@@ -177,14 +177,19 @@ fn one_good_event_does_not_hide_the_others() {
     for broken in &broken {
         // No text is in UTF-8 that has this byte in it.
         let broken: Vec<u8> = broken.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
-        for (good, used) in [
-            ("data: {\"choices\":[]}\n\n", (PROMPT, MOST)),
-            (DELTA, (PROMPT, MOST)),
-            (USAGE, (40, 77)),
-            ("data: {\"error\":{\"code\":0}}\n\n", (PROMPT, MOST)),
-            ("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":0}}\n\n", (40, MOST)),
+        for (good, before, behind) in [
+            ("data: {\"choices\":[]}\n\n", (PROMPT, MOST), (PROMPT, MOST)),
+            (DELTA, (PROMPT, MOST), (PROMPT, MOST)),
+            // What comes behind a report is not in it.
+            (USAGE, (40, MOST), (40, 77)),
+            ("data: {\"error\":{\"code\":0}}\n\n", (PROMPT, MOST), (PROMPT, MOST)),
+            (
+                "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":0}}\n\n",
+                (40, MOST),
+                (40, MOST),
+            ),
         ] {
-            for parts in [[good.as_bytes(), &broken], [&broken, good.as_bytes()]] {
+            for (parts, used) in [([good.as_bytes(), &broken], before), ([&broken, good.as_bytes()], behind)] {
                 let body = [b": wait\n\n", parts.concat().as_slice(), DONE.as_bytes()].concat();
                 let got = answer("/v1/chat/completions", true, &[], &body);
                 assert_eq!(got.used, Some(used), "{}", String::from_utf8_lossy(&body));

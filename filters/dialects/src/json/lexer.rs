@@ -99,6 +99,11 @@ impl Lexer {
         self.scratch.clear();
     }
 
+    /// How many bytes of the document have been read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// Whether nothing but white space has come.
     pub fn is_blank(&self) -> bool {
         self.state == State::Value && self.depth == 0

@@ -54,6 +54,7 @@ fields! {
     Detail = b"detail",
     DocumentUrl = b"document_url",
     Documents = b"documents",
+    Echo = b"echo",
     EncryptedContent = b"encrypted_content",
     Error = b"error",
     FileKey = b"file",

@@ -9,8 +9,8 @@ use crate::json::lexer::Event;
 use crate::json::number::integer;
 use crate::json::path::At;
 use crate::json::path::Field::{
-    self, BestOf, ChatTemplate, ChatTemplateKwargs, ContextManagement, Documents, Format, Functions, IncludeUsage,
-    MinTokens, Model, N, Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools,
+    self, BestOf, ChatTemplate, ChatTemplateKwargs, ContextManagement, Documents, Echo, Format, Functions,
+    IncludeUsage, MinTokens, Model, N, Prediction, ResponseFormat, Stream, StreamOptions as Options, Text, Tools,
     TruncatePromptTokens, Truncation, Type,
 };
 use crate::json::path::Step::Key;
@@ -158,6 +158,7 @@ impl Draft {
             [] => self.top(at),
             [Key(Model), ..] => self.model(at),
             [Key(Stream)] => self.stream(at),
+            [Key(Echo)] if *at.event == Event::Bool(true) => self.request.echo = true,
             [Key(Options)] if self.api.usage_on_request => self.stream_options(at),
             [Key(Options), Key(field), ..] if self.api.usage_on_request => self.stream_option(*field, at),
             [Key(field @ (MinTokens | N | BestOf))] => self.number(*field, at),

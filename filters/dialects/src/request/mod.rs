@@ -64,6 +64,8 @@ pub struct Request {
     pub unseen: bool,
     /// The answer is to be worked on after the response has ended.
     pub background: bool,
+    /// The answer is to begin with the prompt.
+    pub echo: bool,
     /// The output is to be JSON.
     pub json_output: bool,
     /// How many messages there are.

@@ -54,6 +54,8 @@ struct Document {
     unreadable: bool,
     /// Some event carried something else than the mark of the end.
     any: bool,
+    /// The current event is that mark, and nothing else.
+    is_end: bool,
     /// Some event that is over was something else than that, and no JSON.
     is_broken: bool,
 }
@@ -68,6 +70,7 @@ impl ResponseReader {
             report: Report::new(dialect.api(), json_output),
             unreadable: false,
             any: false,
+            is_end: false,
             is_broken: false,
         };
         Self { form: Form::Blank, lines: Lines::default(), document }
@@ -84,6 +87,7 @@ impl ResponseReader {
                 Piece::Data(data) => document.push(data, sink),
                 Piece::Name(name) => document.report.event_name(name),
                 Piece::NoName => document.report.no_name(),
+                Piece::Strange => document.report.breaks(),
                 Piece::End => document.end(),
             }),
         }
@@ -132,8 +136,8 @@ impl ResponseReader {
 
     /// Whether something in it is neither JSON nor a line of a stream, whatever the rest is.
     fn is_broken(&self) -> bool {
-        let Document { unreadable, is_broken, lexer, .. } = &self.document;
-        let is_unreadable = *is_broken || (*unreadable && lexer.last_word() != END);
+        let Document { unreadable, is_broken, is_end, .. } = &self.document;
+        let is_unreadable = *is_broken || (*unreadable && !is_end);
         is_unreadable || (self.form == Form::Events && self.lines.is_strange())
     }
 
@@ -157,6 +161,21 @@ impl ResponseReader {
         self.document.report.is_settled()
     }
 
+    /// Whether more was said in an event behind that, or something that could not be read, so that it is the report of a part.
+    pub fn is_followed(&self) -> bool {
+        self.document.report.is_followed()
+    }
+
+    /// How many tokens the texts at places that nobody knows are, where these are more than words about an answer.
+    pub fn strange_tokens(&self) -> u64 {
+        self.document.report.strange_tokens()
+    }
+
+    /// It is over: what was held goes to `sink`.
+    pub fn finish(&mut self, sink: &mut impl CompletionSink) {
+        self.document.report.finish(sink);
+    }
+
     /// Whether the server reported an error in the body, as it must in a stream whose headers have gone.
     pub fn failed(&self) -> bool {
         self.document.report.failed()
@@ -170,11 +189,26 @@ impl ResponseReader {
 
 impl Document {
     fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
-        let Self { dialect, lexer, path, report, unreadable, any, .. } = self;
-        if !*unreadable && lexer.push(bytes, &mut Visit { dialect: *dialect, path, report, sink }).is_err() {
-            *unreadable = true;
-            *any |= lexer.last_word() != END;
+        if self.unreadable {
+            return self.is_behind(bytes);
         }
+        let Self { dialect, lexer, path, report, .. } = self;
+        let before = lexer.at();
+        if lexer.push(bytes, &mut Visit { dialect: *dialect, path, report, sink }).is_err() {
+            // The mark begins with a bracket, and its word is what cannot be read.
+            let bracket = END.len().saturating_add(1);
+            let rest = bracket.checked_sub(before).and_then(|at| bytes.get(at..)?.strip_prefix(b"]"));
+            self.unreadable = true;
+            self.is_end = lexer.at() == bracket && lexer.last_word() == END && rest.is_some();
+            self.is_behind(rest.unwrap_or_default());
+        }
+    }
+
+    /// The event goes on behind what is no JSON.
+    #[cold]
+    fn is_behind(&mut self, bytes: &[u8]) {
+        self.is_end &= bytes.trim_ascii().is_empty();
+        self.any |= !self.is_end;
     }
 
     /// The event is over, and the next one's data is another document.
@@ -192,12 +226,16 @@ impl Document {
     /// The event is over before its document is, or was none.
     #[cold]
     fn break_off(&mut self) {
-        self.is_broken |= if self.unreadable {
-            self.lexer.last_word() != END
+        let is_broken = if self.unreadable {
+            !self.is_end
         } else {
             // A number is known to be whole by what stands behind it.
             self.lexer.finish(&mut Quiet).is_err()
         };
+        if is_broken {
+            self.is_broken = true;
+            self.report.breaks();
+        }
     }
 }
 

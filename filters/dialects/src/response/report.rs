@@ -22,6 +22,9 @@ use crate::sink::CompletionSink;
 /// How much is kept of a word that is looked at, in bytes: a reason, a status, a type.
 const WORD_MAX: usize = 48;
 
+/// By how many times another vocabulary may make fewer tokens of a text than one for four bytes.
+const SHORTER_MAX: u64 = 8;
+
 /// What is known of a response so far.
 pub struct Report {
     api: &'static Api,
@@ -48,6 +51,10 @@ pub struct Report {
     /// Of the completion only what an answer begins with was reported.
     is_opening: bool,
     is_settled: bool,
+    /// Something came in an event behind the one with the last report that was more than those before.
+    is_followed: bool,
+    /// This event has that report.
+    reports: bool,
     failed: bool,
     /// An error was reported of which nothing is said.
     has_hollow_error: bool,
@@ -81,6 +88,8 @@ impl Report {
             has_usage: false,
             is_opening: false,
             is_settled: false,
+            is_followed: false,
+            reports: false,
             failed: false,
             has_hollow_error: false,
             finish: None,
@@ -114,9 +123,15 @@ impl Report {
         if self.strange.is_much_beside() {
             return self.api.generates;
         }
-        // What an answer begins with is no report of it, and a completion of nothing is none.
-        let is_reported = self.usage.completion > 0 && !self.is_opening;
+        // What an answer begins with is no report of it, and what is too little for such a text is none.
+        let is_reported =
+            self.usage.completion.saturating_mul(SHORTER_MAX) >= self.strange.tokens().max(1) && !self.is_opening;
         self.api.generates && !self.checks.any_text() && !is_reported && self.strange.is_much(self.failed())
+    }
+
+    /// About how many tokens these are.
+    pub fn strange_tokens(&self) -> u64 {
+        if self.is_strange() { self.strange.tokens() } else { 0 }
     }
 
     pub fn is_stream(&self) -> bool {
@@ -140,6 +155,17 @@ impl Report {
     /// Whether the item's name was told when it began.
     pub fn is_item_named(&self) -> bool {
         self.is_item_named
+    }
+
+    /// Whether more was said behind what was reported, or something that could not be read.
+    pub fn is_followed(&self) -> bool {
+        // The last event may not be over.
+        self.is_followed || (self.has_usage && self.speaks && !self.reports)
+    }
+
+    /// Something could not be read.
+    pub fn breaks(&mut self) {
+        self.speaks = true;
     }
 
     pub fn event_type(&self) -> &str {
@@ -185,7 +211,12 @@ impl Report {
 
     pub fn end_event(&mut self) {
         self.has_spoken = self.checks.any_text();
-        if !self.api.has_choices {
+        if self.has_usage {
+            self.is_followed = !core::mem::take(&mut self.reports) && (self.is_followed || self.speaks);
+        }
+        if self.api.has_choices {
+            self.speaks = false;
+        } else {
             self.end_part();
         }
         self.event_type.clear();
@@ -205,7 +236,7 @@ impl Report {
             self.open_items = 0;
         } else if self.event_type == "response.output_item.done" {
             self.open_items = self.open_items.saturating_sub(1);
-        } else if self.event_type.ends_with(".added") {
+        } else if self.event_type.ends_with("_part.added") {
             self.has_part_spoken = false;
         } else {
             self.has_item_spoken |= speaks;
@@ -239,6 +270,7 @@ impl Report {
         } else {
             self.is_opening &= self.reported.completion == 0;
         }
+        self.reports |= self.reported.completion >= self.usage.completion;
         self.usage = self.usage.then(self.reported, self.api.usage_leaves_out_cached);
     }
 
@@ -270,6 +302,7 @@ impl Report {
         let echo = self.echo.get_or_insert_default();
         echo.at(kind, steps);
         for part in echo.fresh(part).into_iter().filter(|part| !part.is_empty()) {
+            self.speaks = true;
             self.checks.part(kind, part, self.choices.is_first());
             self.choices.part(part, sink);
         }
@@ -322,7 +355,10 @@ impl Report {
             }
             ([Key(Error)] | [Key(Response), Key(Error)], Event::Object) => self.has_hollow_error = true,
             ([Key(Error)] | [Key(Response), Key(Error)], Event::Text(_))
-            | ([Key(Error), Key(_)] | [Key(Response), Key(Error), Key(_)], Event::Key(_)) => self.failed = true,
+            | ([Key(Error), Key(_)] | [Key(Response), Key(Error), Key(_)], Event::Key(_)) => {
+                self.failed = true;
+                self.skip(steps, event);
+            }
             (
                 [Key(ChoicesKey), Item, Key(FinishReason)]
                 | [Key(StopReason | Status | Object | Type)]
@@ -335,6 +371,11 @@ impl Report {
             (_, Event::Text(_) | Event::Key(_)) => self.skip(steps, event),
             _ => {}
         }
+    }
+
+    /// It is over. A text of which it is not known yet which choice it belongs to is that of the first.
+    pub fn finish(&mut self, sink: &mut impl CompletionSink) {
+        self.choices.is(0, sink);
     }
 
     /// Something that nobody reads. Where a text is known, it is only of interest beside that.

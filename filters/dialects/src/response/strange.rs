@@ -13,12 +13,15 @@ use crate::json::path::Step::{self, Item, Key};
 /// How long all of them are at most where they are only words about an answer, in bytes.
 const WORDS_MAX: u16 = 64;
 
+/// How long the words of an error are at most, in bytes.
+const ERROR_MAX: u16 = 2048;
+
 /// Counts these texts.
 #[derive(Default)]
 pub struct Strange {
     /// How long they are, in bytes.
     len: u16,
-    /// As above, of what is part of an error where there is one.
+    /// As above, of what is an error, or part of one where there is one.
     message: u16,
     /// As above, of what stands in messages and deltas, whatever else does.
     beside: u16,
@@ -29,8 +32,13 @@ pub struct Strange {
 impl Strange {
     /// Whether they are more than words about an answer; `failed`: it reports an error.
     pub fn is_much(&self, failed: bool) -> bool {
-        let message = if failed { 0 } else { self.message };
+        let message = if failed { self.message.saturating_sub(ERROR_MAX) } else { self.message };
         self.len.saturating_add(message) > WORDS_MAX
+    }
+
+    /// About how many tokens they are: one for four bytes.
+    pub fn tokens(&self) -> u64 {
+        u64::from(self.len.max(self.message)) / 4
     }
 
     /// Whether those in messages and deltas are, although a text is known.
@@ -51,7 +59,9 @@ impl Strange {
             }
             Event::Text(part) if !self.is_about(steps, has_choices) => {
                 let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
-                let count = if let [Key(Message | Detail)] = steps { &mut self.message } else { &mut self.len };
+                let is_error =
+                    matches!(steps, [Key(Message | Detail)] | [Key(Error), ..] | [Key(Response), Key(Error), ..]);
+                let count = if is_error { &mut self.message } else { &mut self.len };
                 *count = count.saturating_add(len);
                 if is_beside(steps) {
                     self.beside = self.beside.saturating_add(len);
@@ -65,7 +75,7 @@ impl Strange {
     fn is_about(&self, steps: &[Step], has_choices: bool) -> bool {
         let inside = if let [Key(Response), inside @ ..] = steps { inside } else { steps };
         match inside {
-            [Key(Error | Model), ..] => true,
+            [Key(Model), ..] => true,
             [Key(Other), ..] | [Key(Choices), Item, _, Key(Other), ..] | [Key(Delta), Key(Other), ..] if self.is_label => {
                 true
             }

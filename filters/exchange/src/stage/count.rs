@@ -35,6 +35,8 @@ pub struct State {
     prompt_min: Tokens,
     /// How many answers were asked for.
     choices: u64,
+    /// They are to begin with the prompt.
+    echoes: bool,
     /// The ceiling that was written into the request.
     ceiling: Option<Tokens>,
 }
@@ -89,11 +91,12 @@ fn count_prompt(state: &mut State, flow: &mut Flow, model: &Model, world: &mut W
     let is_whole = extras.is_none() && !request.unseen && !request.has_texts_beside;
     let Cost { tokens: extra, rough } = extras.unwrap_or_default();
     flow.facts.prompt_tokens = [texts, Tokens(request.token_ids), extra].into_iter().sum();
-    flow.facts.estimated = model.approximate || !framing.documented || !is_whole || prompt.estimated;
+    let is_known = is_whole && !prompt.estimated && !model.approximate;
+    flow.facts.estimated = !is_known || !framing.documented || request.is_cut_to_fit;
     let tokens = flow.facts.prompt_tokens;
     state.prompt_min = if !flow.facts.estimated {
         tokens
-    } else if is_whole && !model.approximate && !prompt.estimated {
+    } else if is_known {
         // Only what frames the texts is not known.
         tokens.saturating_sub(around)
     } else {
@@ -113,7 +116,7 @@ fn budget_output(state: &mut State, flow: &mut Flow, model: &Model, rough: Token
     let prompt = Prompted { tokens, is_estimate: facts.estimated };
     let can_write = world.worker.plugin.owns(Stage::Count) && body.can_be_edited();
     *budget = OutputBudget::new(*dialect, request, model, prompt, learnt, can_write);
-    state.choices = request.choices;
+    (state.choices, state.echoes) = (request.choices, request.echo);
     facts.max_output = budget.most;
     facts.expected_output = budget.expected;
 }
@@ -171,7 +174,7 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, took: Millis, world: &mut World<'_>) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
-        learn_output(state.choices, flow, outcome, used, took, world);
+        learn_output(state, flow, outcome, used, took, world);
     }
     if world.worker.plugin.owns(Stage::Count) {
         totals(flow, outcome, used, world);
@@ -189,12 +192,13 @@ fn learn_ratio(state: &State, facts: &Facts, used: Used, store: &mut dyn Store) 
 }
 
 /// How much was generated tells how much to expect.
-fn learn_output(choices: u64, flow: &Flow, outcome: Outcome, used: Used, took: Millis, world: &mut World<'_>) {
-    // What stays as it was reserved has not shown how long it is.
-    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || used.reserved {
+fn learn_output(state: &State, flow: &Flow, outcome: Outcome, used: Used, took: Millis, world: &mut World<'_>) {
+    // What stays as it was reserved has not shown how long it is, nor has what has the prompt in it.
+    let is_hidden = used.reserved || (used.counted && state.echoes);
+    if flow.is_known || outcome != Outcome::Ok || !flow.dialect.generates() || is_hidden {
         return;
     }
-    let each = Tokens(used.completion.0.checked_div(choices).unwrap_or(0));
+    let each = Tokens(used.completion.0.checked_div(state.choices).unwrap_or(0));
     let Facts { model, class, .. } = &flow.facts;
     let (who, store) = (voice(flow, world), &mut world.store);
     let mut told = None;

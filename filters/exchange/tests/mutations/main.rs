@@ -12,6 +12,7 @@ use std::path::Path;
 use mutator::{Change, Ending, Wire};
 use naive::Asks;
 use penstock_exchange::{Effect, Event, Facts, Headers, Outcome};
+use penstock_tokens::{Counter, Encoding};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sim::Proxy;
@@ -23,6 +24,8 @@ const WORDS_MAX: usize = 64;
 
 struct Golden {
     dialect: String,
+    /// What each of its choices says.
+    texts: Vec<String>,
     is_stream: bool,
     body: String,
 }
@@ -33,6 +36,7 @@ fn all() -> Vec<Golden> {
     let readings: serde_json::Map<String, Value> = serde_json::from_slice(&readings).expect("JSON");
     let read = |(name, reading): (String, Value)| Golden {
         dialect: reading["dialect"].as_str().expect("a dialect").to_owned(),
+        texts: serde_json::from_value(reading["texts"].clone()).expect("texts"),
         is_stream: name.ends_with(".sse"),
         body: fs::read_to_string(directory.join(&name)).expect("a file"),
     };
@@ -56,6 +60,26 @@ fn ask(dialect: &str, stream: bool, asks: Asks) -> (&'static str, Value) {
         Asks::OtherOptions => body["stream_options"] = json!({"continuous_usage_stats": true}),
     }
     (path, body)
+}
+
+#[test]
+fn without_a_report_each_text_is_charged_once() {
+    for golden in all().iter().filter(|golden| golden.dialect != "embeddings") {
+        let body = golden.body.replace("\"usage\"", "\"x\"");
+        let (path, ask) = ask(&golden.dialect, golden.is_stream, Asks::Usage);
+        let wire = Wire::plain();
+        for pieces in [vec![body.as_bytes()], body.as_bytes().chunks(7).collect()] {
+            let (facts, _) = exchange(path, &ask, &wire, &pieces);
+            let tokens: u64 = golden.texts.iter().map(|text| count(text)).sum();
+            assert_eq!(facts.used.map(|used| used.completion.0), Some(tokens), "{body}");
+        }
+    }
+}
+
+fn count(text: &str) -> u64 {
+    let mut counter = Counter::new(Encoding::O200kBase);
+    counter.push(text);
+    counter.finish()
 }
 
 /// What became of an answer that came in these pieces.

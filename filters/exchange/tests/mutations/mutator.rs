@@ -30,6 +30,22 @@ pub enum Ending {
 }
 
 impl Wire {
+    /// As it was recorded.
+    pub fn plain() -> Self {
+        Self {
+            kind: None,
+            coding: None,
+            ending: Ending::Whole,
+            line_end: "\n",
+            has_mark: false,
+            spaces: false,
+            escapes: false,
+            reversed: false,
+            tight: false,
+            open: false,
+        }
+    }
+
     pub fn is_plain(&self) -> bool {
         self.coding.as_deref().is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
     }
