@@ -2,6 +2,7 @@
 //!
 //! What a person asked for goes to stdout; everything else is logged, on stderr, as `-v` and `-q` say.
 
+mod check;
 mod demo;
 mod logging;
 mod model_server;
@@ -34,6 +35,8 @@ enum Command {
     ModelServer(model_server::Arguments),
     /// Runs Envoy, two model servers and traffic, and shows what the filters do.
     Demo(demo::Arguments),
+    /// Says what is wrong with manifests, values, Envoy files and configurations.
+    Check(check::Arguments),
     /// Makes the table of a vocabulary, to be built into a module.
     Vocab(vocab::Arguments),
     /// Runs scenario files against the filters in the sandbox.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::ModelServer(arguments) => block_on(model_server::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
     };

@@ -1,0 +1,137 @@
+//! `penstock check`: what is wrong with manifests, values, Envoy files and configurations, before they are applied.
+//!
+//! Documents are [gathered](gather) from files, folders and kustomizations; what is applied together is a [`Set`](set::Set); the
+//! [rules] are functions from a set to [findings](finding::Findings). What the configuration may say is not written here again: its own
+//! parser, in `penstock-exchange`, says it.
+
+mod codes;
+mod document;
+mod finding;
+mod gather;
+mod node;
+mod rules;
+mod set;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use codes::{CODES, Level, code};
+use finding::{Finding, Findings};
+use gather::Gathered;
+use node::At;
+use set::Set;
+
+/// The page that explains every code.
+const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/checks.md"));
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A line for each.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Options of `penstock check`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Files, folders, kustomizations; - is standard input. What is given is checked as what is applied together.
+    #[arg(required_unless_present_any = ["list", "explain"])]
+    paths: Vec<PathBuf>,
+    /// How to write what is wrong.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Takes warnings for errors.
+    #[arg(long)]
+    strict: bool,
+    /// Lists all codes.
+    #[arg(long, conflicts_with_all = ["paths", "explain"])]
+    list: bool,
+    /// Says what a code means, why, and how to mend it.
+    #[arg(long, value_name = "CODE", conflicts_with = "paths")]
+    explain: Option<String>,
+}
+
+/// Checks, and prints what is wrong.
+///
+/// # Errors
+/// How much is wrong, or that there is no such code.
+pub fn run(arguments: &Arguments) -> Result<(), String> {
+    if arguments.list {
+        print!("{}", list());
+        return Ok(());
+    }
+    if let Some(id) = &arguments.explain {
+        println!("{}", explain(id)?);
+        return Ok(());
+    }
+    let found = check(&arguments.paths);
+    match arguments.format {
+        Format::Text => found.all().for_each(|finding| println!("{}", finding.line_of_text())),
+        Format::Json => {
+            let all: Vec<_> = found.all().map(Finding::json).collect();
+            let (errors, warnings) = (found.count(Level::Error), found.count(Level::Warning));
+            println!("{:#}", json!({"findings": all, "errors": errors, "warnings": warnings}));
+        }
+    }
+    verdict(&found, arguments.strict)
+}
+
+fn verdict(found: &Findings, strict: bool) -> Result<(), String> {
+    let (errors, warnings) = (found.count(Level::Error), found.count(Level::Warning));
+    if errors == 0 && (warnings == 0 || !strict) {
+        return Ok(());
+    }
+    let first =
+        found.all().find(|finding| strict || finding.level() == Level::Error).map_or("CODE", |finding| finding.code);
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let counts = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
+    Err(format!("{counts}; `penstock check --explain {first}` says more"))
+}
+
+/// Everything that is wrong with what is applied together.
+fn check(paths: &[PathBuf]) -> Findings {
+    let Gathered { common, alternatives, mut findings, .. } = gather::gather(paths);
+    let alternatives = if alternatives.is_empty() { vec![Vec::new()] } else { alternatives };
+    let mut is_ours = false;
+    for alternative in alternatives {
+        let documents = common.iter().cloned().chain(alternative).collect();
+        let set = Set::new(documents, &mut findings);
+        is_ours |= set.is_ours();
+        rules::all(&set, &mut findings);
+    }
+    if !is_ours && findings.is_empty() {
+        let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let first = paths.first().map_or_else(String::new, |path| path.display().to_string());
+        findings.say("PS006", &At::file(first.into()), &[("files", &files)]);
+    }
+    findings
+}
+
+fn list() -> String {
+    let line = |code: &codes::Code| {
+        let retired = if code.is_retired { " (retired)" } else { "" };
+        format!("{} {:7} {}{retired}\n", code.id, code.level.word(), code.title)
+    };
+    CODES.iter().map(line).collect()
+}
+
+/// The page's section on a code.
+fn explain(id: &str) -> Result<String, String> {
+    let code = code(id).ok_or_else(|| format!("there is no code {id:?}; `penstock check --list` has all"))?;
+    let text = section(code.id).unwrap_or_default();
+    Ok(format!("{} ({}): {}\n\n{}", code.id, code.level.word(), code.title, text.trim()))
+}
+
+/// What stands under the heading that begins with the code.
+fn section(id: &str) -> Option<&'static str> {
+    let sections = PAGE.split("\n### ").skip(1);
+    let body = sections.into_iter().find_map(|section| section.strip_prefix(id))?;
+    let (_, text) = body.split_once('\n')?;
+    Some(text.split("\n## ").next().unwrap_or(text))
+}

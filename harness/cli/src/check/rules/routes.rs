@@ -1,0 +1,290 @@
+//! Routes: they follow the version that Penstock drew, are for its hosts, and leave a long answer its time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::document::Document;
+use crate::check::finding::Findings;
+use crate::check::node::At;
+use crate::check::set::{Set, versions};
+
+/// An answer of a few thousand tokens takes longer than this.
+const SECONDS_MIN: f64 = 60.0;
+/// What sends a request again after a server may have begun with it. What Istio and Envoy call them.
+const REPEATS: [&str; 7] = [
+    "5xx",
+    "gateway-error",
+    "reset",
+    "retriable-4xx",
+    "retriable-status-codes",
+    "retriable-headers",
+    "envoy-ratelimited",
+];
+
+/// A route, whatever its syntax.
+struct Route {
+    /// All of it.
+    at: At,
+    /// The model and the version of each match, where it asks for them.
+    matches: Vec<(Option<At>, Option<At>)>,
+    /// Where it leads, if to several places.
+    weights: Option<At>,
+    timeout: Option<At>,
+    retry: At,
+}
+
+/// Holds the routes against the configurations.
+pub fn check(set: &Set, found: &mut Findings) {
+    let models = set.mesh_models();
+    let services: Vec<_> =
+        set.of("networking.istio.io", "VirtualService").filter(|service| is_ours(service, &models)).collect();
+    let http: Vec<_> =
+        set.of("gateway.networking.k8s.io", "HTTPRoute").filter(|route| is_ours(route, &models)).collect();
+    let mut routes: Vec<Route> =
+        services.iter().flat_map(|service| service.spec().get("http").items()).map(of_istio).collect();
+    routes.extend(http.iter().flat_map(|route| route.spec().get("rules").items()).map(of_gateway_api));
+    hold(&routes, &models, found);
+    services.iter().for_each(|service| subsets(set, service, found));
+    let hosts = services.iter().flat_map(|service| service.spec().get("hosts").items());
+    let hosts: Vec<At> = hosts.chain(http.iter().flat_map(|route| route.spec().get("hostnames").items())).collect();
+    let own = set.mesh_configs().iter().map(|config| config.get("hosts")).find(At::exists);
+    own.into_iter().for_each(|own| same_hosts(&own, &hosts, found));
+    rollouts(set, &services, &models, found);
+    for chain in set.envoys.iter().flat_map(|envoy| &envoy.chains) {
+        let configs: Vec<_> = chain.wasms.iter().filter_map(|wasm| wasm.config.clone()).collect();
+        let models = configs.iter().flat_map(|config| config.get("models").items());
+        let models = models.map(|model| (model.get("name").words().to_owned(), model)).collect();
+        let virtuals = chain.manager.down(&["route_config", "virtual_hosts"]).items();
+        let routes: Vec<_> = virtuals.iter().flat_map(|host| host.get("routes").items()).filter_map(of_envoy).collect();
+        hold(&routes, &models, found);
+        let hosts: Vec<_> = virtuals.iter().flat_map(|host| host.get("domains").items()).collect();
+        let own = configs.iter().map(|config| config.get("hosts")).find(At::exists);
+        own.into_iter().for_each(|own| same_hosts(&own, &hosts, found));
+    }
+}
+
+/// Models that Penstock splits itself.
+fn is_split(model: &At) -> bool {
+    versions(model).len() > 1 && model.get("owns").words() != "pin"
+}
+
+/// Routes on what Penstock sets, or between versions that it splits.
+fn is_ours(document: &Document, models: &BTreeMap<String, At>) -> bool {
+    let splits = |route: At| {
+        let subsets: BTreeSet<String> = route
+            .get("route")
+            .items()
+            .iter()
+            .map(|to| to.get("destination").get("subset").words().to_owned())
+            .collect();
+        models.values().any(|model| versions(model).iter().filter(|(name, _)| subsets.contains(name)).count() > 1)
+    };
+    let spec = document.spec();
+    spec.mentions("x-penstock-") || spec.get("http").items().into_iter().any(splits)
+}
+
+fn of_istio(at: At) -> Route {
+    let header = |matched: &At, name: &str| Some(matched.get("headers").get(name).get("exact")).filter(At::exists);
+    let matches = at.get("match").items();
+    Route {
+        matches: matches
+            .iter()
+            .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
+            .collect(),
+        weights: Some(at.get("route")).filter(|to| to.items().len() > 1),
+        timeout: Some(at.get("timeout")).filter(At::exists),
+        retry: at.get("retries").get("retryOn"),
+        at,
+    }
+}
+
+fn of_gateway_api(at: At) -> Route {
+    let header = |matched: &At, name: &str| {
+        let header = matched
+            .get("headers")
+            .items()
+            .into_iter()
+            .find(|header| header.get("name").words().eq_ignore_ascii_case(name));
+        header.map(|header| header.get("value")).filter(At::exists)
+    };
+    let matches = at.get("matches").items();
+    Route {
+        matches: matches
+            .iter()
+            .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
+            .collect(),
+        weights: Some(at.get("backendRefs")).filter(|to| to.items().len() > 1),
+        timeout: Some(at.get("timeouts").get("request")).filter(At::exists),
+        retry: at.get("retry").get("codes"),
+        at,
+    }
+}
+
+fn of_envoy(at: At) -> Option<Route> {
+    let action = at.get("route");
+    if !action.exists() {
+        return None;
+    }
+    let headers = at.get("match").get("headers").items();
+    let header = |name: &str| {
+        let header = headers.iter().find(|header| header.get("name").words() == name)?;
+        [header.down(&["string_match", "exact"]), header.pb("exact_match")].into_iter().find(At::exists)
+    };
+    Some(Route {
+        matches: vec![(header("x-penstock-model"), header("x-penstock-version"))],
+        weights: Some(action.pb("weighted_clusters")).filter(At::exists),
+        // Envoy's own timeout is 15 s.
+        timeout: Some(action.get("timeout")),
+        retry: action.down(&["retry_policy", "retry_on"]),
+        at,
+    })
+}
+
+fn hold(routes: &[Route], models: &BTreeMap<String, At>, found: &mut Findings) {
+    let mut served = BTreeSet::new();
+    let mut is_strange = false;
+    for route in routes {
+        if let Some(weights) = route.weights.as_ref().filter(|_| models.values().any(is_split)) {
+            found.say("PS401", weights, &[]);
+        }
+        times(route, found);
+        for (model, version) in &route.matches {
+            is_strange |= !known(model.as_ref(), version.as_ref(), models, found);
+            let name = model.as_ref().map(|at| at.words().to_owned());
+            served.extend(version.as_ref().map(|version| (name, version.words().to_owned())));
+        }
+    }
+    // Routes that take no notice of versions leave all of them to somebody else; one with a slip in its name is the one that is missing.
+    if served.is_empty() || is_strange {
+        return;
+    }
+    for (name, model) in models {
+        for (version, at) in versions(model).iter().filter(|(_, at)| at.get("weight").number() != Some(0.0)) {
+            if !served.contains(&(Some(name.clone()), version.clone())) && !served.contains(&(None, version.clone())) {
+                found.say("PS404", at, &[("model", name), ("version", version)]);
+            }
+        }
+    }
+}
+
+/// Whether a match is for what is configured.
+fn known(model: Option<&At>, version: Option<&At>, models: &BTreeMap<String, At>, found: &mut Findings) -> bool {
+    if models.is_empty() {
+        return true;
+    }
+    if let Some(model) = model.filter(|model| !models.contains_key(model.words()) && model.words() != "other") {
+        found.say("PS403", model, &[("what", &"model"), ("value", &model.words())]);
+        return false;
+    }
+    let of: Vec<_> = models.iter().filter(|(name, _)| model.is_none_or(|model| model.words() == **name)).collect();
+    let Some(version) = version else { return true };
+    let is_known = of.iter().flat_map(|(_, model)| versions(model)).any(|(name, _)| name == version.words());
+    if !is_known {
+        found.say("PS403", version, &[("what", &"version"), ("value", &version.words())]);
+    }
+    is_known
+}
+
+fn times(route: &Route, found: &mut Findings) {
+    if let Some(timeout) = &route.timeout {
+        let is_short =
+            timeout.text().map_or(Some(15.0), seconds).is_some_and(|seconds| seconds > 0.0 && seconds < SECONDS_MIN);
+        if is_short {
+            let at = if timeout.exists() { timeout } else { &route.at.get("route") };
+            found.say("PS308", at, &[("value", &timeout.text().unwrap_or("missing (15s)"))]);
+        }
+    }
+    let codes = route.retry.items();
+    let listed = codes.first().map(|code| code.words().to_owned());
+    let conditions = route.retry.words().split(',').map(|condition| condition.trim().to_owned());
+    let again = |condition: &String| REPEATS.contains(&condition.as_str()) || condition.parse::<u16>().is_ok();
+    if let Some(condition) = conditions.chain(listed).find(again) {
+        found.say("PS309", &route.retry, &[("condition", &condition)]);
+    }
+}
+
+/// `1m30s`, `600s`, `500ms`
+fn seconds(text: &str) -> Option<f64> {
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(digits);
+        let unit = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(unit);
+        let size = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        sum += number.parse::<f64>().ok()? * size;
+        rest = behind;
+    }
+    Some(sum)
+}
+
+/// A subset of a host that a DestinationRule of the set is for, but does not have.
+fn subsets(set: &Set, service: &Document, found: &mut Findings) {
+    let rules: Vec<_> = set.of("networking.istio.io", "DestinationRule").map(Document::spec).collect();
+    if rules.is_empty() {
+        return;
+    }
+    for destination in service.spec().get("http").items().iter().flat_map(|route| route.get("route").items()) {
+        let destination = destination.get("destination");
+        let (host, subset) = (destination.get("host"), destination.get("subset"));
+        let has = |rule: &At| {
+            rule.get("host").text() == host.text()
+                && rule.get("subsets").items().iter().any(|own| own.get("name").text() == subset.text())
+        };
+        if subset.exists() && !rules.iter().any(has) {
+            found.say("PS405", &subset, &[("host", &host.words()), ("subset", &subset.words())]);
+        }
+    }
+}
+
+/// What one serves and the other does not know passes uncounted, or is not there.
+fn same_hosts(own: &At, routed: &[At], found: &mut Findings) {
+    let normal = |at: &At| at.words().split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) =
+        (own.items().iter().map(normal).collect(), routed.iter().map(normal).collect());
+    if ours.is_empty() || theirs.is_empty() {
+        return;
+    }
+    for host in routed.iter().filter(|host| !ours.contains(&normal(host))) {
+        found.say("PS407", host, &[("host", &host.words())]);
+    }
+    let covers = |host: &str| {
+        theirs.iter().any(|their| {
+            their == "*" || their == host || their.strip_prefix('*').is_some_and(|end| host.ends_with(end))
+        })
+    };
+    for host in own.items().iter().filter(|host| !covers(&normal(host))) {
+        found.say("PS408", host, &[("host", &host.words())]);
+    }
+}
+
+/// Argo Rollouts and Flagger, where they move weights of what Penstock splits.
+fn rollouts(set: &Set, services: &[&Document], models: &BTreeMap<String, At>, found: &mut Findings) {
+    for document in &set.documents {
+        let (place, service) = if document.is("argoproj.io", "Rollout") {
+            let routing = document.spec().get("strategy").get("canary").get("trafficRouting");
+            let name = routing.get("istio").get("virtualService").get("name").words().to_owned();
+            (routing, name)
+        } else if document.is("flagger.app", "Canary") {
+            (document.spec().get("service"), document.spec().get("targetRef").get("name").words().to_owned())
+        } else {
+            continue;
+        };
+        let is_of = |name: &str| {
+            let own = &document.name;
+            own == name || own.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+        };
+        let moves = services.iter().any(|ours| ours.name == service);
+        let split = models.iter().filter(|(_, model)| is_split(model)).find(|(name, _)| moves || is_of(name));
+        if let (Some((model, _)), true) = (split, place.exists()) {
+            let kind = document.root.get("kind");
+            found.say("PS402", &place, &[("kind", &kind.words()), ("name", &document.name), ("model", model)]);
+        }
+    }
+}
