@@ -67,7 +67,7 @@ fn files_that_cannot_be_read_are_told_apart() {
         "a0: &a0 [penstock]\n{}",
         (1..40).map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}]\n", i - 1)).collect::<String>()
     );
-    let cases: [(&str, &[u8], &str, usize); 11] = [
+    let cases: [(&str, &[u8], &str, usize); 12] = [
         ("words.yaml", b"kind: [penstock\n", "PS002", 2),
         ("tabs.yaml", b"penstock:\n\t- x\n", "PS002", 2),
         ("binary.yaml", b"penstock\0\x01\x02", "PS002", 1),
@@ -77,6 +77,7 @@ fn files_that_cannot_be_read_are_told_apart() {
         ("deep.yaml", deep.as_bytes(), "PS005", 1),
         ("bomb.yaml", bomb.as_bytes(), "PS005", 19),
         ("template.yaml", b"kind: X\n{{- if .Values.penstock }}\na: {{ b }}\n{{- end }}\n", "PS009", 2),
+        ("mesh.yaml", b"meshConfig: {defaultConfig: {}}\n", "PS006", 1),
         ("other.yaml", b"kind: ConfigMap\napiVersion: v1\n", "PS006", 1),
         ("typo.yaml", b"modles: []\n", "PS006", 1),
     ];
@@ -212,7 +213,9 @@ fn the_page_and_the_table_are_one() {
 /// A good file with one thing broken, and the line where that is to be found.
 fn broken(edit: &Edit) -> (String, usize) {
     let mut text = fs::read_to_string(good().join(edit.base)).unwrap();
-    for (find, replace) in [(edit.find, edit.replace), edit.also].into_iter().filter(|(find, _)| !find.is_empty()) {
+    for (find, replace) in
+        [(edit.find, edit.replace), edit.also[0], edit.also[1]].into_iter().filter(|(find, _)| !find.is_empty())
+    {
         assert_eq!(text.matches(find).count(), 1, "{find} in {}", edit.base);
         text = text.replace(find, replace);
     }

@@ -3,7 +3,7 @@
 use penstock_exchange::Config;
 use serde_json::{Value, json};
 
-use super::node::At;
+use super::at::At;
 
 /// One document.
 #[derive(Clone, Debug)]
@@ -47,7 +47,17 @@ pub fn documents(root: At) -> Vec<Document> {
     if root.get("kind").words() == "List" && root.get("items").exists() {
         return root.get("items").items().into_iter().map(document).collect();
     }
+    if root.get("kind").words() == "ConfigMap" {
+        return in_config_map(&root);
+    }
     vec![document(root)]
+}
+
+/// Of a ConfigMap, what of its data is a document of Penstock's: an Envoy's file, a dashboard, rules.
+fn in_config_map(root: &At) -> Vec<Document> {
+    let data = root.get("data").entries().into_iter().map(|(_, value)| value);
+    let ours = data.filter(|value| value.mentions("penstock")).filter_map(|value| value.inner()).filter(At::is_map);
+    ours.map(document).chain([document(root.clone())]).collect()
 }
 
 fn document(root: At) -> Document {

@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 
 use serde_json::{Value, json};
 
+use super::at::At;
 use super::codes::{Code, Level, code};
-use super::node::At;
 
 /// One thing that is wrong at one place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use super::at::At;
 use super::document::{Document, documents};
 use super::finding::Findings;
-use super::node::At;
 use super::yaml::{self, Trouble};
 
 /// The longest file that is read.
@@ -152,7 +152,8 @@ impl Gathered {
             return Vec::new();
         }
         let text = match fs::metadata(file) {
-            Ok(data) if data.is_file() => File::open(file).and_then(bounded),
+            // What is named may be a pipe: <(helm template …).
+            Ok(data) if data.is_file() || is_named && !data.is_dir() => File::open(file).and_then(bounded),
             Ok(_) => Err(io::Error::other("neither a file nor a folder")),
             Err(error) => Err(error),
         };

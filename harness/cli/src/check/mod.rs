@@ -4,6 +4,7 @@
 //! [rules] are functions from a set to [findings](finding::Findings). What the configuration may say is not written here again: its own
 //! parser, in `penstock-exchange`, says it.
 
+mod at;
 mod codes;
 mod document;
 mod finding;
@@ -19,10 +20,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use at::At;
 use codes::{CODES, Level, code};
 use finding::{Finding, Findings};
 use gather::Gathered;
-use node::At;
 use set::Set;
 
 /// The page that explains every code.
@@ -102,8 +103,10 @@ fn check(paths: &[PathBuf]) -> Findings {
     for alternative in alternatives {
         let documents = common.iter().cloned().chain(alternative).collect();
         let set = Set::new(documents, &mut findings);
-        is_ours |= set.is_ours();
-        rules::all(&set, &mut findings);
+        if set.is_ours() {
+            is_ours = true;
+            rules::all(&set, &mut findings);
+        }
     }
     if !is_ours && findings.is_empty() {
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");

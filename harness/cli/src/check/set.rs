@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use penstock_exchange::Config;
 use serde_json::Value;
 
+use super::at::At;
 use super::document::{Document, Kind, MODULES, is_config, is_module};
 use super::finding::Findings;
-use super::node::At;
 use super::yaml::Trouble;
+
+/// More of Penstock's own than any proxy has; what holds each against each other stays quick.
+const OURS_MAX: usize = 200;
+/// More models than are allowed.
+const MODELS_MAX: usize = 2 * penstock_exchange::config::MODELS_MAX;
+/// More versions than are allowed.
+const VERSIONS_MAX: usize = 2 * penstock_exchange::config::VERSIONS_MAX;
 
 /// Documents that are in force at the same time.
 pub struct Set {
@@ -111,6 +118,16 @@ impl Set {
                 _ => {}
             }
         }
+        for (n, document) in [
+            (set.plugins.len(), set.plugins.last().map(|plugin| &plugin.document)),
+            (set.filters.len(), set.filters.last().map(|filter| &filter.document)),
+        ] {
+            if let Some(document) = document.filter(|_| n > OURS_MAX) {
+                found.say("PS005", &document.root, &[("what", &"of Penstock's resources"), ("max", &OURS_MAX)]);
+            }
+        }
+        set.plugins.truncate(OURS_MAX);
+        set.filters.truncate(OURS_MAX);
         set
     }
 
@@ -153,7 +170,7 @@ impl Set {
 
 fn models(configs: &[At]) -> BTreeMap<String, At> {
     let mut models = BTreeMap::new();
-    for model in configs.iter().flat_map(|config| config.get("models").items()) {
+    for model in configs.iter().flat_map(|config| config.get("models").items()).take(MODELS_MAX) {
         models.entry(model.get("name").words().to_owned()).or_insert(model);
     }
     models
@@ -161,7 +178,8 @@ fn models(configs: &[At]) -> BTreeMap<String, At> {
 
 /// The names of a model's versions, with their places.
 pub fn versions(model: &At) -> Vec<(String, At)> {
-    model.get("versions").items().into_iter().map(|version| (version.get("name").words().to_owned(), version)).collect()
+    let versions = model.get("versions").items().into_iter().take(VERSIONS_MAX);
+    versions.map(|version| (version.get("name").words().to_owned(), version)).collect()
 }
 
 /// Reads a configuration, which may be JSON in a text, and says what its parser says.
@@ -257,7 +275,7 @@ fn chains(root: &At, found: &mut Findings) -> Vec<Chain> {
         for filter in chains.iter().flat_map(|chain| chain.get("filters").items()) {
             let manager = filter.pb("typed_config");
             let filters = manager.pb("http_filters").items();
-            let wasms: Vec<_> = filters.iter().filter_map(|filter| wasm(filter, found)).collect();
+            let wasms: Vec<_> = filters.iter().take(OURS_MAX).filter_map(|filter| wasm(filter, found)).collect();
             if !wasms.is_empty() {
                 all.push(Chain { listener: listener.clone(), manager, wasms });
             }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::at::At;
 use super::document::documents;
 use super::finding::Findings;
-use super::node::At;
 use super::set::Set;
 use super::{PAGE, rules, yaml};
 

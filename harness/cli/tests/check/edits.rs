@@ -11,7 +11,7 @@ pub struct Edit {
     /// ... and is replaced by this.
     pub replace: &'static str,
     /// The same once more, where a fault needs a second place; empty otherwise.
-    pub also: (&'static str, &'static str),
+    pub also: [(&'static str, &'static str); 2],
     /// What stands in the line where the fault is to be found, and nowhere else, after the change.
     pub at: &'static str,
 }
@@ -23,11 +23,11 @@ const fn edit(
     replace: &'static str,
     at: &'static str,
 ) -> Edit {
-    Edit { code, base, find, replace, also: ("", ""), at }
+    Edit { code, base, find, replace, also: [("", ""); 2], at }
 }
 
 const fn also(find: &'static str, replace: &'static str, edit: Edit) -> Edit {
-    Edit { also: (find, replace), ..edit }
+    Edit { also: [(find, replace), edit.also[0]], ..edit }
 }
 
 const ISTIO: &str = "istio.yaml";
@@ -84,6 +84,7 @@ pub const EDITS: &[Edit] = &[
     edit("PS301", ENVOY, "  - {tag_name: reason, regex: '(reason=\\.=(.*?);\\.;)'}\n", "", "stats_tags"),
     edit("PS301", ISTIO, "outcome, kind, phase", "outcome, phase", "extraStatTags"),
     edit("PS301", CONFIG, "# The configuration by itself.", "kind: Deployment\napiVersion: apps/v1\nspec: {template: {metadata: {annotations: {sidecar.istio.io/extraStatTags: \"model,version,phase,tenant,outcome,reason,handling,limit\"}}}}\n---", "extraStatTags"),
+    edit("PS301", CONFIG, "# The configuration by itself.", "kind: ConfigMap\napiVersion: v1\ndata:\n  envoy.yaml: |\n    # Of an Envoy by itself.\n    static_resources: {listeners: [{name: penstock, per_connection_buffer_limit_bytes: 4194304, filter_chains: [{filters: [{typed_config: {normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: REJECT_REQUEST, http_filters: [{typed_config: {config: {root_id: penstock, failure_policy: FAIL_RELOAD, vm_config: {vm_id: a}, configuration: {\"@type\": google.protobuf.StringValue, value: \"{}\"}}}}]}}]}]}]}\n    stats_config:\n      stats_tags: [{tag_name: model}, {tag_name: version}, {tag_name: phase}, {tag_name: tenant}, {tag_name: outcome}, {tag_name: reason}, {tag_name: limit}, {tag_name: kind}]\n---", "stats_tags"),
     edit("PS302", ISTIO, "extraStatTags: [", "extraStatTags: [base_model, ", "extraStatTags"),
     edit("PS302", ENVOY, "  - {tag_name: kind", "  - {tag_name: submodel, regex: '(submodel=\\.=(.*?);\\.;)'}\n  - {tag_name: kind", "tag_name: submodel"),
     edit("PS303", ENVOY, "per_connection_buffer_limit_bytes: 4194304", "per_connection_buffer_limit_bytes: 2097152", "2097152"),
@@ -109,6 +110,7 @@ pub const EDITS: &[Edit] = &[
     edit("PS401", ISTIO, "    - destination: {host: chat.llm.svc.cluster.local, subset: canary}\n", "    - {destination: {host: chat.llm.svc.cluster.local, subset: canary}, weight: 10}\n    - {destination: {host: chat.llm.svc.cluster.local, subset:  stable}, weight: 90}\n", "    route:\n    - {destination"),
     edit("PS401", ENVOY, "route: {cluster: canary, timeout: 0s}", "route: {weighted_clusters: {clusters: [{name: canary, weight: 1}]}, timeout: 0s}", "weighted_clusters"),
     edit("PS401", API, "    backendRefs: [{name: chat-canary, port: 8000}]", "    backendRefs: [{name: chat-canary, port: 8000, weight: 1}, {name: chat-stable, port: 8000, weight: 9}]", "name: chat-stable, port: 8000, weight: 9"),
+    also("    - headers: {x-penstock-version: {exact: stable}}\n", "    - uri: {prefix: /}\n", also("        x-penstock-model: {exact: chat}\n        x-penstock-version: {exact: canary}\n", "        x: {exact: y}\n", edit("PS401", ISTIO, "    - destination: {host: chat.llm.svc.cluster.local, subset: canary}\n", "    - {destination: {host: chat.llm.svc.cluster.local, subset: canary}, weight: 10}\n    - {destination: {host: chat.llm.svc.cluster.local, subset:  stable}, weight: 90}\n", "    route:\n    - {destination"))),
     edit("PS402", ISTIO, "---\nenv:", "---\napiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: serving, namespace: gateways}\nspec:\n  strategy:\n    canary:\n      trafficRouting: {istio: {virtualService: {name: llm}}}\n---\nenv:", "trafficRouting"),
     edit("PS402", ISTIO, "---\nenv:", "---\napiVersion: flagger.app/v1beta1\nkind: Canary\nmetadata: {name: chat, namespace: llm}\nspec:\n  targetRef: {kind: Deployment, name: chat}\n  service: {port: 8000}\n---\nenv:", "service: {port"),
     edit("PS403", ISTIO, "x-penstock-model: {exact: chat}", "x-penstock-model: {exact: chats}", "{exact: chats}"),

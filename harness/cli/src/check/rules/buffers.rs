@@ -1,8 +1,8 @@
 //! Buffers: how long a request may be that waits for its verdict.
 
+use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Envoy, Set};
 
 /// What Envoy buffers where nothing is said (`per_connection_buffer_limit_bytes`).
@@ -22,6 +22,13 @@ pub fn check(set: &Set, found: &mut Findings) {
     let configs = set.mesh_configs();
     for at in &limits {
         enough(at, ENVOYS_BYTES, &configs, found);
+    }
+    let is_buffer = |filter: &Document| {
+        filter.spec().get("configPatches").items().iter().any(|patch| limit(&patch.get("patch").get("value")).exists())
+    };
+    if set.of("networking.istio.io", "EnvoyFilter").any(is_buffer) && limits.is_empty() {
+        // An EnvoyFilter that is not Penstock's, for pods that may be others.
+        return;
     }
     // Nothing raises it, and the filter is in force.
     if let Some(filter) = set.filters.iter().find(|filter| !filter.added.is_empty()).filter(|_| limits.is_empty()) {

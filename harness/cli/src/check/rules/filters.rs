@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::plugins::{binding, first_of};
+use crate::check::at::At;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Filter, Plugin, Set, Wasm};
 
 /// The filter that Istio's agent puts where a module cannot be fetched.

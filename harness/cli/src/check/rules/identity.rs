@@ -1,7 +1,7 @@
 //! Tenants that come from tokens: who verifies them, when, and where the claims are left.
 
+use crate::check::at::At;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Chain, Set};
 
 /// Where Penstock looks if `tenant.jwtPayload` says nothing.

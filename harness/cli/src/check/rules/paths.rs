@@ -1,8 +1,8 @@
 //! What the proxy makes of paths and of `Expect: 100-continue` before Penstock sees a request.
 
+use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Chain, Set};
 
 /// Holds managers and the mesh against what the filters rely on.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::at::At;
 use crate::check::document::Document;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Plugin, Set};
 
 /// Holds the plugins against the set.

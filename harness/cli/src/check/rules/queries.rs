@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use penstock_exchange::{Outcome, metrics};
 
 use super::promql::{self, Selector};
+use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Set, versions};
 
 /// Holds the queries against the configurations and the metrics.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::document::Document;
+use crate::check::at::At;
+use crate::check::document::Document;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Set, versions};
 
 /// An answer of a few thousand tokens takes longer than this.
@@ -20,6 +20,9 @@ const REPEATS: [&str; 7] = [
     "envoy-ratelimited",
 ];
 
+/// More wildcards than any gateway has.
+const WILDCARDS_MAX: usize = 100;
+
 /// A route, whatever its syntax.
 struct Route {
     /// All of it.
@@ -28,6 +31,8 @@ struct Route {
     matches: Vec<(Option<At>, Option<At>)>,
     /// Where it leads, if to several places.
     weights: Option<At>,
+    /// Whether it is for one path alone, as health checks have: no model serves that.
+    is_one_path: bool,
     timeout: Option<At>,
     retry: At,
 }
@@ -35,10 +40,18 @@ struct Route {
 /// Holds the routes against the configurations.
 pub fn check(set: &Set, found: &mut Findings) {
     let models = set.mesh_models();
-    let services: Vec<_> =
-        set.of("networking.istio.io", "VirtualService").filter(|service| is_ours(service, &models)).collect();
+    let own_hosts: BTreeSet<String> = set
+        .mesh_configs()
+        .iter()
+        .flat_map(|config| config.get("hosts").items())
+        .map(|host| host.words().to_owned())
+        .collect();
+    let services: Vec<_> = set
+        .of("networking.istio.io", "VirtualService")
+        .filter(|service| is_ours(service, &own_hosts, &models))
+        .collect();
     let http: Vec<_> =
-        set.of("gateway.networking.k8s.io", "HTTPRoute").filter(|route| is_ours(route, &models)).collect();
+        set.of("gateway.networking.k8s.io", "HTTPRoute").filter(|route| is_ours(route, &own_hosts, &models)).collect();
     let mut routes: Vec<Route> =
         services.iter().flat_map(|service| service.spec().get("http").items()).map(of_istio).collect();
     routes.extend(http.iter().flat_map(|route| route.spec().get("rules").items()).map(of_gateway_api));
@@ -67,8 +80,8 @@ fn is_split(model: &At) -> bool {
     versions(model).len() > 1 && model.get("owns").words() != "pin"
 }
 
-/// Routes on what Penstock sets, or between versions that it splits.
-fn is_ours(document: &Document, models: &BTreeMap<String, At>) -> bool {
+/// Routes on what Penstock sets, or of its hosts and gateways between versions that it splits: others have a `canary` too.
+fn is_ours(document: &Document, hosts: &BTreeSet<String>, models: &BTreeMap<String, At>) -> bool {
     let splits = |route: At| {
         let subsets: BTreeSet<String> = route
             .get("route")
@@ -79,13 +92,17 @@ fn is_ours(document: &Document, models: &BTreeMap<String, At>) -> bool {
         models.values().any(|model| versions(model).iter().filter(|(name, _)| subsets.contains(name)).count() > 1)
     };
     let spec = document.spec();
-    spec.mentions("x-penstock-") || spec.get("http").items().into_iter().any(splits)
+    let is_served =
+        spec.get("gateways").exists() && spec.get("hosts").items().iter().any(|host| hosts.contains(host.words()));
+    spec.mentions("x-penstock-") || is_served && spec.get("http").items().into_iter().any(splits)
 }
 
 fn of_istio(at: At) -> Route {
     let header = |matched: &At, name: &str| Some(matched.get("headers").get(name).get("exact")).filter(At::exists);
     let matches = at.get("match").items();
+    let is_exact = |one: &At| one.get("uri").get("exact").exists();
     Route {
+        is_one_path: !matches.is_empty() && matches.iter().all(is_exact),
         matches: matches
             .iter()
             .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
@@ -107,7 +124,9 @@ fn of_gateway_api(at: At) -> Route {
         header.map(|header| header.get("value")).filter(At::exists)
     };
     let matches = at.get("matches").items();
+    let is_exact = |one: &At| one.get("path").get("type").words() == "Exact";
     Route {
+        is_one_path: !matches.is_empty() && matches.iter().all(is_exact),
         matches: matches
             .iter()
             .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
@@ -130,6 +149,7 @@ fn of_envoy(at: At) -> Option<Route> {
         [header.down(&["string_match", "exact"]), header.pb("exact_match")].into_iter().find(At::exists)
     };
     Some(Route {
+        is_one_path: at.get("match").get("path").exists(),
         matches: vec![(header("x-penstock-model"), header("x-penstock-version"))],
         weights: Some(action.pb("weighted_clusters")).filter(At::exists),
         // Envoy's own timeout is 15 s.
@@ -185,6 +205,9 @@ fn known(model: Option<&At>, version: Option<&At>, models: &BTreeMap<String, At>
 }
 
 fn times(route: &Route, found: &mut Findings) {
+    if route.is_one_path {
+        return;
+    }
     if let Some(timeout) = &route.timeout {
         let is_short =
             timeout.text().map_or(Some(15.0), seconds).is_some_and(|seconds| seconds > 0.0 && seconds < SECONDS_MIN);
@@ -230,14 +253,19 @@ fn subsets(set: &Set, service: &Document, found: &mut Findings) {
     if rules.is_empty() {
         return;
     }
+    let known: BTreeSet<(String, String)> = rules
+        .iter()
+        .flat_map(|rule| {
+            rule.get("subsets")
+                .items()
+                .into_iter()
+                .map(|own| (rule.get("host").words().to_owned(), own.get("name").words().to_owned()))
+        })
+        .collect();
     for destination in service.spec().get("http").items().iter().flat_map(|route| route.get("route").items()) {
         let destination = destination.get("destination");
         let (host, subset) = (destination.get("host"), destination.get("subset"));
-        let has = |rule: &At| {
-            rule.get("host").text() == host.text()
-                && rule.get("subsets").items().iter().any(|own| own.get("name").text() == subset.text())
-        };
-        if subset.exists() && !rules.iter().any(has) {
+        if subset.exists() && !known.contains(&(host.words().to_owned(), subset.words().to_owned())) {
             found.say("PS405", &subset, &[("host", &host.words()), ("subset", &subset.words())]);
         }
     }
@@ -254,11 +282,8 @@ fn same_hosts(own: &At, routed: &[At], found: &mut Findings) {
     for host in routed.iter().filter(|host| !ours.contains(&normal(host))) {
         found.say("PS407", host, &[("host", &host.words())]);
     }
-    let covers = |host: &str| {
-        theirs.iter().any(|their| {
-            their == "*" || their == host || their.strip_prefix('*').is_some_and(|end| host.ends_with(end))
-        })
-    };
+    let wild: Vec<&str> = theirs.iter().filter_map(|their| their.strip_prefix('*')).take(WILDCARDS_MAX).collect();
+    let covers = |host: &str| theirs.contains(host) || wild.iter().any(|end| host.ends_with(end));
     for host in own.items().iter().filter(|host| !covers(&normal(host))) {
         found.say("PS408", host, &[("host", &host.words())]);
     }

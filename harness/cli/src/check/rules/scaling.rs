@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::promql::{self, Names};
+use crate::check::at::At;
 use crate::check::document::Document;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Set, versions};
 
 /// Holds the ScaledObjects against the configurations.

@@ -2,10 +2,13 @@
 
 use penstock_exchange::metrics::TAGS;
 
+use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::Set;
+
+/// More tags than any proxy has.
+const TAGS_MAX: usize = 1000;
 
 /// Holds the tags against the labels.
 pub fn check(set: &Set, found: &mut Findings) {
@@ -13,18 +16,20 @@ pub fn check(set: &Set, found: &mut Findings) {
         let tags = envoy.root.down(&["stats_config", "stats_tags"]);
         complete(&tags, &named(tags.items().iter().map(|tag| tag.pb("tag_name"))), found);
     }
+    // A pod's annotation stands beside what the mesh says: what one of them has is there.
     let sources: Vec<At> = set.documents.iter().filter_map(extra).collect();
-    let tags = named(sources.iter().flat_map(At::items));
-    if let Some(first) = sources.first() {
-        complete(first, &tags, found);
+    let annotations: Vec<At> = set.documents.iter().flat_map(annotated).collect();
+    let mut tags = named(sources.iter().flat_map(At::items));
+    for at in &annotations {
+        tags.extend(at.words().split(',').map(|tag| (tag.trim().to_owned(), at.clone())));
     }
-    for document in &set.documents {
-        annotated(document, found);
+    if let Some(first) = sources.first().or(annotations.first()) {
+        complete(first, &tags, found);
     }
 }
 
 fn named(tags: impl Iterator<Item = At>) -> Vec<(String, At)> {
-    tags.map(|tag| (tag.words().to_owned(), tag)).collect()
+    tags.take(TAGS_MAX).map(|tag| (tag.words().to_owned(), tag)).collect()
 }
 
 /// `extraStatTags` of the mesh.
@@ -37,17 +42,13 @@ fn extra(document: &Document) -> Option<At> {
     mesh.exists().then(|| mesh.get("defaultConfig").get("extraStatTags"))
 }
 
-/// The annotation of gateways' pods, which stands beside what the mesh says. Only where it has any of ours.
-fn annotated(document: &Document, found: &mut Findings) {
-    let metas = [document.spec().get("template").get("metadata"), document.root.get("metadata")];
-    for meta in metas {
-        let annotation = meta.get("annotations").get("sidecar.istio.io/extraStatTags");
-        let tags: Vec<_> =
-            annotation.words().split(',').map(|tag| (tag.trim().to_owned(), annotation.clone())).collect();
-        if tags.iter().any(|(tag, _)| TAGS.contains(&tag.as_str())) {
-            complete(&annotation, &tags, found);
-        }
-    }
+/// The annotations of gateways' pods that have any of Penstock's tags.
+fn annotated(document: &Document) -> Vec<At> {
+    let spec = document.spec();
+    let metas = [spec.get("template").get("metadata"), document.root.get("metadata"), spec.get("infrastructure")];
+    let annotations = metas.map(|meta| meta.get("annotations").get("sidecar.istio.io/extraStatTags"));
+    let has_ours = |at: &At| at.words().split(',').any(|tag| TAGS.contains(&tag.trim()));
+    annotations.into_iter().filter(has_ours).collect()
 }
 
 fn complete(at: &At, tags: &[(String, At)], found: &mut Findings) {

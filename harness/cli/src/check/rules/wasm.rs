@@ -1,8 +1,8 @@
 //! The filter in Envoy's own terms, in an EnvoyFilter or a static file.
 
 use super::plugins::strategy;
+use crate::check::at::At;
 use crate::check::finding::Findings;
-use crate::check::node::At;
 use crate::check::set::{Set, Wasm, versions};
 
 /// Holds each filter against what it needs.
