@@ -131,6 +131,19 @@ fn overlays_are_alternatives_and_arguments_are_not() {
     }
     assert_eq!(found(&[&folder]), []);
     assert_eq!(codes(&[&folder.join("one"), &folder.join("two")]), ["PS206"]);
+    // What they share is for one of them at least.
+    let other =
+        fs::read_to_string(good().join("gateway-api.yaml")).unwrap().replace("- name: chat\n", "- name: small\n");
+    fs::write(folder.join("two/istio.yaml"), other).unwrap();
+    let rules = |model: &str| {
+        format!("groups: [{{rules: [{{record: x, expr: 'penstock_pending_tokens{{model=\"{model}\"}}'}}]}}]\n")
+    };
+    for (model, wanted) in [("chat", vec![]), ("small", vec![]), ("large", vec!["PS601"])] {
+        fs::write(folder.join("rules.yaml"), rules(model)).unwrap();
+        let mut found = codes(&[&folder]);
+        found.dedup();
+        assert_eq!(found, wanted, "{model}");
+    }
 }
 
 #[test]

@@ -31,6 +31,11 @@ impl Finding {
         code(self.code).map_or(Level::Error, |code| code.level)
     }
 
+    /// Which fault it is: file, line, code and path.
+    pub fn place(&self) -> (&str, usize, &str, &str) {
+        (&self.file, self.line, self.code, &self.path)
+    }
+
     /// One line.
     pub fn line_of_text(&self) -> String {
         let Self { file, line, code, path, message, mend } = self;
@@ -77,6 +82,11 @@ impl Findings {
             message: filled(says, arguments),
             mend: filled(mend, arguments),
         });
+    }
+
+    /// More of them.
+    pub fn extend(&mut self, more: Vec<Finding>) {
+        self.0.extend(more);
     }
 
     /// All of them.

@@ -16,7 +16,9 @@ mod set;
 mod tests;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde_json::json;
 
@@ -100,20 +102,38 @@ fn check(paths: &[PathBuf]) -> Findings {
     let Gathered { common, alternatives, mut findings, .. } = gather::gather(paths);
     let alternatives = if alternatives.is_empty() { vec![Vec::new()] } else { alternatives };
     let mut is_ours = false;
+    let mut of_each = Vec::new();
     for alternative in alternatives {
+        let own: BTreeSet<Rc<str>> = alternative.iter().map(|document| document.root.file.clone()).collect();
         let documents = common.iter().cloned().chain(alternative).collect();
-        let set = Set::new(documents, &mut findings);
+        let mut found = Findings::default();
+        let set = Set::new(documents, &mut found);
         if set.is_ours() {
             is_ours = true;
-            rules::all(&set, &mut findings);
+            rules::all(&set, &mut found);
         }
+        of_each.push((own, found));
     }
+    findings.extend(of_any(&of_each));
     if !is_ours && findings.is_empty() {
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let first = paths.first().map_or_else(String::new, |path| path.display().to_string());
         findings.say("PS006", &At::file(first.into()), &[("files", &files)]);
     }
     findings
+}
+
+/// What is wrong in an alternative's own files, and in common ones where no alternative makes it right.
+fn of_any(each: &[(BTreeSet<Rc<str>>, Findings)]) -> Vec<Finding> {
+    let keys: Vec<BTreeSet<_>> = each.iter().map(|(_, found)| found.all().map(Finding::place).collect()).collect();
+    let mut all = Vec::new();
+    for (i, (own, found)) in each.iter().enumerate() {
+        // The fix may differ: what is common is said once, as the first one has it.
+        let is_common = |finding: &Finding| i == 0 && keys.iter().all(|keys| keys.contains(&finding.place()));
+        let kept = found.all().filter(|finding| own.contains(finding.file.as_str()) || is_common(finding));
+        all.extend(kept.cloned());
+    }
+    all
 }
 
 fn list() -> String {
