@@ -65,7 +65,7 @@ pub const CODES: &[Code] = &[
     rule("PS103", Warning, "a plugin has no configuration", "there is no {key}: nothing is limited, and no version is drawn", "write {key}"),
     rule("PS104", Error, "the configuration has the wrong type", "@type is {type}: the filter gets protobuf's bytes, and refuses them", "write type.googleapis.com/google.protobuf.StringValue, and the JSON as its value"),
 
-    rule("PS201", Error, "headers are to wait, and nothing lets them", "waitForBody is true, and no EnvoyFilter sets allow_on_headers_stop_iteration: requests with a body end in 504", "add the EnvoyFilter of istio/mesh/base, or leave waitForBody out"),
+    rule("PS201", Error, "headers are to wait, and nothing lets them", "waitForBody is true, and no EnvoyFilter sets allow_on_headers_stop_iteration: requests with a body end in 504", "add the EnvoyFilter of istio/mesh, or leave waitForBody out"),
     rule("PS202", Error, "allow_on_headers_stop_iteration is missing", "waitForBody is true, and allow_on_headers_stop_iteration is not: requests with a body end in 504", "write allow_on_headers_stop_iteration: true"),
     rule("PS203", Warning, "headers do not wait", "without allow_on_headers_stop_iteration the version is drawn before the model is known", "write allow_on_headers_stop_iteration: true"),
     rule("PS204", Error, "plugin and EnvoyFilter have different configurations", "differs from the EnvoyFilter's configuration (line {line}) at {where}", "make them the same but for waitForBody; the EnvoyFilter's is in force"),

@@ -12,6 +12,9 @@ pub const DEPTH_MAX: usize = 100;
 /// More values than any manifest has, aliases counted as what they stand for.
 pub const VALUES_MAX: u64 = 500_000;
 
+/// More entries than merges bring in any manifest.
+const MERGED_MAX: usize = 100_000;
+
 /// What came of a text.
 #[derive(Debug, Default)]
 pub struct Read {
@@ -40,7 +43,7 @@ enum Open {
 
 /// Reads all documents of a text. `line_of` says where a line of it stands in the file.
 pub fn read(text: &str, line_of: &dyn Fn(usize) -> usize) -> Read {
-    let mut reader = Reader { read: Read::default(), open: Vec::new(), anchors: HashMap::new() };
+    let mut reader = Reader { read: Read::default(), open: Vec::new(), anchors: HashMap::new(), left: MERGED_MAX };
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => reader.step(event, span, line_of),
@@ -59,6 +62,8 @@ struct Reader {
     /// With the line of each, and the anchor or 0.
     open: Vec<(Open, usize, usize)>,
     anchors: HashMap<usize, Rc<Node>>,
+    /// How many entries merges may still bring: unlike aliases, they copy.
+    left: usize,
 }
 
 impl Reader {
@@ -86,7 +91,8 @@ impl Reader {
             Event::MappingStart(anchor, _) => self.begin(Open::Map(Vec::new(), None, HashMap::new()), line, anchor),
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some((open, line, anchor)) = self.open.pop() else { return Ok(()) };
-                self.done(Rc::new(close(open, line)), anchor)
+                let node = close(open, line, &mut self.left)?;
+                self.done(Rc::new(node), anchor)
             }
             Event::DocumentStart(_) => {
                 self.anchors.clear();
@@ -137,10 +143,13 @@ impl Reader {
     }
 }
 
-fn close(open: Open, line: usize) -> Node {
+fn close(open: Open, line: usize, left: &mut usize) -> Result<Node, (usize, Trouble)> {
     let kind = match open {
         Open::List(items) => Kind::List(items),
-        Open::Map(entries, ..) => Kind::Map(merged(entries)),
+        Open::Map(entries, ..) => {
+            let all = merged(entries, left).ok_or((line, Trouble::TooMuch("merged entries", MERGED_MAX as u64)))?;
+            Kind::Map(all)
+        }
     };
     let (mut weight, mut depth) = (1_u64, 0);
     let mut add = |node: &Node| {
@@ -152,12 +161,12 @@ fn close(open: Open, line: usize) -> Node {
         Kind::List(items) => items.iter().for_each(|item| add(item)),
         Kind::Map(entries) => entries.iter().for_each(|entry| add(&entry.value)),
     }
-    Node { line, kind, weight, depth }
+    Ok(Node { line, kind, weight, depth })
 }
 
-/// `<<: *defaults` brings the entries of another map that are not there yet.
-fn merged(entries: Vec<Entry>) -> Vec<Entry> {
-    let Some(at) = entries.iter().position(|entry| entry.key == "<<") else { return entries };
+/// `<<: *defaults` brings the entries of another map that are not there yet. None: more than are `left`.
+fn merged(entries: Vec<Entry>, left: &mut usize) -> Option<Vec<Entry>> {
+    let Some(at) = entries.iter().position(|entry| entry.key == "<<") else { return Some(entries) };
     let mut own = entries;
     let merge = own.remove(at);
     let others = match &merge.value.kind {
@@ -167,8 +176,9 @@ fn merged(entries: Vec<Entry>) -> Vec<Entry> {
     let mut known: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
     for other in others {
         if let Kind::Map(more) = &other.kind {
+            *left = left.checked_sub(more.len())?;
             own.extend(more.iter().filter(|entry| known.insert(entry.key.clone())).cloned());
         }
     }
-    own
+    Some(own)
 }
