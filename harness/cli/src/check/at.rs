@@ -169,6 +169,12 @@ impl At {
         (place, read.troubles)
     }
 
+    /// What a text holds that is JSON, and cannot be read as YAML (tabs before a key, a pair of surrogates): all of it in one line.
+    pub fn inner_json(&self) -> Option<Self> {
+        let value: Value = serde_json::from_str(self.text()?).ok()?;
+        Some(Self { node: Some(Node::of_json(&value, self.line)), ..self.clone() })
+    }
+
     /// The place that a path like `limits[2].every` leads to, or the last one on the way that is there.
     pub fn find(&self, path: &str) -> Self {
         let mut at = self.clone();

@@ -57,6 +57,25 @@ impl Node {
         })
     }
 
+    /// What JSON says, all of it in one line.
+    pub fn of_json(value: &Value, line: usize) -> Rc<Self> {
+        let scalar = |text: String, is_plain| Kind::Scalar { text, is_plain, is_literal: false };
+        let kind = match value {
+            Value::String(text) => scalar(text.clone(), false),
+            Value::Array(items) => Kind::List(items.iter().map(|item| Self::of_json(item, line)).collect()),
+            Value::Object(entries) => {
+                let entry = |(key, value): (&String, &Value)| Entry {
+                    key: key.clone(),
+                    line,
+                    value: Self::of_json(value, line),
+                };
+                Kind::Map(entries.iter().map(entry).collect())
+            }
+            other => scalar(other.to_string(), true),
+        };
+        Rc::new(Self { line, kind, weight: 1, depth: 0 })
+    }
+
     /// As JSON; plain scalars by YAML's core schema.
     pub fn json(&self) -> Value {
         match &self.kind {

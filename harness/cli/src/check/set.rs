@@ -196,8 +196,8 @@ pub fn read_config(at: &At, found: &mut Findings) -> Option<At> {
                 found.say_in_line("PS003", at, line, &[("key", &key), ("first", &first)]);
             }
         }
-        // What JSON is and YAML is not (a pair of surrogates, for one) has no lines.
-        (text.to_owned(), inner.unwrap_or_else(|| at.clone()))
+        let whole = inner.filter(At::is_map).or_else(|| at.inner_json());
+        (text.to_owned(), whole.unwrap_or_else(|| at.clone()))
     } else {
         (at.json().to_string(), at.clone())
     };

@@ -44,6 +44,22 @@ fn a_block_s_lines_are_the_file_s() {
     }
 }
 
+/// What JSON may have and YAML may not is read all the same, if without lines.
+#[test]
+fn json_that_is_no_yaml_is_not_passed_over() {
+    let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/good/envoy.yaml")).unwrap();
+    for (find, replace) in
+        [("\"every\": \"1m\"", "\t\"every\":\t\"1m\""), ("salty salty salt", "salty \\ud83d\\ude00 salt")]
+    {
+        assert_eq!(file.matches(find).count(), 1);
+        let changed = file.replace(find, replace);
+        assert!(whole(&changed).is_empty(), "{:?}", whole(&changed));
+        let broken = changed.replace("exact: stable", "exact: stabel");
+        let codes: Vec<_> = whole(&broken).all().map(|finding| finding.code).collect();
+        assert_eq!(codes, ["PS403"], "{replace}");
+    }
+}
+
 #[test]
 fn paths_lead_to_the_longest_key_and_no_further_than_there_is() {
     let text = "tenants:\n  acme:\n    x: 1\n  acme.eu:\n    y: [1,\n      2]\n";
