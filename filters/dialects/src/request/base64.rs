@@ -3,7 +3,7 @@
 use crate::sink::PromptSink;
 
 /// The six bits that a character stands for, in either alphabet.
-fn bits(byte: u8) -> Option<u32> {
+pub fn bits(byte: u8) -> Option<u32> {
     let value = match byte {
         b'A'..=b'Z' => byte.wrapping_sub(b'A'),
         b'a'..=b'z' => byte.wrapping_sub(b'a').wrapping_add(26),
@@ -20,23 +20,28 @@ pub fn is_base64(part: &str) -> bool {
     part.bytes().all(|byte| bits(byte).is_some() || matches!(byte, b'=' | b'\r' | b'\n'))
 }
 
-/// The bytes of as much base64 as there is.
+/// The bytes of some base64. What is none is left out, as lenient decoders do: else a line's end would hide what stands behind it.
 pub fn bytes(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
     let mut joined = Joined::default();
-    out.extend(text.bytes().map_while(bits).filter_map(|bits| joined.add(bits)));
-    out
+    text.bytes().filter_map(bits).filter_map(|bits| joined.add(bits)).collect()
+}
+
+/// How much of a text has so many characters of base64, in bytes; `None` where it has fewer.
+pub fn length_of(characters: usize, text: &str) -> Option<usize> {
+    let mut ends = text.bytes().zip(1..).filter_map(|(byte, end)| bits(byte).map(|_| end));
+    ends.nth(characters.checked_sub(1)?)
 }
 
 /// Bits that are no whole byte yet.
 #[derive(Default)]
-struct Joined {
+pub struct Joined {
     bits: u32,
     n: u32,
 }
 
 impl Joined {
-    fn add(&mut self, bits: u32) -> Option<u8> {
+    /// Six more; the byte that is whole with them.
+    pub fn add(&mut self, bits: u32) -> Option<u8> {
         self.bits = (self.bits << 6) | bits;
         self.n = self.n.wrapping_add(6);
         (self.n >= 8).then(|| {
@@ -104,6 +109,9 @@ mod tests {
                 assert_eq!(out.0, text, "{n}");
             }
         }
-        assert_eq!(bytes("iVBORw=="), b"\x89PNG");
+        for text in ["iVBORw==", "i\r\nVBORw", "=iVB=ORw=="] {
+            assert_eq!(bytes(text), b"\x89PNG", "{text:?}");
+        }
+        assert_eq!(["", "=a", "a\n\n=b", "ä b"].map(|text| length_of(2, text)), [None, None, Some(5), None]);
     }
 }

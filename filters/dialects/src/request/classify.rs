@@ -9,6 +9,10 @@ const FILM_IS_DEARER: u64 = 304_000;
 /// Up to how many bytes it costs more than a sound.
 const SOUND_IS_DEARER: u64 = 400_000;
 
+/// Of how many bytes one at most may be in no text: where data begins with its header, and where it is all alike.
+const ODD_AT_FIRST: usize = 12;
+const ODD_WITHIN: usize = 4;
+
 /// What a media type says of data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Claim {
@@ -41,7 +45,17 @@ impl Claim {
 
 /// Whether data that begins like this is a text, or may be taken for one.
 pub fn is_text(claim: Claim, head: &[u8]) -> bool {
-    claim == Claim::Text || is_plain(head)
+    claim == Claim::Text || is_plain(head, ODD_AT_FIRST)
+}
+
+/// Whether a stretch of data that is in no known format is a text: in what is compressed or numbers, half of all bytes are in no text.
+pub fn is_stretch_of_text(stretch: &[u8]) -> bool {
+    is_plain(stretch, ODD_WITHIN)
+}
+
+/// Whether data that is no text, stands under a key of this kind and begins like this is a document in a format that is not known.
+pub fn is_strange(key: Kind, claim: Claim, head: &[u8]) -> bool {
+    sniff(head).is_none() && kind(key, claim, head, u64::MAX) == Kind::File
 }
 
 /// What so many bytes of data are that are no text, stand under a key of this kind and begin like this.
@@ -112,9 +126,9 @@ fn sniff(head: &[u8]) -> Option<Kind> {
     }
 }
 
-/// Whether these bytes begin a text: UTF-8 with next to no control characters, and no PDF. What is in no text is rarely less than a third of
+/// Whether these bytes begin a text: UTF-8 with few control characters, and no PDF. What is in no text is rarely less than a third of
 /// a binary header, so that a byte or two at its beginning make no text anything else.
-fn is_plain(head: &[u8]) -> bool {
+fn is_plain(head: &[u8], one_of: usize) -> bool {
     let begun = head.len().saturating_sub(3);
     let is_odd = |c: char| c == '\u{fffd}' || c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{c}');
     let mut odd = 0usize;
@@ -128,7 +142,7 @@ fn is_plain(head: &[u8]) -> bool {
     }
     let is_pdf = |version: &u8| version.is_ascii_digit();
     let is_pdf = head.trim_ascii_start().strip_prefix(b"%PDF-").is_some_and(|rest| rest.first().is_some_and(is_pdf));
-    !head.is_empty() && odd.saturating_mul(12) <= head.len() && !is_pdf
+    !head.is_empty() && odd.saturating_mul(one_of) <= head.len() && !is_pdf
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod piece;
 pub mod prompt;
 pub mod reader;
 pub mod source;
+pub mod stretches;
 
 #[cfg(test)]
 mod tests;

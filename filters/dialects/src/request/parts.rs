@@ -316,7 +316,7 @@ impl State {
 
     fn add(&mut self, found: Found, steps: &[Step]) {
         match found {
-            Found::Text => self.has_texts = true,
+            Found::Text | Found::Decoded => self.has_texts = true,
             Found::Data { kind: Kind::Image, start, bytes } => self.image(&start, bytes, steps.len()),
             Found::Data { kind, start, bytes } => self.media.add(kind, &start, bytes),
             Found::Name { kind: Kind::Image, bytes } => {

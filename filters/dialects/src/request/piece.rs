@@ -3,13 +3,16 @@
 //! What it is shows at its beginning, of which as much is kept as that takes. Of data only the length is looked at further, unless it is a
 //! text: that goes to the counter, decoded.
 
-use crate::request::base64::{Decoder, bytes, is_base64};
-use crate::request::classify::{self, Claim, is_text};
+use crate::request::base64::{Decoder, bytes, is_base64, length_of};
+use crate::request::classify::{self, Claim, is_strange, is_text};
 use crate::request::media::Kind;
+use crate::request::stretches::Stretches;
 use crate::sink::PromptSink;
 
-/// How much of the data is kept, in bytes of base64: 72 bytes of it.
+/// How much of the data is kept, in characters of base64: 72 bytes of it.
 const START: usize = 96;
+/// How much is kept of the data where there is something else between these: no line is as short as that. What has fewer is taken for a text.
+const START_MAX: usize = 4 * START;
 /// How much is kept of what stands before it: no media type with its parameters is longer.
 const BEFORE_MAX: usize = 4096;
 /// The fewest bytes of base64 in the place of a URL; what is shorter is a name.
@@ -25,12 +28,7 @@ pub enum Slot {
     /// The result of a call, which may be a word, or a document.
     Result,
     /// Data of which a media type says this, as far as it has come.
-    Source {
-        /// What it says.
-        claim: Claim,
-        /// It is known to be in base64.
-        is_encoded: bool,
-    },
+    Source(Claim),
 }
 
 impl Slot {
@@ -38,14 +36,14 @@ impl Slot {
     pub fn kind(self) -> Kind {
         match self {
             Self::Data(kind) | Self::Url(kind) => kind,
-            Self::Source { claim: Claim::A(Kind::Image), .. } => Kind::Image,
-            Self::Result | Self::Source { .. } => Kind::File,
+            Self::Source(Claim::A(Kind::Image)) => Kind::Image,
+            Self::Result | Self::Source(_) => Kind::File,
         }
     }
 
     /// What the media type says, where there is one beside.
     fn claim(self) -> Claim {
-        if let Self::Source { claim, .. } = self { claim } else { Claim::None }
+        if let Self::Source(claim) = self { claim } else { Claim::None }
     }
 }
 
@@ -70,6 +68,8 @@ pub enum Found {
     },
     /// A text, which the counter has.
     Text,
+    /// A text that was in base64, which the counter has as what it is.
+    Decoded,
 }
 
 /// Reads one string after the other.
@@ -87,6 +87,12 @@ enum State {
     Open,
     /// It is no text.
     Other,
+    /// It is none at its beginning, and what comes is looked at.
+    Strange(Stretches),
+    /// These are in base64, and what follows behind that is a text.
+    Vectors {
+        is_text: bool,
+    },
     Text,
     Encoded(Decoder),
 }
@@ -110,6 +116,8 @@ impl Piece {
             _ if rest.is_empty() => {}
             State::Text => sink.part(rest),
             State::Encoded(decoder) => decoder.push(rest, sink),
+            State::Strange(stretches) => stretches.push(rest, sink),
+            State::Vectors { is_text } => vectors(is_text, rest, sink),
             State::Open | State::Other => {}
         }
     }
@@ -121,9 +129,28 @@ impl Piece {
         }
         let Self { start, bytes, state } = core::mem::take(self);
         match state {
-            State::Text | State::Encoded(_) => {
+            State::Text => {
                 sink.end();
                 Found::Text
+            }
+            State::Encoded(_) => {
+                sink.end();
+                Found::Decoded
+            }
+            State::Strange(stretches) => {
+                let texts = stretches.end(sink);
+                match found(slot, &start, bytes) {
+                    Found::Data { kind, start, bytes } => {
+                        Found::Data { kind, start, bytes: bytes.saturating_sub(texts) }
+                    }
+                    found => found,
+                }
+            }
+            State::Vectors { is_text } => {
+                if is_text {
+                    sink.end();
+                }
+                found(slot, &start, bytes)
             }
             State::Open | State::Other => found(slot, &start, bytes),
         }
@@ -132,19 +159,30 @@ impl Piece {
     /// Enough of it has come to know whether it is a text.
     fn begin(&self, slot: Slot, sink: &mut impl PromptSink) -> State {
         let form = Form::of(&self.start);
-        if form.data.is_empty() || slot.kind() == Kind::Vectors || form.is_name(slot, self.bytes) {
+        if form.data.is_empty() || form.is_name(slot, self.bytes) {
             return State::Other;
+        }
+        if slot.kind() == Kind::Vectors {
+            let mut is_text = false;
+            vectors(&mut is_text, form.data, sink);
+            return State::Vectors { is_text };
         }
         let is_word = slot == Slot::Result && self.bytes < DATA_MIN;
         if !form.is_encoded || form.media.is_none() && (is_word || !is_base64(form.head())) {
             sink.part(form.data);
             return State::Text;
         }
-        let may_be_raw = matches!(slot, Slot::Source { is_encoded: false, .. });
-        if !may_be_raw && is_text(form.claim(slot), &bytes(form.head())) {
+        let (claim, head) = (form.claim(slot), bytes(form.head()));
+        let is_thin = form.data.len() >= START_MAX && form.length().is_none();
+        if is_thin || is_text(claim, &head) {
             let mut decoder = Decoder::default();
             decoder.push(form.data, sink);
             return State::Encoded(decoder);
+        }
+        if is_strange(slot.kind(), claim, &head) {
+            let mut stretches = Stretches::default();
+            stretches.push(form.data, sink);
+            return State::Strange(stretches);
         }
         State::Other
     }
@@ -153,7 +191,16 @@ impl Piece {
 /// Whether this much of a string shows what it is.
 fn is_enough(start: &str) -> bool {
     let form = Form::of(start);
-    form.data.len() >= START || start.len() >= BEFORE_MAX
+    form.data.len() >= START_MAX || form.length().is_some() || start.len() >= BEFORE_MAX
+}
+
+/// Vectors, as long as these are in base64.
+fn vectors(is_text: &mut bool, part: &str, sink: &mut impl PromptSink) {
+    let at = if *is_text { Some(0) } else { part.find(|c: char| !is_base64(c.encode_utf8(&mut [0; 4]))) };
+    if let Some(text) = at.and_then(|at| part.get(at..)) {
+        *is_text = true;
+        sink.part(text);
+    }
 }
 
 fn is_data(text: &str) -> bool {
@@ -197,7 +244,13 @@ impl<'a> Form<'a> {
 
     /// The beginning of the data, however much of it is there.
     fn head(&self) -> &'a str {
-        self.data.get(..self.data.floor_char_boundary(START)).unwrap_or(self.data)
+        let length = self.length().unwrap_or_else(|| self.data.floor_char_boundary(START_MAX));
+        self.data.get(..length).unwrap_or(self.data)
+    }
+
+    /// How long the beginning is, where there is enough of it.
+    fn length(&self) -> Option<usize> {
+        length_of(START, self.data.get(..self.data.floor_char_boundary(START_MAX)).unwrap_or(self.data))
     }
 
     fn claim(&self, slot: Slot) -> Claim {
@@ -214,7 +267,7 @@ impl<'a> Form<'a> {
             && match slot {
                 Slot::Data(_) => head.contains(':'),
                 Slot::Url(_) => head.contains(':') || length > 0 && is_bare(),
-                Slot::Result | Slot::Source { .. } => false,
+                Slot::Result | Slot::Source(_) => false,
             }
     }
 }
@@ -291,7 +344,7 @@ mod tests {
         for text in
             [hello.clone(), format!("data:text/csv;base64,{hello}"), format!("data:application/pdf;base64,{hello}")]
         {
-            assert_eq!(read(Data(File), &text), (Found::Text, plain.clone()), "{text}");
+            assert_eq!(read(Data(File), &text), (Found::Decoded, plain.clone()), "{text}");
         }
         for text in [
             format!("data:text/plain;base64,{hello}"),
@@ -299,7 +352,7 @@ mod tests {
             format!("{}data:image/png;base64,{hello}", " ".repeat(130)),
         ] {
             for slot in [Url(Image), Url(Video), Data(Audio), Url(File)] {
-                assert_eq!(read(slot, &text), (Found::Text, plain.clone()), "{slot:?} {text}");
+                assert_eq!(read(slot, &text), (Found::Decoded, plain.clone()), "{slot:?} {text}");
             }
         }
         let raw = "as it is, ".repeat(50);
@@ -317,5 +370,35 @@ mod tests {
         for binary in ["JVBERi0xLjcK", "UEsDBBQABgAI", "AAAA"] {
             assert!(matches!(read(Data(File), &binary.repeat(30)).0, Found::Data { kind: File, .. }), "{binary}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_front_of_a_text_hides_nothing() {
+        let text = "9 8 7 6 5 4 3 2 1 0 ".repeat(500);
+        let odd = text.replace("5 4", "\u{1b}\u{1b}");
+        for (front, text) in [("\u{1b}".repeat(7), &text), ("\0".repeat(300), &text), ("\u{1b}".repeat(9), &odd)] {
+            let data = encoded(format!("{front}{text}").as_bytes());
+            let (Found::Data { kind: File, bytes, .. }, read) = read(Data(File), &data) else { panic!("{front:?}") };
+            assert!(read.len() + 72 >= text.len() && bytes < 500, "{front:?}: {} of text, {bytes} of none", read.len());
+        }
+        // What is none has none, and what is known is taken for what it is.
+        let noise: Vec<u8> = (0..30_000u32).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        let known = [b"PK\x03\x04".as_slice(), &[0; 80], text.as_bytes()].concat();
+        for bytes in [noise, known] {
+            let (found, read) = read(Data(File), &encoded(&bytes));
+            assert!(
+                read.is_empty()
+                    && matches!(found, Found::Data { kind: File, bytes: n, .. } if n as usize == bytes.len())
+            );
+        }
+    }
+
+    fn encoded(bytes: &[u8]) -> String {
+        const TABLE: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let sextets = bytes.chunks(3).flat_map(|chunk| {
+            let n = chunk.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            (0..=chunk.len()).map(move |i| n >> (18 - 6 * i) & 63)
+        });
+        sextets.map(|bits| char::from(TABLE[bits as usize])).collect()
     }
 }

@@ -20,6 +20,8 @@ pub struct Source {
     decoded: u64,
     /// How these begin.
     start: String,
+    /// Bytes of base64 that went there as what they are, in case they are to be taken as they were sent.
+    doubtful: u64,
     /// There were several of them, of which servers read the first or the last.
     is_repeated: bool,
     /// Bytes of the current data.
@@ -63,11 +65,15 @@ impl Source {
             }
             Event::TextEnd => {
                 let length = core::mem::take(&mut self.current);
-                if let Found::Data { start, bytes, .. } = self.piece.end(self.slot(), sink) {
-                    self.is_repeated |= self.bytes > 0;
-                    self.bytes = self.bytes.saturating_add(length);
-                    self.decoded = self.decoded.saturating_add(bytes);
-                    self.start = start;
+                match self.piece.end(self.slot(), sink) {
+                    Found::Data { start, bytes, .. } => {
+                        self.is_repeated |= self.bytes > 0;
+                        self.bytes = self.bytes.saturating_add(length);
+                        self.decoded = self.decoded.saturating_add(bytes);
+                        self.start = start;
+                    }
+                    Found::Decoded => self.doubtful = self.doubtful.saturating_add(length),
+                    Found::Text | Found::Name { .. } => {}
                 }
             }
             _ => {}
@@ -80,7 +86,7 @@ impl Source {
     }
 
     fn slot(&self) -> Slot {
-        Slot::Source { claim: self.claim, is_encoded: self.form == Form::Base64 && self.claim != Claim::None }
+        Slot::Source(self.claim)
     }
 
     /// Its type, or its media type.
@@ -104,7 +110,8 @@ impl Source {
     /// It is complete. What it was is only known now.
     pub fn end(&mut self) -> Content {
         let source = core::mem::take(self);
-        let (length, claim, head) = (source.bytes, source.claim, bytes(&source.start));
+        let (claim, head) = (source.claim, bytes(&source.start));
+        let length = source.bytes.saturating_add(if source.is_raw() { source.doubtful } else { 0 });
         if length == 0 {
             return Content::Nothing;
         }

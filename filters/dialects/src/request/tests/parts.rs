@@ -315,6 +315,61 @@ fn a_source_is_what_it_turns_out_to_be() {
     }
 }
 
+/// What a request costs by these rules, a byte of text as a token.
+fn cost(dialect: Dialect, part: &str) -> u64 {
+    let (request, texts) = of(dialect, &format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#));
+    price(&request) + texts.iter().map(|text| text.len() as u64).sum::<u64>()
+}
+
+#[test]
+fn what_decoders_skip_hides_nothing() {
+    let zeros = "A".repeat(1_000_000);
+    for data in
+        ["YSBsb25nIHRleHQg".repeat(5_000), format!("AAAAIGZ0eXBpc29tAAACAA{zeros}"), format!("JVBERi0xLjQK////{zeros}")]
+    {
+        let (one, rest) = data.split_at(1);
+        for part in [
+            r#"{"type":"file","file":{"file_data":"DATA"}}"#,
+            r#"{"image_url":{"url":"DATA"}}"#,
+            r#"{"image_url":{"url":"data:image/png;base64,DATA"}}"#,
+            r#"{"input_audio":{"data":"DATA"}}"#,
+            r#"{"source":{"type":"base64","media_type":"image/png","data":"DATA"}}"#,
+        ] {
+            let of = |data: &str| cost(Messages, &part.replace("DATA", data));
+            let plain = of(&data);
+            for odd in [
+                format!(r"{one}\n{rest}"),
+                format!("={data}"),
+                format!(r"{}{data}", r"\r\n".repeat(100)),
+                format!("{}{data}", "=".repeat(5_000)),
+            ] {
+                assert!(of(&odd) >= plain, "{part} {}: {} {plain}", &odd[..30], of(&odd));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_keys_makes_no_source_cheaper() {
+    let (text, encoded) = ("a long text ".repeat(5_000), "YSBsb25nIHRleHQg".repeat(5_000));
+    let of = |source: &str| {
+        cost(Messages, &format!(r#"{{"source":{{{}}}}}"#, source.replace("DATA", &encoded).replace("TEXT", &text)))
+    };
+    for (before, behind) in [
+        (
+            r#""type":"base64","media_type":"application/json","data":"DATA""#,
+            r#""data":"DATA","type":"base64","media_type":"application/json""#,
+        ),
+        (r#""media_type":"text/plain","type":"base64","data":"DATA""#, r#""data":"DATA","media_type":"text/plain""#),
+        (r#""type":"text","data":"TEXT""#, r#""data":"TEXT","media_type":"text/plain","type":"text""#),
+    ] {
+        assert!(of(behind) >= of(before), "{behind}: {} {}", of(behind), of(before));
+    }
+    // A text that is to be taken as it is, and only looks like base64.
+    let raw = of(r#""data":"DATA","type":"text""#);
+    assert!(raw >= encoded.len() as u64, "{raw}");
+}
+
 #[test]
 fn nothing_is_cheaper_for_its_label() {
     let zeros = "A".repeat(1_000_000);
