@@ -49,9 +49,11 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             [Key(Messages), Item, Key(Role | Content)] | [Key(Messages), Item, Key(Content), Item, Key(Text)],
             Event::Text(_) | Event::TextEnd,
         ) => text(at.event, sink),
-        ([Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Arguments), below @ ..], _) => {
-            arguments(below, at, draft, sink);
-        }
+        (
+            [Key(Messages), Item, Key(ToolCalls), Item, Key(Function), Key(Arguments), below @ ..]
+            | [Key(Messages), Item, Key(FunctionCall), Key(Arguments), below @ ..],
+            _,
+        ) => arguments(below, at, draft, sink),
         ([Key(Messages), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }

@@ -13,7 +13,7 @@ use crate::json::path::Field::{
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
-use crate::request::prompt::{anything, list_of_messages};
+use crate::request::prompt::{anything, arguments, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
 use crate::sink::PromptSink;
@@ -59,6 +59,7 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
             draft.label(at.event);
         }
         ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => draft.label(event),
+        ([Key(Input), Item, Key(Arguments), below @ ..], _) => arguments(below, at, draft, sink),
         ([Key(Input | Instructions | Prompt), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }

@@ -25,6 +25,8 @@ use crate::sink::{PromptSink, text};
 pub const UNREAD_FREE: u64 = 1024;
 /// How many bytes an id or a word for a type has at most.
 const LABEL_FREE: u64 = 64;
+/// How many bytes of them a request has at most: those of some 700 calls of tools and their results.
+const LABELS_FREE: u64 = 64 << 10;
 
 /// What is known of a request so far.
 pub struct Draft {
@@ -50,6 +52,8 @@ pub struct Draft {
     unread: u64,
     /// Bytes of the current label.
     label: u64,
+    /// Bytes of all labels.
+    labels: u64,
     /// How many keys and values have come.
     values: u32,
     fault: Option<Unreadable>,
@@ -72,6 +76,7 @@ impl Draft {
             keys: Keys::default(),
             unread: 0,
             label: 0,
+            labels: 0,
             values: 0,
             fault: None,
         }
@@ -137,16 +142,27 @@ impl Draft {
         self.unread = self.unread.saturating_add(bytes as u64);
     }
 
-    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are counts by its length.
+    /// A text that is known to be none: an id, or a word for what something is. What is longer than these are, or has blanks in it as they have
+    /// not, counts by its length, and so does what a request has of them beyond what any has.
     pub fn label(&mut self, event: &Event<'_>) {
         match event {
             Event::Text(part) => {
+                let has_blank = part.contains(char::is_whitespace);
+                if has_blank && self.label < LABEL_FREE {
+                    self.unread = self.unread.saturating_add(self.label);
+                    self.label = LABEL_FREE;
+                }
                 let before = self.label.max(LABEL_FREE);
                 self.label = self.label.saturating_add(part.len() as u64);
                 let beyond = self.label.max(LABEL_FREE).saturating_sub(before);
                 self.unread = self.unread.saturating_add(beyond);
             }
-            Event::TextEnd => self.label = 0,
+            Event::TextEnd => {
+                let free = core::mem::take(&mut self.label).min(LABEL_FREE);
+                let before = self.labels.max(LABELS_FREE);
+                self.labels = self.labels.saturating_add(free);
+                self.unread = self.unread.saturating_add(self.labels.max(LABELS_FREE).saturating_sub(before));
+            }
             _ => {}
         }
     }

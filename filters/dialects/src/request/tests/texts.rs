@@ -28,6 +28,10 @@ fn every_text_of_a_prompt_counts_wherever_it_stands() {
         (Chat, r#"{"messages":[{"role":"assistant","function_call":{"name":"f","arguments":"TEXT"}}]}"#),
         (
             Chat,
+            r#"{"messages":[{"role":"assistant","function_call":{"name":"f","arguments":{"prompt_embeds":"TEXT"}}}]}"#,
+        ),
+        (
+            Chat,
             r#"{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{"x":{"y":"TEXT"}}}}]}]}"#,
         ),
         (Chat, r#"{"messages":[{"role":"assistant","tool_calls":[{"custom":{"name":"f","input":"TEXT"}}]}]}"#),
@@ -52,6 +56,7 @@ fn every_text_of_a_prompt_counts_wherever_it_stands() {
         (Responses, r#"{"input":[{"role":"user","content":["TEXT"]}]}"#),
         (Responses, r#"{"input":[{"role":"user","content":[{"type":"refusal","refusal":"TEXT"}]}]}"#),
         (Responses, r#"{"input":[{"type":"code_interpreter_call","code":"TEXT"}]}"#),
+        (Responses, r#"{"input":[{"type":"function_call","arguments":{"image_url":"TEXT"}}]}"#),
         (Responses, r#"{"input":[{"type":"file_search_call","results":[{"text":"TEXT"}]}]}"#),
         (Responses, r#"{"input":[{"type":"function_call_output","output":[{"type":"input_text","text":"TEXT"}]}]}"#),
         (Responses, r#"{"input":[{"type":"mcp_list_tools","tools":[{"description":"TEXT"}]}]}"#),
@@ -121,6 +126,19 @@ fn what_is_no_text_is_none_as_long_as_it_is_short() {
         let (texts, _) = texts_and_bytes(dialect, &body.replace("WORD", &signature));
         assert!(texts.contains(&signature), "{body}");
     }
+}
+
+#[test]
+fn ids_are_short_have_no_blanks_and_are_so_many() {
+    let of = |id: &str, n: usize| {
+        let message = format!(r#"{{"role":"tool","tool_call_id":"{id}","content":"a"}}"#);
+        texts_and_bytes(Dialect::Chat, &format!(r#"{{"messages":[{}]}}"#, vec![message; n].join(","))).1
+    };
+    let (id, words) =
+        ("call_abcdefghijklmnopqrstuvwx", "one two three four five six seven eight nine ten eleven twelve t");
+    assert_eq!(of(id, 2_000), 0);
+    assert_eq!(of(words, 500), 64 * 500 - 1_024);
+    assert_eq!(of(&words.replace(' ', "_"), 2_000), 64 * 2_000 - (64 << 10) - 1_024);
 }
 
 #[test]
