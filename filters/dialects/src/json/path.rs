@@ -69,6 +69,7 @@ fields! {
     Id = b"id",
     Image = b"image",
     ImageEmbeds = b"image_embeds",
+    ImagePil = b"image_pil",
     ImageUrl = b"image_url",
     Images = b"images",
     IncludeUsage = b"include_usage",

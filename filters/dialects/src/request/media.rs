@@ -62,6 +62,11 @@ pub struct Named {
     pub files: u64,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Image, Self::Audio, Self::Video, Self::File, Self::Vectors];
+}
+
 impl Media {
     /// So many bytes of data of this kind, which begin with this base64. Images are read elsewhere.
     pub fn add(&mut self, kind: Kind, start: &str, bytes: u64) {

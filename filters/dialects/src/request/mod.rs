@@ -12,6 +12,7 @@ pub mod draft;
 pub mod head;
 pub mod image;
 pub mod keys;
+pub mod level;
 pub mod media;
 pub mod parts;
 pub mod piece;

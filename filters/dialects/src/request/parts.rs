@@ -7,7 +7,7 @@
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
     self, AudioEmbeds, AudioKey, AudioUrl, Content, Data, Detail, DocumentUrl, FileData, FileId, FileKey, FileUrl, Id,
-    Image as ImageKey, ImageEmbeds, ImageUrl, Images as ImagesKey, Input, InputAudio, InputFile, InputImage,
+    Image as ImageKey, ImageEmbeds, ImagePil, ImageUrl, Images as ImagesKey, Input, InputAudio, InputFile, InputImage,
     InputVideo, MediaType, Output, Prompt, PromptEmbeds, ResultKey, Source as SourceKey, System, Type, Url, Uuid,
     Video, VideoEmbeds, VideoUrl,
 };
@@ -15,6 +15,7 @@ use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, STEPS_MAX, Step};
 use crate::request::head::Head;
 use crate::request::image::{Image, Images, size};
+use crate::request::level::{Level, Word};
 use crate::request::media::{Kind, Media};
 use crate::request::piece::{Found, Piece, Slot};
 use crate::request::source::{Content as SourceContent, Source};
@@ -42,85 +43,25 @@ pub struct State {
     word: Head,
     /// The current text in a field that nothing is known of.
     unknown: Head,
-    /// The objects that are open, by their depth.
+    /// The objects and arrays that are open, by their depth.
     levels: [Level; STEPS_MAX + 1],
-}
-
-/// What is known of an open object.
-#[derive(Clone, Copy, Default)]
-struct Level {
-    word: Word,
-    /// `detail` is `low`, and never was anything else.
-    low: Option<bool>,
-    /// The last image in it, of those that are looked at.
-    image: Option<u16>,
-    /// Files that it names.
-    ids: u16,
-    /// How many of its sources only have a name.
-    sources: u16,
-    /// URLs in fields that nothing is known of.
-    urls: u16,
-    /// It has media of its own.
-    has_media: bool,
-    /// It names what the server has cached.
-    has_uuid: bool,
-}
-
-/// What the type of an object says that it is. Of two that are given the last one here is believed.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Word {
-    #[default]
-    Missing,
-    /// Something that is no medium.
-    Other,
-    /// Something that nothing is known of.
-    Unknown,
-    Vectors,
-    Image,
-    Audio,
-    Video,
-    File,
-}
-
-impl Word {
-    fn of(word: &str) -> Self {
-        match word {
-            "image" | "image_url" | "image_file" | "input_image" | "computer_screenshot" => Self::Image,
-            "audio" | "audio_url" | "input_audio" => Self::Audio,
-            "video" | "video_url" | "input_video" => Self::Video,
-            "file" | "input_file" | "document" | "input_document" | "document_url" => Self::File,
-            "image_embeds" | "audio_embeds" | "video_embeds" | "prompt_embeds" => Self::Vectors,
-            "thinking" | "redacted_thinking" | "reasoning" | "refusal" | "message" | "tool_use" | "server_tool_use" => {
-                Self::Other
-            }
-            // What calls, and what is said or found: `output_text`, `function_call`, `tool_result`, `mcp_list_tools`.
-            _ if ["text", "_call", "_output", "_result", "_tools"].iter().any(|end| word.ends_with(end)) => Self::Other,
-            _ => Self::Unknown,
-        }
-    }
-
-    fn kind(self) -> Option<Kind> {
-        Some(match self {
-            Self::Missing | Self::Other | Self::Unknown => return None,
-            Self::Vectors => Kind::Vectors,
-            Self::Image => Kind::Image,
-            Self::Audio => Kind::Audio,
-            Self::Video => Kind::Video,
-            Self::File => Kind::File,
-        })
-    }
 }
 
 /// The kind of what stands under this key.
 fn medium(field: Field) -> Option<Kind> {
     Some(match field {
-        ImageUrl | ImageKey | ImagesKey | InputImage => Kind::Image,
+        ImageUrl | ImageKey | ImagesKey | ImagePil | InputImage => Kind::Image,
         AudioUrl | AudioKey | InputAudio => Kind::Audio,
         VideoUrl | Video | InputVideo => Kind::Video,
         FileKey | InputFile | FileUrl | DocumentUrl => Kind::File,
         ImageEmbeds | AudioEmbeds | VideoEmbeds | PromptEmbeds => Kind::Vectors,
         _ => return None,
     })
+}
+
+/// The kind of what an object or array under this key has in it.
+fn holder(field: Field) -> Option<Kind> {
+    if field == FileData { Some(Kind::File) } else { medium(field) }
 }
 
 /// What became of an event.
@@ -140,11 +81,10 @@ impl Parts {
         if is_place(at.steps) { self.0.get_or_insert_default().read(at, sink) } else { Read::Not }
     }
 
-    /// A text in a field that nothing is known of. Where it is a URL, and what it stands in is no text, it names something.
+    /// A text or a number in a field that nothing is known of. Where it is a URL, and what it stands in is no text, it names something.
     pub fn unknown(&mut self, at: &At<'_>) {
-        let part = (1..=3).filter_map(|n| at.steps.get(..at.steps.len().checked_sub(n)?)).find(|steps| is_part(steps));
-        if let Some(part) = part {
-            self.0.get_or_insert_default().unknown(part.len(), at.event);
+        if let Some(owner) = owner(at.steps) {
+            self.0.get_or_insert_default().unknown(owner, at.event);
         }
     }
 
@@ -155,10 +95,37 @@ impl Parts {
         }
     }
 
+    /// There is nothing yet that may belong to one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// All of the request has been read.
     pub fn finish(self) -> Option<Box<State>> {
         self.0
     }
+}
+
+/// What a text in a field that nothing is known of belongs to, which is an object or array with so many steps: what stands under the nearest
+/// key of media, or else the part, where that is not far above it.
+fn owner(steps: &[Step]) -> Option<Owner> {
+    (1..steps.len()).rev().find_map(|depth| {
+        let above = steps.get(..depth)?;
+        let kind = if let [.., Key(field)] = above { holder(*field) } else { None };
+        let is_near = steps.len().saturating_sub(depth) <= 3;
+        (kind.is_some() || is_near && is_part(above)).then_some(Owner { depth, kind })
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    depth: usize,
+    kind: Option<Kind>,
+}
+
+/// Whether vectors may stand in an object here: in a part, or at the top.
+fn may_be_vectors(steps: &[Step]) -> bool {
+    steps.is_empty() || is_part(steps)
 }
 
 /// Whether something belongs to a part that is no text, or may.
@@ -183,7 +150,7 @@ impl State {
                 self.word(*field, at.steps.len(), event);
                 return Read::Label;
             }
-            ([.., Key(FileId | Uuid)] | [.., Key(AudioKey), Key(Id)], event) => {
+            ([.., Key(FileId | Uuid)] | [.., Key(AudioKey | SourceKey), Key(Id)], event) => {
                 self.id(at.steps, event);
                 return Read::Label;
             }
@@ -214,34 +181,51 @@ impl State {
         }
         let kind = level.word.kind();
         // A source without a type beside it is no image for that.
-        for _ in 0..level.sources {
-            self.name(kind.unwrap_or(Kind::File), 0);
-        }
+        self.names(kind.unwrap_or(Kind::File), level.sources);
         let is_part = is_part(steps);
-        if let Some(kind) = kind.or((is_part && level.word == Word::Missing).then_some(Kind::File)) {
-            for _ in 0..level.ids {
-                self.name(kind, 0);
-            }
+        // What calls, or was found, only tells of the files that it names.
+        if let Some(kind) = kind.or((is_part && level.word != Word::Other).then_some(Kind::File)) {
+            self.names(kind, level.ids);
         }
-        // What says that it is a medium and has none in a spelling that is known, or what nothing is known of and has a URL, names one.
-        let has_some = level.has_media || level.image.is_some() || level.ids > 0 || level.sources > 0;
-        let is_named = level.has_uuid && !level.has_media || is_part && !has_some;
-        if let Some(kind) = kind.filter(|_| is_named) {
+        for kind in level.named(is_part).all() {
             self.name(kind, 0);
         }
-        for _ in 0..if level.word == Word::Unknown { level.urls } else { 0 } {
-            self.name(Kind::File, 0);
-        }
+        self.names(Kind::File, if level.word == Word::Unknown { level.urls } else { 0 });
+        self.leave(steps, &level, is_part);
     }
 
-    fn unknown(&mut self, depth: usize, event: &Event<'_>) {
-        if *event != Event::TextEnd {
-            return self.unknown.keep(event);
+    /// What was in this object or array, for the one that it is in.
+    fn leave(&mut self, steps: &[Step], level: &Level, is_part: bool) {
+        let [above @ .., Key(field)] = steps else { return };
+        let Some(parent) = self.levels.get_mut(above.len()) else { return };
+        if !is_part && level.word != Word::Other && level.word.kind().is_none() && self::is_part(above) {
+            parent.ids = parent.ids.saturating_add(level.ids);
         }
-        if let Some(level) = self.levels.get_mut(depth).filter(|_| is_url(self.unknown.as_str())) {
-            level.urls = level.urls.saturating_add(1);
+        let Some(kind) = holder(*field) else { return };
+        parent.has_uuid |= level.has_uuid;
+        if level.has_any {
+            parent.key = None;
         }
-        self.unknown = Head::default();
+        if level.has_some() || level.urls > 0 {
+            parent.has_media = true;
+        } else if level.has_any {
+            parent.odd.add(Some(kind));
+        }
+        self.names(kind, if level.has_some() { 0 } else { level.urls });
+    }
+
+    fn unknown(&mut self, owner: Owner, event: &Event<'_>) {
+        let Some(level) = self.levels.get_mut(owner.depth) else { return };
+        level.has_any |= matches!(event, Event::Text(_) | Event::Number(_));
+        match event {
+            // Numbers are what vectors are made of.
+            Event::Number(_) => level.has_media |= owner.kind == Some(Kind::Vectors),
+            Event::TextEnd => {
+                let is_url = is_url(core::mem::take(&mut self.unknown).as_str());
+                level.urls = level.urls.saturating_add(is_url.into());
+            }
+            event => self.unknown.keep(event),
+        }
     }
 
     /// A word for what something is.
@@ -256,36 +240,52 @@ impl State {
 
     /// The id of something that the server has.
     fn id(&mut self, steps: &[Step], event: &Event<'_>) {
-        self.has_id |= matches!(event, Event::Text(part) if !part.is_empty());
-        if *event != Event::TextEnd || !core::mem::take(&mut self.has_id) {
-            return;
-        }
         let [.., parent, Key(field)] = steps else { return };
         // Of a source it is its block that says what it is.
         let is_source = *parent == Key(SourceKey);
         let depth = steps.len().saturating_sub(if is_source { 2 } else { 1 });
         let Some(level) = self.levels.get_mut(depth) else { return };
+        if *field == Uuid {
+            // One that is empty is one to whoever only asks whether it is there.
+            level.has_uuid |= !matches!(event, Event::Key(_) | Event::Null | Event::Close);
+            return;
+        }
+        self.has_id |= matches!(event, Event::Text(_) | Event::Number(_));
+        if !matches!(event, Event::TextEnd | Event::Number(_)) || !core::mem::take(&mut self.has_id) {
+            return;
+        }
+        level.has_any = true;
         match parent {
-            _ if *field == Uuid => level.has_uuid = true,
             _ if is_source => level.sources = level.sources.saturating_add(1),
-            Key(parent) if let Some(kind) = medium(*parent) => self.name(kind, 0),
+            Key(parent) if let Some(kind) = medium(*parent) => {
+                level.has_media = true;
+                self.name(kind, 0);
+            }
             _ => level.ids = level.ids.saturating_add(1),
         }
     }
 
     /// A string in the place of a medium, or something else there.
     fn string(&mut self, slot: Slot, steps: &[Step], event: &Event<'_>, sink: &mut impl PromptSink) -> Read {
-        let level = self.levels.get_mut(steps.len().saturating_sub(1));
-        if let (Event::Text(_) | Event::Object | Event::Array, Some(level)) = (event, level) {
-            level.has_media = true;
-        }
+        let Some(level) = self.levels.get_mut(steps.len().saturating_sub(1)) else { return Read::Not };
+        let kind = if let [.., Key(field)] = steps { medium(*field) } else { None };
         match event {
-            Event::Text(part) => self.piece.part(slot, part, sink),
+            Event::Key(_) if kind.is_some() => level.hollow.add(core::mem::replace(&mut level.key, kind)),
+            Event::Key(_) => {}
+            Event::Text(part) => {
+                level.has_any = true;
+                if kind.is_some() {
+                    level.key = None;
+                }
+                self.piece.part(slot, part, sink);
+            }
+            // An empty URL is none.
+            Event::TextEnd if matches!(slot, Slot::Url(_)) && self.piece.is_empty() => {}
             Event::TextEnd => {
+                level.has_media = true;
                 let found = self.piece.end(slot, sink);
                 self.add(found, steps);
             }
-            Event::Key(_) => {}
             // What stands under a key of media and is no string is read as anything else is.
             _ => return Read::Not,
         }
@@ -301,15 +301,15 @@ impl State {
             [.., Key(parent), Key(Data)] => medium(*parent).or_else(own).map(Slot::Data),
             [.., Key(Url)] => own().map(Slot::Url),
             [.., Key(Data)] => own().map(Slot::Data),
-            [.., Key(ImageEmbeds | AudioEmbeds | VideoEmbeds | PromptEmbeds), Item | Key(_)] => {
-                Some(Slot::Data(Kind::Vectors))
+            [above @ .., Key(ImageEmbeds | AudioEmbeds | VideoEmbeds | PromptEmbeds), Item | Key(_)] => {
+                may_be_vectors(above).then_some(Slot::Data(Kind::Vectors))
             }
             [.., Key(ResultKey)] if own().is_none() => Some(Slot::Result),
             [.., Key(FileData | ResultKey)] => Some(Slot::Data(Kind::File)),
-            [.., Key(field)] | [.., Key(field), Item] => medium(*field).map(|kind| match kind {
-                Kind::Vectors => Slot::Data(kind),
-                kind => Slot::Url(kind),
-            }),
+            [above @ .., Key(field)] | [above @ .., Key(field), Item] => match medium(*field)? {
+                Kind::Vectors => may_be_vectors(above).then_some(Slot::Data(Kind::Vectors)),
+                kind => Some(Slot::Url(kind)),
+            },
             _ => None,
         }
     }
@@ -343,6 +343,13 @@ impl State {
     fn stands(&mut self, image: Option<usize>, depth: usize) {
         if let Some(level) = self.levels.get_mut(depth.saturating_sub(1)) {
             level.image = image.and_then(|at| u16::try_from(at).ok());
+        }
+    }
+
+    /// So many things that the request only names.
+    fn names(&mut self, kind: Kind, n: u16) {
+        for _ in 0..n {
+            self.name(kind, 0);
         }
     }
 

@@ -122,6 +122,11 @@ impl Piece {
         }
     }
 
+    /// Nothing of it has come, or there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// It is complete.
     pub fn end(&mut self, slot: Slot, sink: &mut impl PromptSink) -> Found {
         if matches!(self.state, State::Open) {

@@ -31,8 +31,16 @@ pub fn anything(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) {
             draft.parts.unknown(at);
             text(at.event, sink);
         }
-        (_, Event::Text(_) | Event::TextEnd) => text(at.event, sink),
-        ([.., Key(Other)], Event::Key(_)) | (_, Event::Number(_)) => draft.unread(at),
+        (_, Event::Text(_) | Event::TextEnd | Event::Number(_)) => {
+            if !draft.parts.is_empty() {
+                draft.parts.unknown(at);
+            }
+            match at.event {
+                Event::Number(_) => draft.unread(at),
+                event => text(event, sink),
+            }
+        }
+        ([.., Key(Other)], Event::Key(_)) => draft.unread(at),
         _ => {}
     }
 }

@@ -187,8 +187,42 @@ fn what_is_only_named_is_known_as_that() {
         (r#"{"type":"audio_url","audio_url":{"url":"https://x/a.mp3"}}"#, named(1, 0, 0), 0),
         (r#"{"type":"input_audio","input_audio":"https://x/a.mp3"}"#, named(1, 0, 0), 0),
         (r#"{"audio":{"id":"audio_1"}}"#, named(1, 0, 0), 0),
+        // What vLLM has cached goes by its key, whatever the type is.
+        (r#"{"type":"image_url","image_url":{},"uuid":"known"}"#, named(0, 0, 0), 1),
+        (r#"{"type":"image_url","image_url":{"url":null,"detail":"low"},"uuid":"known"}"#, named(0, 0, 0), 1),
+        (r#"{"type":"image_url","image_url":{"url":""},"uuid":""}"#, named(0, 0, 0), 1),
+        (r#"{"uuid":"known","image_url":null}"#, named(0, 0, 0), 1),
+        (r#"{"image_pil":null,"uuid":"known"}"#, named(0, 0, 0), 1),
+        (r#"{"type":"video_url","video_url":{"url":null},"uuid":"known"}"#, named(0, 1, 0), 0),
+        (r#"{"video_url":{},"uuid":"known"}"#, named(0, 1, 0), 0),
+        (r#"{"video_url":null,"uuid":7}"#, named(0, 1, 0), 0),
+        (r#"{"type":"text","text":"x","video_url":null,"uuid":"known"}"#, named(0, 1, 0), 0),
+        (r#"{"video_url":null,"image_url":"https://x","uuid":"known"}"#, named(0, 1, 0), 1),
+        (r#"{"audio_url":{"url":null,"uuid":"known"}}"#, named(1, 0, 0), 0),
+        (r#"{"type":"image_embeds","image_embeds":{},"uuid":"known"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"image_url","image_url":{"url":"https://x"},"uuid":"new"}"#, named(0, 0, 0), 1),
+        (r#"{"type":"text","text":"x","uuid":"known"}"#, named(0, 0, 0), 0),
+        // Clients that write out all that there may be.
+        (r#"{"type":"text","text":"x","image_url":null,"video_url":{"url":null},"uuid":null}"#, named(0, 0, 0), 0),
+        (r#"{"text":"x","image":null,"file":{},"file_data":null}"#, named(0, 0, 0), 0),
+        // Files in other spellings.
+        (r#"{"type":"container_upload","file_id":"file_1"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"pdf","file_id":"file_1"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"input_pdf","pdf":{"file_id":"file_1"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"input_text","text":"x","file_id":"file_1"}"#, named(0, 0, 1), 0),
+        (r#"{"type":"file","file":{"file_id":7}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"file","file":{"id":"file_1"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"file","file":{"path":"/data/a.pdf"}}"#, named(0, 0, 1), 0),
+        (r#"{"file":{"path":"/data/a.pdf"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"document","source":{"type":"file","id":"file_1"}}"#, named(0, 0, 1), 0),
+        (r#"{"file_data":{"file_uri":"gs://x/a.pdf"}}"#, named(0, 0, 1), 0),
+        (r#"{"file_data":{"file_id":"file_1"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"media","media":{"url":"https://x/a.mp4"}}"#, named(0, 0, 1), 0),
+        (r#"{"type":"video","video":{"frames":["https://x/1","https://x/2"]}}"#, named(0, 2, 0), 0),
+        (r#"{"type":"video","video":[["https://x/1"],["https://x/2"]]}"#, named(0, 2, 0), 0),
+        (r#"{"images":[{"url":"https://x/1"},{"url":"https://x/2"}]}"#, named(0, 0, 0), 2),
         // What only tells of a file has none of it.
-        (r#"{"type":"container_upload","file_id":"file_1"}"#, named(0, 0, 0), 0),
+        (r#"{"type":"code_execution_output","file_id":"file_1"}"#, named(0, 0, 0), 0),
         (
             r#"{"type":"output_text","annotations":[{"type":"file_citation","file_id":"file-1","index":1}]}"#,
             named(0, 0, 0),
@@ -368,6 +402,27 @@ fn the_order_of_keys_makes_no_source_cheaper() {
     // A text that is to be taken as it is, and only looks like base64.
     let raw = of(r#""data":"DATA","type":"text""#);
     assert!(raw >= encoded.len() as u64, "{raw}");
+}
+
+#[test]
+fn vectors_are_in_base64() {
+    let text = "a long text ".repeat(500);
+    for part in [
+        r#"{"prompt_embeds":"TEXT"}"#,
+        r#"{"type":"prompt_embeds","data":"TEXT"}"#,
+        r#"{"image_embeds":{"image_embeds":"TEXT"}}"#,
+        r#"{"image_embeds":["TEXT"]}"#,
+    ] {
+        assert!(cost(Chat, &part.replace("TEXT", &text)) > 5_900, "{part}");
+        assert!(cost(Chat, &part.replace("TEXT", &"A".repeat(6_000))) < 20, "{part}");
+    }
+    // Only parts have any.
+    let message = r#"{"messages":[{"role":"tool","content":"a","x":{"prompt_embeds":"DATA"}}]}"#;
+    let data = "A".repeat(6_000);
+    assert!(of(Chat, &message.replace("DATA", &data)).1.contains(&data));
+    // Numbers are vectors as well, and nothing that is only named.
+    let (request, _) = of(Chat, r#"{"messages":[{"content":[{"type":"image_embeds","image_embeds":[[0.5],[0.5]]}]}]}"#);
+    assert_eq!(request.media.named, Named::default());
 }
 
 #[test]
