@@ -1,17 +1,24 @@
-//! The manifests under `istio/` hold together: every file is reached, every copy agrees, every series that a query asks
-//! for is one that the filters export, and every resource is what its definition allows.
+//! The manifests under `istio/` are what the chart makes of its examples, and hold together: every copy agrees, every
+//! series that a query asks for is one that the filters export, and every resource is what its definition allows.
 //!
-//! Two tests lean on things that are not in the repository: `PENSTOCK_CRDS` names a folder of custom resource
-//! definitions, and promtool (Debian package `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
+//! `UPDATE_MANIFESTS=1` renders them anew. That takes Helm (`PENSTOCK_HELM`, or on the `PATH`). Two more things are not in
+//! the repository: `PENSTOCK_CRDS` names a folder of custom resource definitions, and promtool (Debian package
+//! `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
 
+#[path = "manifests/chart.rs"]
+mod chart;
 #[path = "manifests/checks.rs"]
 mod checks;
 #[path = "manifests/contract.rs"]
 mod contract;
 #[path = "manifests/crds.rs"]
 mod crds;
+#[path = "manifests/envoy_gateway.rs"]
+mod envoy_gateway;
 #[path = "manifests/promql.rs"]
 mod promql;
+#[path = "manifests/render.rs"]
+mod render;
 #[path = "manifests/set.rs"]
 mod set;
 #[path = "manifests/tools.rs"]
@@ -21,55 +28,66 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
 use checks::Problems;
-use set::{Set, parse, reached};
-
-/// Folders that are applied: `kubectl apply -k`.
-const APPLIED: [&str; 4] = ["mesh/wasmplugin", "mesh/trafficextension", "autoscaling", "monitoring"];
-/// YAML that is not for the cluster: Helm values and the rules' unit tests.
-const NOT_APPLIED: [&str; 2] = ["mesh/values-istiod.yaml", "monitoring/tests.yaml"];
+use render::{Helm, RENDERED};
+use set::{SETS, Set, reached, root};
 
 #[test]
-fn every_file_is_reached_and_every_resource_exists() {
-    let set = Set::load();
-    let mut found: BTreeSet<PathBuf> = BTreeSet::new();
-    for folder in APPLIED {
-        found.extend(reached(&set.root.join(folder).join("kustomization.yaml")).unwrap());
+fn the_sets_are_what_the_chart_makes_of_its_examples() {
+    let Some(helm) = helm("the_sets_are_what_the_chart_makes_of_its_examples") else { return };
+    let mut differ = Vec::new();
+    for rendered in &RENDERED {
+        let (folder, files) = (root().join(rendered.folder), helm.folder(rendered));
+        if std::env::var_os("UPDATE_MANIFESTS").is_some() {
+            render::write(&folder, &files);
+        }
+        differ.extend(render::differences(&folder, &files));
     }
-    for file in NOT_APPLIED {
-        assert!(found.insert(fs::canonicalize(set.root.join(file)).unwrap()), "{file} is applied");
-    }
-    let all: BTreeSet<_> = set.documents.iter().map(|d| fs::canonicalize(set.root.join(&d.path)).unwrap()).collect();
-    let orphans: Vec<_> = all.difference(&found).collect();
-    assert!(orphans.is_empty(), "no kustomization names {orphans:?}");
+    assert!(differ.is_empty(), "out of date, run this test with UPDATE_MANIFESTS=1: {differ:#?}");
 }
 
 #[test]
-fn no_folder_applies_both_kinds_of_plugin_and_each_brings_the_base() {
-    let set = Set::load();
-    for (folder, own, other) in [
-        ("mesh/wasmplugin", "WasmPlugin", "TrafficExtension"),
-        ("mesh/trafficextension", "TrafficExtension", "WasmPlugin"),
+fn every_file_is_reached() {
+    for rendered in &RENDERED {
+        let folder = root().join(rendered.folder);
+        let reached = reached(&folder).unwrap();
+        for file in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            // Unit tests and runbooks are not for the cluster.
+            let is_applied = file.extension().is_some_and(|ending| ending == "yaml") && !file.ends_with("tests.yaml");
+            assert!(!is_applied || reached.contains(&file), "no kustomization names {}", file.display());
+        }
+    }
+    let folders: BTreeSet<_> = RENDERED.iter().map(|rendered| rendered.folder).collect();
+    assert_eq!(folders, SETS.into_iter().flatten().copied().collect());
+}
+
+#[test]
+fn no_set_applies_both_kinds_of_plugin_and_each_is_complete() {
+    for (folders, plugin, route) in [
+        (SETS[0], "WasmPlugin", "VirtualService"),
+        (SETS[1], "TrafficExtension", "VirtualService"),
+        (SETS[2], "TrafficExtension", "HTTPRoute"),
     ] {
-        let files = reached(&set.root.join(folder).join("kustomization.yaml")).unwrap();
-        let kinds: Vec<_> = files.iter().flat_map(|file| parse(file)).map(|d| d["kind"].clone()).collect();
-        for (kind, wanted) in [(own, 1), (other, 0), ("EnvoyFilter", 1), ("VirtualService", 1)] {
-            assert_eq!(kinds.iter().filter(|k| *k == kind).count(), wanted, "{kind} in {folder}");
+        let set = Set::load(folders);
+        let plugins: Vec<_> = ["WasmPlugin", "TrafficExtension"].map(|kind| set.of_kind(kind).count()).into();
+        assert_eq!(plugins.iter().sum::<usize>(), 1, "{folders:?}");
+        for kind in [plugin, route, "EnvoyFilter", "Gateway", "Telemetry", "PodMonitor", "PrometheusRule"] {
+            assert!(set.of_kind(kind).next().is_some(), "{kind} in {folders:?}");
         }
     }
 }
 
 #[test]
 fn the_manifests_agree() {
-    let set = Set::load();
-    let runbooks = runbooks(&set);
-    let problems: Problems =
-        CHECKS.iter().flat_map(|(_, check)| check(&set)).chain(checks::alerts(&set, &runbooks)).collect();
-    assert!(problems.is_empty(), "{problems:#?}");
+    for folders in SETS {
+        let set = Set::load(folders);
+        let problems: Problems =
+            CHECKS.iter().flat_map(|(_, check)| check(&set)).chain(checks::alerts(&set, &runbooks())).collect();
+        assert!(problems.is_empty(), "{folders:?}: {problems:#?}");
+    }
 }
 
 /// A check and its name.
@@ -80,7 +98,7 @@ const CHECKS: [Check; 13] = [
     ("configuration_copies", checks::configuration_copies),
     ("strangers", checks::strangers),
     ("hosts", checks::hosts),
-    ("mesh", checks::mesh),
+    ("paths", checks::paths),
     ("module_copies", checks::module_copies),
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),
@@ -96,24 +114,31 @@ const CHECKS: [Check; 13] = [
 fn every_check_sees_the_mistake_that_it_is_for() {
     let added = "/spec/configPatches/0/patch/value/typed_config/config";
     let trigger = "/spec/triggers/0/metadata";
-    let edits: [(&str, &str, String, Value); 26] = [
+    let config = "/spec/wasm/pluginConfig";
+    let edits: [(&str, &str, String, Value); 32] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
-        ("configuration", "WasmPlugin", "/spec/pluginConfig/models/0/output".into(), json!({"expected": 256})),
-        ("configuration_copies", "TrafficExtension", "/spec/wasm/pluginConfig/limits/0/tokens".into(), json!(1)),
+        ("configuration", "TrafficExtension", format!("{config}/models/0/output"), json!({"expected": 256})),
+        ("configuration_copies", "TrafficExtension", format!("{config}/limits/0/tokens"), json!(1)),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("{}")),
         ("configuration_copies", "EnvoyFilter", format!("{added}/configuration/value"), json!("models: []")),
         ("strangers", "WasmPlugin", "/spec/pluginConfig/limits/2/match/tenant".into(), json!("acme")),
         ("hosts", "VirtualService", "/spec/hosts".into(), json!(["llm.example.com", "other.example.com"])),
+        ("hosts", "HTTPRoute", "/spec/hostnames".into(), json!(["other.example.com"])),
         ("hosts", "Gateway", "/spec/servers/0/hosts".into(), json!(["*"])),
+        ("paths", "EnvoyFilter", "/spec/configPatches/5/patch/value/typed_config/merge_slashes".into(), json!(false)),
         ("module_copies", "TrafficExtension", "/spec/wasm/url".into(), json!("oci://elsewhere")),
         ("module_copies", "EnvoyFilter", format!("{added}/failure_policy"), json!("FAIL_CLOSED")),
         ("module_copies", "EnvoyFilter", "/spec/workloadSelector/labels".into(), json!({"app": "other"})),
+        ("module_copies", "RequestAuthentication", "/spec".into(), json!({"jwtRules": []})),
+        ("module_copies", "AuthorizationPolicy", "/spec/targetRefs/0/name".into(), json!("other")),
         ("filter_names", "WasmPlugin", "/metadata/namespace".into(), json!("elsewhere")),
         ("filter_names", "TrafficExtension", "/metadata/name".into(), json!("other")),
         ("filter_names", "EnvoyFilter", "/spec/configPatches/2/patch/value/name".into(), json!("other")),
+        ("filter_names", "EnvoyFilter", "/spec/priority".into(), json!(0)),
         ("filter_names", "EnvoyFilter", format!("{added}/allow_on_headers_stop_iteration"), json!(false)),
-        ("versions", "VirtualService", "/spec/http/0/match/0/headers/x-penstock-version/exact".into(), json!("stable")),
-        ("versions", "VirtualService", "/spec/http/0/route/0/destination/subset".into(), json!("stable")),
+        ("versions", "VirtualService", "/spec/http/0/match/0/headers/x-penstock-version/exact".into(), json!("canary")),
+        ("versions", "VirtualService", "/spec/http/0/route/0/destination/subset".into(), json!("canary")),
+        ("versions", "HTTPRoute", "/spec/rules/0/matches/0/headers/0/value".into(), json!("other")),
         ("versions", "DestinationRule", "/spec/subsets/1/name".into(), json!("next")),
         ("scaling", "ScaledObject", format!("{trigger}/query"), json!("avg(penstock_pending_tokens{model=\"chat\"})")),
         ("scaling", "ScaledObject", format!("{trigger}/threshold"), json!("100")),
@@ -121,14 +146,14 @@ fn every_check_sees_the_mistake_that_it_is_for() {
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_token)")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{tenant=\"a\"})")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{phase=\"queued\"})")),
-        ("alert_constants", "WasmPlugin", "/spec/pluginConfig/models/0/pending/ceiling".into(), json!(500_000)),
+        ("alert_constants", "TrafficExtension", format!("{config}/models/0/pending/ceiling"), json!(500_000)),
         ("access_log", "Telemetry", "/spec/accessLogging/0/providers/0/name".into(), json!("other")),
     ];
-    let whole = Set::load();
+    let whole = SETS.map(Set::load);
     for (name, kind, pointer, value) in edits {
-        let mut set = whole.clone();
-        let place = set.one_mut(kind).pointer_mut(&pointer).unwrap_or_else(|| panic!("{kind} has no {pointer}"));
-        *place = value;
+        let has_it = |set: &&Set| set.of_kind(kind).next().is_some_and(|first| first.value.pointer(&pointer).is_some());
+        let mut set = whole.iter().find(has_it).unwrap_or_else(|| panic!("no {kind} has {pointer}")).clone();
+        *set.one_mut(kind).pointer_mut(&pointer).unwrap() = value;
         let (_, check) = CHECKS.iter().find(|(known, _)| *known == name).unwrap();
         assert!(!check(&set).is_empty(), "{name} does not see the change of {pointer} in {kind}");
     }
@@ -137,30 +162,34 @@ fn every_check_sees_the_mistake_that_it_is_for() {
 #[test]
 fn stat_tags_must_be_complete_and_distinct() {
     for tags in [
-        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit", "handling"]),
-        json!(["model", "version", "phase", "tenant", "outcome", "reason", "limit", "handling", "kind", "mykind"]),
+        "model,version,phase,tenant,outcome,reason,limit,handling",
+        "model,version,phase,tenant,outcome,reason,limit,handling,kind,mykind",
     ] {
-        let mut set = Set::load();
-        let values = set.documents.iter_mut().find(|d| d.path == Path::new("mesh/values-istiod.yaml")).unwrap();
-        values.value["meshConfig"]["defaultConfig"]["extraStatTags"] = tags.clone();
-        assert_eq!(checks::stat_tags(&set).len(), 1, "{tags}");
+        let mut set = Set::load(SETS[2]);
+        set.gateway_pods["podAnnotations"]["sidecar.istio.io/extraStatTags"] = json!(tags);
+        set.istiod["meshConfig"]["defaultConfig"]["extraStatTags"] = tags.split(',').collect();
+        set.one_mut("Gateway")["spec"]["infrastructure"]["annotations"]["sidecar.istio.io/extraStatTags"] = json!(tags);
+        assert_eq!(checks::stat_tags(&set).len(), 3, "{tags}");
     }
 }
 
 #[test]
 fn the_dashboard_asks_for_series_that_exist() {
-    let mut set = Set::load();
-    assert!(set::list(&set.dashboard["panels"]).len() > 5);
-    set.dashboard["panels"][0]["targets"][0]["expr"] = json!("sum by (model) (penstock_pending_token)");
+    let mut set = Set::load(SETS[2]);
+    let mut dashboard = set.dashboard();
+    assert!(set::list(&dashboard["panels"]).len() > 5);
+    dashboard["panels"][0]["targets"][0]["expr"] = json!("sum by (model) (penstock_pending_token)");
+    let map = set.documents.iter_mut().find(|document| document.value["data"].get("dashboard.json").is_some());
+    map.expect("a dashboard").value["data"]["dashboard.json"] = json!(dashboard.to_string());
     assert_eq!(checks::series(&set).len(), 1);
 }
 
 #[test]
 fn an_alert_needs_a_runbook_and_a_runbook_an_alert() {
-    let set = Set::load();
-    let fewer = runbooks(&set).replace("## PenstockNearCeiling", "");
+    let set = Set::load(SETS[0]);
+    let fewer = runbooks().replace("## PenstockNearCeiling", "");
     assert_eq!(checks::alerts(&set, &fewer).len(), 1);
-    let more = runbooks(&set) + "\n## PenstockForgotten\n";
+    let more = runbooks() + "\n## PenstockForgotten\n";
     assert_eq!(checks::alerts(&set, &more).len(), 1);
 }
 
@@ -178,14 +207,10 @@ fn queries_are_read_as_prometheus_reads_them() {
 #[test]
 fn every_resource_is_what_its_definition_allows() {
     let Some(schemas) = schemas("every_resource_is_what_its_definition_allows") else { return };
-    let set = Set::load();
-    let problems: Vec<_> = set
-        .resources()
-        .flat_map(|resource| {
-            schemas.problems(&resource.value).into_iter().map(|p| format!("{}: {p}", resource.title()))
-        })
-        .collect();
-    assert!(problems.is_empty(), "{problems:#?}");
+    for folders in SETS {
+        let problems = schemas.problems_of(&Set::load(folders));
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
 }
 
 /// The validator of the test above can fail: on a field that nobody knows, on a wrong type, on a value outside of an
@@ -206,10 +231,12 @@ fn a_spoilt_resource_is_refused() {
         ("PodMonitor", "/spec/podMetricsEndpoints/0", "path", json!(["/stats"])),
         ("PrometheusRule", "/spec/groups/0/rules/0", "severity", json!("critical")),
         ("Telemetry", "/spec", "accessLog", json!([])),
+        ("HTTPRoute", "/spec/rules/0/matches/0/headers/0", "exact", json!("chat")),
+        ("RequestAuthentication", "/spec/jwtRules/0", "jwksURI", json!("https://issuer.example.com")),
     ];
-    let whole = Set::load();
+    let whole = SETS.map(Set::load);
     for (kind, pointer, key, value) in edits {
-        let mut set = whole.clone();
+        let mut set = whole.iter().find(|set| set.of_kind(kind).next().is_some()).expect(kind).clone();
         let resource = set.one_mut(kind);
         assert_eq!(schemas.problems(resource), [""; 0]);
         resource.pointer_mut(pointer).unwrap_or_else(|| panic!("{kind} has no {pointer}"))[key] = value.clone();
@@ -223,20 +250,20 @@ fn promtool_accepts_the_rules_and_their_unit_tests_pass() {
     let Some(promtool) = tools::program("promtool", "PENSTOCK_PROMTOOL") else {
         return tools::skip_or_fail(name, "no promtool; install Debian's package prometheus, or set PENSTOCK_PROMTOOL");
     };
-    let set = Set::load();
+    let set = Set::load(SETS[0]);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rules");
     fs::create_dir_all(&folder).unwrap();
     // JSON is YAML.
     fs::write(folder.join("rules.yaml"), set.one("PrometheusRule")["spec"].to_string()).unwrap();
-    fs::copy(set.root.join("monitoring/tests.yaml"), folder.join("tests.yaml")).unwrap();
+    fs::copy(root().join("monitoring/tests.yaml"), folder.join("tests.yaml")).unwrap();
     tools::run(Command::new(&promtool).args(["check", "rules", "rules.yaml"]).current_dir(&folder));
     tools::run(Command::new(&promtool).args(["test", "rules", "tests.yaml"]).current_dir(&folder));
 }
 
 #[test]
 fn every_alert_has_a_unit_test_in_which_it_fires() {
-    let set = Set::load();
-    let tests = set.file("monitoring/tests.yaml");
+    let set = Set::load(SETS[0]);
+    let tests = set::parse(&root().join("monitoring/tests.yaml")).remove(0);
     let cases = set::list(&tests["tests"]).iter().flat_map(|test| set::list(&test["alert_rule_test"]));
     let fired: BTreeSet<_> = cases
         .filter(|case| !set::list(&case["exp_alerts"]).is_empty())
@@ -255,20 +282,17 @@ fn kustomize_builds_every_folder() {
         (None, Some(kubectl)) => vec![kubectl.into_os_string(), "kustomize".into()],
         (None, None) => return tools::skip(name, "neither kustomize nor kubectl on the PATH"),
     };
-    let set = Set::load();
-    for folder in APPLIED {
-        let files = reached(&set.root.join(folder).join("kustomization.yaml")).unwrap();
-        let documents: Vec<_> = files.iter().flat_map(|file| parse(file)).collect();
-        let resources = documents.iter().filter(|d| d["kind"] != "Kustomization").count();
-        let generated: usize = documents.iter().map(|d| set::list(&d["configMapGenerator"]).len()).sum();
-        let built = tools::run(Command::new(&build[0]).args(&build[1..]).arg(set.root.join(folder)));
+    for rendered in &RENDERED {
+        let folder = root().join(rendered.folder);
+        let resources = Set::load(std::slice::from_ref(&rendered.folder)).documents.len();
+        let built = tools::run(Command::new(&build[0]).args(&build[1..]).arg(folder));
         let kinds = built.lines().filter(|line| line.starts_with("kind: ")).count();
-        assert_eq!(kinds, resources + generated, "{folder}");
+        assert_eq!(kinds, resources, "{}", rendered.folder);
     }
 }
 
-/// The definitions for the kinds in use, if `PENSTOCK_CRDS` says where they are. A folder that is named but missing is
-/// an error where tools are required.
+/// The definitions, if `PENSTOCK_CRDS` says where they are. A folder that is named but missing is an error where tools
+/// are required.
 fn schemas(test: &str) -> Option<&'static crds::Schemas> {
     let Some(folder) = std::env::var_os("PENSTOCK_CRDS").map(PathBuf::from) else {
         tools::skip(test, "PENSTOCK_CRDS names no folder of custom resource definitions");
@@ -278,16 +302,17 @@ fn schemas(test: &str) -> Option<&'static crds::Schemas> {
         tools::skip_or_fail(test, &format!("PENSTOCK_CRDS: {} is not a folder", folder.display()));
         return None;
     }
-    // Megabytes of YAML: read once for all tests.
-    static SCHEMAS: OnceLock<crds::Schemas> = OnceLock::new();
-    Some(SCHEMAS.get_or_init(|| {
-        let set = Set::load();
-        let used: BTreeSet<_> =
-            set.resources().map(|r| (r.value["apiVersion"].as_str().unwrap_or(""), r.kind())).collect();
-        crds::Schemas::load(&folder, &|api, kind| used.contains(&(api, kind)))
-    }))
+    Some(crds::Schemas::shared(&folder))
 }
 
-fn runbooks(set: &Set) -> String {
-    fs::read_to_string(set.root.join("monitoring/runbooks.md")).unwrap()
+fn helm(test: &str) -> Option<Helm> {
+    let helm = Helm::find();
+    if helm.is_none() {
+        tools::skip(test, "no Helm; put it on the PATH, or set PENSTOCK_HELM");
+    }
+    helm
+}
+
+fn runbooks() -> String {
+    fs::read_to_string(root().join("monitoring/runbooks.md")).unwrap()
 }

@@ -1,7 +1,7 @@
 //! `envoy/config.schema.json`: the JSON Schema of the configuration, as it is made of the types, as it is shipped, and as
 //! `docs/configuration.md` explains it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use penstock_exchange::Config;
@@ -17,6 +17,48 @@ fn the_shipped_schema_is_that_of_the_types() {
     }
     let shipped: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap_or_default()).unwrap_or_default();
     assert!(shipped == schema(), "{} is out of date; run this test with UPDATE_SCHEMA=1", path.display());
+}
+
+/// Of the chart's values, `config` is the configuration, so Helm refuses what the filters would. The rest is the chart's own.
+#[test]
+fn the_charts_schema_has_the_configuration_as_it_is() {
+    let path = checkout().join("istio/chart/values.schema.json");
+    let shipped: Value = serde_json::from_str(&fs::read_to_string(&path).expect("readable")).expect("JSON");
+    let mut config = schema();
+    config.as_object_mut().expect("an object").remove("$schema");
+    let mut definitions = config.as_object_mut().and_then(|config| config.remove("$defs")).expect("definitions");
+    assert!(definitions.get("Config").is_none());
+    definitions["Config"] = config;
+    let mut wanted = shipped.clone();
+    wanted["properties"]["config"] = json!({"$ref": "#/$defs/Config"});
+    wanted["$defs"] = definitions;
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(&path, format!("{wanted:#}\n")).expect("written");
+    } else {
+        assert!(shipped == wanted, "{} is out of date; run this test with UPDATE_SCHEMA=1", path.display());
+    }
+}
+
+/// Every value that the chart has is described by its schema, and the other way round.
+#[test]
+fn the_charts_schema_and_its_values_have_the_same_keys() {
+    let chart = checkout().join("istio/chart");
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json")).expect("readable")).expect("JSON");
+    let values: Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(chart.join("values.yaml")).expect("readable")).expect("YAML");
+    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    let sections = &schema["properties"];
+    // `global` belongs to whoever has this chart in theirs.
+    assert_eq!(keys(&values), keys(sections).into_iter().filter(|key| key != "global").collect());
+    for (section, value) in values.as_object().expect("sections") {
+        if section != "config" {
+            assert_eq!(keys(value), keys(&sections[section]["properties"]), "{section}");
+        }
+    }
+    let problems: Vec<_> =
+        jsonschema::validator_for(&schema).expect("a schema").iter_errors(&values).map(|e| e.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
 }
 
 #[test]

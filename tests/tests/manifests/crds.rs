@@ -4,18 +4,31 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, OnceLock};
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-use super::set::{list, parse};
+use super::set::{Set, list, parse};
 
-/// A validator per `apiVersion` and kind.
-pub struct Schemas(BTreeMap<(String, String), Validator>);
+/// A schema per `apiVersion` and kind.
+pub struct Schemas(Mutex<BTreeMap<(String, String), Schema>>);
+
+/// Compiled when it is first asked for: few of the kinds are used, and compiling takes time.
+enum Schema {
+    Read(Value),
+    Compiled(Validator),
+}
 
 impl Schemas {
-    /// Compiles the schemas of the kinds that `wanted` names, out of every `.yaml` file of a folder.
-    pub fn load(folder: &Path, wanted: &dyn Fn(&str, &str) -> bool) -> Schemas {
+    /// The schemas of a folder, read once for all tests of a process: megabytes of YAML.
+    pub fn shared(folder: &Path) -> &'static Schemas {
+        static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
+        SCHEMAS.get_or_init(|| Schemas::load(folder))
+    }
+
+    /// Reads the definitions out of every `.yaml` file of a folder.
+    fn load(folder: &Path) -> Schemas {
         let mut schemas = BTreeMap::new();
         let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for file in entries.map(|entry| entry.expect("a readable entry").path()) {
@@ -24,25 +37,41 @@ impl Schemas {
             }
             for definition in parse(&file) {
                 let spec = &definition["spec"];
-                let kind = spec["names"]["kind"].as_str().unwrap_or("");
                 for version in list(&spec["versions"]) {
                     let api = format!("{}/{}", text(&spec["group"]), text(&version["name"]));
-                    if wanted(&api, kind) {
-                        schemas.insert((api, kind.to_owned()), compile(&version["schema"]["openAPIV3Schema"]));
-                    }
+                    let kind = text(&spec["names"]["kind"]).to_owned();
+                    schemas.insert((api, kind), Schema::Read(version["schema"]["openAPIV3Schema"].clone()));
                 }
             }
         }
-        Schemas(schemas)
+        Schemas(Mutex::new(schemas))
+    }
+
+    /// What is wrong with the resources of a set. What every cluster knows has no definition here.
+    pub fn problems_of(&self, set: &Set) -> Vec<String> {
+        let defined = set.documents.iter().filter(|resource| resource.value["apiVersion"] != "v1");
+        defined
+            .flat_map(|resource| {
+                self.problems(&resource.value).into_iter().map(|p| format!("{}: {p}", resource.title()))
+            })
+            .collect()
+    }
+
+    /// Whether there is a definition.
+    pub fn knows(&self, api: &str, kind: &str) -> bool {
+        self.0.lock().expect("no panic while it was held").contains_key(&(api.to_owned(), kind.to_owned()))
     }
 
     /// What is wrong with a resource; empty if nothing is.
     pub fn problems(&self, resource: &Value) -> Vec<String> {
         let key = (text(&resource["apiVersion"]).to_owned(), text(&resource["kind"]).to_owned());
-        match self.0.get(&key) {
-            None => vec![format!("no definition of {} {}", key.0, key.1)],
-            Some(validator) => validator.iter_errors(resource).map(|e| format!("{}: {e}", e.instance_path())).collect(),
+        let mut schemas = self.0.lock().expect("no panic while it was held");
+        let Some(schema) = schemas.get_mut(&key) else { return vec![format!("no definition of {} {}", key.0, key.1)] };
+        if let Schema::Read(read) = schema {
+            *schema = Schema::Compiled(compile(read));
         }
+        let Schema::Compiled(validator) = schema else { return Vec::new() };
+        validator.iter_errors(resource).map(|e| format!("{}: {e}", e.instance_path())).collect()
     }
 }
 

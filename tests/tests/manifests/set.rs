@@ -1,4 +1,4 @@
-//! The files under `istio/`, read once.
+//! What `kubectl apply -k` takes from folders of `istio/`, read once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,6 +6,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+
+/// A complete set: the folders that are applied together, below `istio/`.
+pub type Folders = &'static [&'static str];
+
+/// Every set that is shipped.
+pub const SETS: [Folders; 3] = [
+    &["mesh/wasmplugin", "autoscaling", "monitoring"],
+    &["mesh/trafficextension", "autoscaling", "monitoring"],
+    &["gateway-api"],
+];
+/// Values for the charts of Istio, which stand beside every set: for `istiod`, and for `gateway`.
+pub const ISTIOD: &str = "mesh/values-istiod.yaml";
+pub const GATEWAY: &str = "mesh/values-gateway.yaml";
 
 /// One YAML document and the file that it stands in, relative to `istio/`.
 #[derive(Clone, Debug)]
@@ -32,32 +45,30 @@ impl Document {
     }
 }
 
-/// Everything under `istio/`.
+/// The resources of a set, and the values for Istio's own charts.
 #[derive(Clone, Debug)]
 pub struct Set {
-    pub root: PathBuf,
     pub documents: Vec<Document>,
-    /// Grafana's dashboard, the one file that is JSON.
-    pub dashboard: Value,
+    pub istiod: Value,
+    pub gateway_pods: Value,
 }
 
 impl Set {
-    /// Reads and parses every `.yaml` file. Panics with the file's name if one does not parse.
-    pub fn load() -> Set {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../istio");
-        let mut files = Vec::new();
-        walk(&root, &mut files);
-        files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
-        files.sort();
-        let documents = files
-            .iter()
-            .flat_map(|file| {
-                let path = file.strip_prefix(&root).expect("found under the root").to_path_buf();
-                parse(file).into_iter().map(move |value| Document { path: path.clone(), value })
-            })
-            .collect();
-        let dashboard = parse(&root.join("monitoring/dashboard.json")).remove(0);
-        Set { root, documents, dashboard }
+    /// Reads and parses what the folders apply. Panics with the file's name if one does not parse.
+    pub fn load(folders: Folders) -> Set {
+        let root = root();
+        let files = folders.iter().flat_map(|folder| reached(&root.join(folder)).expect("every file is there"));
+        let documents = files.flat_map(|file| {
+            let path = file.strip_prefix(&root).expect("found under the root").to_path_buf();
+            parse(&file).into_iter().map(move |value| Document { path: path.clone(), value })
+        });
+        Set::of(documents.filter(|document| document.kind() != "Kustomization").collect())
+    }
+
+    /// Resources that come from elsewhere, beside the shipped values for Istio's charts.
+    pub fn of(documents: Vec<Document>) -> Set {
+        let values = |file: &str| parse(&root().join(file)).remove(0);
+        Set { documents, istiod: values(ISTIOD), gateway_pods: values(GATEWAY) }
     }
 
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Document> {
@@ -71,16 +82,27 @@ impl Set {
         &found[0].value
     }
 
-    /// The only document of a file, for files that are not Kubernetes resources.
-    pub fn file(&self, path: &str) -> &Value {
-        let found: Vec<_> = self.documents.iter().filter(|document| document.path == Path::new(path)).collect();
-        assert_eq!(found.len(), 1, "expected one document in {path}");
-        &found[0].value
+    /// The plugin, of whichever kind.
+    pub fn plugin(&self) -> &Value {
+        let kind = if self.of_kind("WasmPlugin").next().is_some() { "WasmPlugin" } else { "TrafficExtension" };
+        self.one(kind)
     }
 
-    /// What goes to a cluster: documents with a kind, but not the kustomizations.
-    pub fn resources(&self) -> impl Iterator<Item = &Document> {
-        self.documents.iter().filter(|document| !matches!(document.kind(), "" | "Kustomization"))
+    /// What the plugin says of its module and its configuration.
+    pub fn wasm(&self) -> &Value {
+        let spec = &self.plugin()["spec"];
+        spec.get("wasm").unwrap_or(spec)
+    }
+
+    /// The configuration of the filters.
+    pub fn config(&self) -> &Value {
+        &self.wasm()["pluginConfig"]
+    }
+
+    /// Grafana's dashboard.
+    pub fn dashboard(&self) -> Value {
+        let boards = self.of_kind("ConfigMap").filter_map(|map| map.value["data"]["dashboard.json"].as_str());
+        boards.map(|board| serde_json::from_str(board).expect("JSON")).next().unwrap_or_default()
     }
 
     /// The first resource of a kind, to be spoilt by a test that wants a check to fail.
@@ -90,21 +112,18 @@ impl Set {
     }
 }
 
-/// The YAML files that a kustomization reaches, itself included; `Err` names a file that does not exist.
-pub fn reached(kustomization: &Path) -> Result<BTreeSet<PathBuf>, String> {
-    let folder = kustomization.parent().expect("a file has a folder");
-    let mut files = BTreeSet::from([canonical(kustomization)?]);
-    let documents = parse(kustomization);
-    for resource in list(&documents[0]["resources"]) {
-        let target = folder.join(resource.as_str().unwrap_or(""));
-        if target.is_dir() {
-            files.extend(reached(&target.join("kustomization.yaml"))?);
-        } else {
-            files.insert(canonical(&target)?);
-        }
-    }
-    for file in list(&documents[0]["configMapGenerator"]).iter().flat_map(|generator| list(&generator["files"])) {
-        canonical(&folder.join(file.as_str().unwrap_or("")))?;
+/// The folder `istio/`.
+pub fn root() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../istio")).expect("istio/")
+}
+
+/// The YAML files that the kustomization of a folder reaches, itself included; `Err` names a file that does not exist.
+pub fn reached(folder: &Path) -> Result<BTreeSet<PathBuf>, String> {
+    let kustomization = canonical(&folder.join("kustomization.yaml"))?;
+    let resources = parse(&kustomization).remove(0)["resources"].take();
+    let mut files = BTreeSet::from([kustomization]);
+    for resource in list(&resources) {
+        files.insert(canonical(&folder.join(resource.as_str().unwrap_or("")))?);
     }
     Ok(files)
 }
@@ -119,30 +138,24 @@ pub fn names(value: &Value) -> BTreeSet<String> {
     list(value).iter().filter_map(|item| item["name"].as_str()).map(str::to_owned).collect()
 }
 
-fn canonical(path: &Path) -> Result<PathBuf, String> {
-    fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-        let path = entry.expect("a readable entry").path();
-        if path.is_dir() {
-            walk(&path, files);
-        } else {
-            files.push(path);
-        }
-    }
-}
-
-/// Every document of a YAML file. By way of YAML's own value, because that one refuses duplicate keys.
+/// Every document of a YAML file.
 pub fn parse(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    serde_yaml_ng::Deserializer::from_str(&text)
+    parse_text(&text, &file.display().to_string())
+}
+
+/// Every document of a YAML text. By way of YAML's own value, because that one refuses duplicate keys.
+pub fn parse_text(text: &str, name: &str) -> Vec<Value> {
+    serde_yaml_ng::Deserializer::from_str(text)
         .map(|document| {
             let yaml = serde_yaml_ng::Value::deserialize(document);
-            let yaml = yaml.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            serde_json::to_value(yaml).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+            let yaml = yaml.unwrap_or_else(|error| panic!("{name}: {error}"));
+            serde_json::to_value(yaml).unwrap_or_else(|error| panic!("{name}: {error}"))
         })
         .filter(|value| !value.is_null())
         .collect()
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, String> {
+    fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))
 }

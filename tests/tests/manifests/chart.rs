@@ -1,0 +1,137 @@
+//! The chart for values that no example has: what it makes of them holds together as well, and what it cannot make it refuses, by name.
+
+use serde_json::json;
+
+use super::render::{Helm, printed, resources};
+use super::set::{Set, root};
+use super::{CHECKS, checks, helm, runbooks, schemas};
+
+/// What is laid over `two-models.yaml`, and the checks that do not apply then.
+const VARIANTS: [(&str, &[&str], &[&str]); 8] = [
+    ("the other gateway", &["gateway.kind=\"gatewayAPI\""], &[]),
+    ("the other gateway, the other plugin", &["gateway.kind=\"gatewayAPI\"", "plugin.kind=\"WasmPlugin\""], &[]),
+    (
+        "a pinned file, closed where it cannot be loaded",
+        &["plugin.url=\"file:///etc/penstock.wasm\"", "plugin.failStrategy=\"FAIL_CLOSE\""],
+        &[],
+    ),
+    ("a digest", &["plugin.sha256=\"246c6a889938d703aa7ba351c2a6abcbba304db0c338c25b9939a23cafb13851\""], &[]),
+    (
+        "another selector, TLS, tokens required",
+        &[
+            "gateway.selector={\"app\":\"llm\"}",
+            "gateway.tlsSecret=\"llm-tls\"",
+            "gateway.port=443",
+            "authentication.requireToken=true",
+        ],
+        &[],
+    ),
+    ("large numbers", &["config.limits[0].tokens=123456789012", "config.limits[0].burst=123456789012"], &[]),
+    (
+        "models of other names, one of them for all others, not split",
+        &[
+            "config.models=[{\"name\":\"*\",\"tokenizer\":{\"like\":\"o200k_base\"},\"pending\":{\"perReplica\":9,\"ceiling\":1000000}},\
+              {\"name\":\"gpt-4.1\",\"tokenizer\":\"o200k_base\",\"pending\":{\"perReplica\":9},\"versions\":[{\"name\":\"a\",\"weight\":1}]}]",
+            "servers.models={\"*\":{\"service\":\"rest\"},\"gpt-4.1\":{\"service\":\"gpt\",\"port\":80}}",
+        ],
+        // These compare the names of models with those of Services.
+        &["versions", "scaling", "alert_constants"],
+    ),
+    ("an installation with labels", &["monitoring.labels={\"release\":\"prometheus\"}"], &[]),
+];
+
+#[test]
+fn the_chart_holds_together_for_other_values() {
+    let Some(helm) = helm("the_chart_holds_together_for_other_values") else { return };
+    let schemas = schemas("the_chart_holds_together_for_other_values");
+    for (name, values, exempt) in VARIANTS {
+        let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+        let checks = CHECKS.iter().filter(|(check, _)| !exempt.contains(check));
+        let mut problems: Vec<_> = checks.flat_map(|(_, check)| check(&set)).collect();
+        problems.extend(checks::alerts(&set, &runbooks()));
+        problems.extend(schemas.iter().flat_map(|schemas| schemas.problems_of(&set)));
+        assert!(problems.is_empty(), "{name}: {problems:#?}");
+    }
+}
+
+/// A model that takes what no other does is routed behind the others, and is `other` in metrics.
+#[test]
+fn the_model_for_all_others_comes_last() {
+    let Some(helm) = helm("the_model_for_all_others_comes_last") else { return };
+    let (_, values, _) = VARIANTS[6];
+    let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+    let routes = set.one("VirtualService")["spec"]["http"].as_array().unwrap();
+    let names: Vec<_> = routes.iter().map(|route| route["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["gpt-a", "rest", "otherwise"]);
+    assert!(
+        routes[1].get("match").is_none() && routes[0]["match"][0]["headers"]["x-penstock-model"]["exact"] == "gpt-4.1"
+    );
+    let queries: Vec<_> =
+        set.of_kind("ScaledObject").map(|o| &o.value["spec"]["triggers"][0]["metadata"]["query"]).collect();
+    assert_eq!(
+        queries,
+        [
+            "sum(penstock_pending_tokens{model=\"gpt-4.1\",version=\"a\"})",
+            "sum(penstock_pending_tokens{model=\"other\",version=\"default\"})"
+        ]
+    );
+}
+
+/// Helm lays maps over one another: a default in `values.yaml` would stay beside one's own labels, and select nothing.
+#[test]
+fn labels_of_ones_own_take_the_place_of_the_usual_ones() {
+    let Some(helm) = helm("labels_of_ones_own_take_the_place_of_the_usual_ones") else { return };
+    let set = Set::of(resources(&printed(&helm.template(&[example()], &["gateway.selector={\"app\":\"llm\"}"]))));
+    assert_eq!(set.plugin()["spec"]["selector"]["matchLabels"], json!({"app": "llm"}));
+}
+
+#[test]
+fn what_is_switched_off_is_not_there() {
+    let Some(helm) = helm("what_is_switched_off_is_not_there") else { return };
+    let off = [
+        ("envoyFilter.enabled=false", "EnvoyFilter"),
+        ("routes.enabled=false", "VirtualService"),
+        ("routes.enabled=false", "DestinationRule"),
+        ("accessLog.enabled=false", "Telemetry"),
+        ("authentication.jwtRules=[]", "RequestAuthentication"),
+        ("autoscaling.enabled=false", "ScaledObject"),
+        ("monitoring.enabled=false", "PodMonitor"),
+        ("monitoring.enabled=false", "PrometheusRule"),
+        ("gateway.create=false", "Gateway"),
+    ];
+    for (value, kind) in off {
+        let set = Set::of(resources(&printed(&helm.template(&[example()], &[value]))));
+        assert_eq!(set.of_kind(kind).count(), 0, "{kind} with {value}");
+    }
+}
+
+/// Each is refused, and what Helm says names the place.
+#[test]
+fn the_chart_refuses_what_it_cannot_render() {
+    let Some(helm) = helm("the_chart_refuses_what_it_cannot_render") else { return };
+    let refused = [
+        ("config.models=[]", "config.models is empty"),
+        ("config.hosts=[]", "config.hosts is empty"),
+        ("config.models[0].outputs={}", "outputs"),
+        ("config.limits[0].tokens=\"many\"", "/config/limits/0/tokens"),
+        ("config.waitForBody=true", "config.waitForBody is set by the EnvoyFilter"),
+        ("config.models[1].name=\"llama 3\"", "servers.models: `llama 3` is no name of a Service"),
+        ("config.models[1].pending.perReplica=null", "`chat-small` has no pending.perReplica"),
+        ("plugin.url=\"\"", "plugin.url is empty"),
+        ("plugin.kind=\"Both\"", "/plugin/kind"),
+        ("plugin.sha256=\"latest\"", "/plugin/sha256"),
+        ("plugin.image=\"x\"", "image"),
+        ("gateway.kind=\"ingress\"", "/gateway/kind"),
+        ("routes.otherwise={\"model\":\"nobody\"}", "routes.otherwise: there is no version"),
+        ("authentication={\"jwtRules\":[],\"requireToken\":true}", "would refuse everybody"),
+    ];
+    for (value, wanted) in refused {
+        let output = helm.template(&[example()], &[value]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(wanted), "{value}: {said}");
+    }
+}
+
+fn example() -> std::path::PathBuf {
+    root().join("chart/examples/two-models.yaml")
+}
