@@ -113,6 +113,11 @@ impl Envoy {
         self.listeners.get(listener).map(|address| format!("http://{address}"))
     }
 
+    /// `http://127.0.0.1:port` of the admin interface.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// The body of an admin page such as `/stats` or `/config_dump`.
     ///
     /// # Errors
