@@ -1,10 +1,14 @@
 //! The chart for values that no example has: what it makes of them holds together as well, and what it cannot make it refuses, by name.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::json;
 
-use super::render::{Helm, printed, resources};
-use super::set::{Set, root};
-use super::{CHECKS, checks, helm, runbooks, schemas};
+use super::render::{printed, resources};
+use super::set::{SETS, Set, root};
+use super::{CHECKS, checks, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
 const VARIANTS: [(&str, &[&str], &[&str]); 8] = [
@@ -134,4 +138,44 @@ fn the_chart_refuses_what_it_cannot_render() {
 
 fn example() -> std::path::PathBuf {
     root().join("chart/examples/two-models.yaml")
+}
+
+/// What istiod's own analysis says of the sets: warnings that come with the kind of resource (IST0133: there is an EnvoyFilter, and a DENY that
+/// speaks of HTTP alone), and nothing else. IST0151 is an EnvoyFilter without priority, IST0101 a reference to what is not there.
+#[test]
+fn istioctl_has_nothing_to_say() {
+    let name = "istioctl_has_nothing_to_say";
+    let Some(istioctl) = tools::program("istioctl", "PENSTOCK_ISTIOCTL") else {
+        return tools::skip(name, "no istioctl; put it on the PATH, or set PENSTOCK_ISTIOCTL");
+    };
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("analysis");
+    fs::create_dir_all(&place).unwrap();
+    let said = |set: &Set| {
+        let namespaces = ["istio-ingress", "llm"]
+            .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        let documents = set.documents.iter().map(|document| &document.value).chain(&namespaces);
+        // JSON is YAML.
+        fs::write(place.join("set.yaml"), documents.map(|document| format!("---\n{document}\n")).collect::<String>())
+            .unwrap();
+        let output = Command::new(&istioctl)
+            .args(["analyze", "--use-kube=false", "--all-namespaces", "set.yaml"])
+            .current_dir(&place)
+            .output()
+            .unwrap();
+        (output.status.success(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat())
+    };
+    for folders in SETS {
+        let (is_well, text) = said(&Set::load(folders));
+        let codes: Vec<_> = text.lines().filter(|line| line.contains("[IST") && !line.contains("[IST0133]")).collect();
+        assert!(is_well && text.contains("[IST0133]") && codes.is_empty(), "{folders:?}: {text}");
+    }
+    for (kind, key, code) in
+        [("EnvoyFilter", "/spec/priority", "IST0151"), ("VirtualService", "/spec/gateways/0", "IST0101")]
+    {
+        let mut set = Set::load(SETS[0]);
+        let place = set.one_mut(kind).pointer_mut(key).expect(key);
+        *place = if place.is_string() { json!("nowhere") } else { json!(0) };
+        let (_, text) = said(&set);
+        assert!(text.contains(code), "{text}");
+    }
 }
