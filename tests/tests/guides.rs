@@ -134,6 +134,10 @@ async fn what_can_run_here_runs() {
                 missing.push(format!("{page}:{} needs Helm (PENSTOCK_HELM)", block.line));
                 continue;
             }
+            if script.contains("penstock check") && penstock().is_none() {
+                missing.push(format!("{page}:{} needs the command (cargo build -p penstock-cli)", block.line));
+                continue;
+            }
             if let Some((envoy, _servers)) = &served {
                 let addresses = [("localhost:8080", envoy.url()), ("localhost:9901", envoy.admin_url())];
                 for (written, real) in addresses {
@@ -196,7 +200,8 @@ fn workplace(page: &str, helm: Option<&Path>) -> PathBuf {
         symlink(checkout().join(folder), directory.join(folder)).expect("a link");
     }
     let envoy = find_envoy().ok();
-    for (name, tool) in [("helm", helm), ("envoy", envoy.as_deref())] {
+    let penstock = penstock();
+    for (name, tool) in [("helm", helm), ("envoy", envoy.as_deref()), ("penstock", penstock.as_deref())] {
         if let Some(tool) = tool {
             symlink(fs::canonicalize(tool).expect("a tool"), directory.join("bin").join(name)).expect("a link");
         }
@@ -225,6 +230,12 @@ async fn serve(config: Option<&Value>) -> Option<(Envoy, [ModelServer; 2])> {
     }
     let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
     Some((envoy, [stable, canary]))
+}
+
+/// The command, where it has been built beside this test.
+fn penstock() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    own.ancestors().nth(2).map(|folder| folder.join("penstock")).filter(|file| file.is_file())
 }
 
 fn find(program: &str) -> Option<PathBuf> {
