@@ -77,6 +77,7 @@ fn build_with(root: &Path, plugins: &[&str], vocab: Option<&Path>, encodings: Op
     Ok(())
 }
 
-fn target_directory(root: &Path) -> std::path::PathBuf {
+/// Where cargo puts what it builds.
+pub fn target_directory(root: &Path) -> std::path::PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |directory| root.join(directory))
 }

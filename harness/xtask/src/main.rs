@@ -4,7 +4,10 @@
 
 mod bench;
 mod build;
+mod cluster;
 mod demo;
+mod go;
+mod namespace;
 mod run;
 mod steps;
 mod target;
@@ -25,6 +28,7 @@ Commands:
   tools    Installs the pinned Envoy and the clients that tests use, into target/tools/
   demo     Runs Envoy, two model servers and traffic, and shows what the filters do
   bench    Measures what the filters cost
+  cluster  Starts the real control plane of Kubernetes and Istio, without nodes
   test     Runs all checks and tests, as CI does
 
 cargo xtask COMMAND --help says more.
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         "tools" => tools::command(&root, &rest, help),
         "test" => test::command(&root, &rest, help),
         "bench" => bench::command(&root, &rest, help),
+        "cluster" => cluster::command(&root, &rest, help),
         "demo" => demo::command(&root, &rest, help),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

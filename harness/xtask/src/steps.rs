@@ -36,7 +36,8 @@ impl Steps {
     }
 }
 
-fn duration(seconds: u64) -> String {
+/// Seconds as people say them.
+pub fn duration(seconds: u64) -> String {
     if seconds < 60 { format!("{seconds} s") } else { format!("{} min {} s", seconds / 60, seconds % 60) }
 }
 

@@ -1,0 +1,173 @@
+//! `cargo xtask cluster`: the real control plane, without nodes.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::go::{Files, Module, Program};
+use crate::run::{Outcome, Run, cargo, cargo_long};
+use crate::steps::Steps;
+use crate::{build, namespace, tools};
+
+const KUBERNETES: Module = Module {
+    directory: "kubernetes",
+    programs: &[
+        Program { name: "etcd", package: "go.etcd.io/etcd/server/v3", what: "which stores objects", usual: "30 s" },
+        Program {
+            name: "kube-apiserver",
+            package: "k8s.io/kubernetes/cmd/kube-apiserver",
+            what: "which checks and serves them",
+            usual: "3 min",
+        },
+        Program { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl", what: "for people", usual: "20 s" },
+    ],
+    files: &[],
+};
+
+const CRDS: &str = "crds";
+
+const SCHEMAS: [Files; 3] = [
+    Files { module: "istio.io/istio", from: "manifests/charts/base/files/crd-all.gen.yaml", to: CRDS },
+    Files { module: "sigs.k8s.io/gateway-api", from: "config/crd/standard", to: CRDS },
+    Files { module: "istio.io/istio", from: "tools/packaging/common/envoy_bootstrap.json", to: "." },
+];
+
+const PILOT: Program = Program {
+    name: "pilot-discovery",
+    package: "istio.io/istio/pilot/cmd/pilot-discovery",
+    what: "which is istiod",
+    usual: "3 min",
+};
+const AGENT: Program = Program {
+    name: "pilot-agent",
+    package: "istio.io/istio/pilot/cmd/pilot-agent",
+    what: "which runs a gateway's Envoy and fetches its modules",
+    usual: "25 s",
+};
+const ISTIOCTL: Program = Program {
+    name: "istioctl",
+    package: "istio.io/istio/istioctl/cmd/istioctl",
+    what: "which validates and analyses",
+    usual: "1 min",
+};
+
+const ISTIO: Module = Module { directory: "istio", programs: &[PILOT, AGENT, ISTIOCTL], files: &SCHEMAS };
+const ISTIO_1_30: Module = Module { directory: "istio-1.30", programs: &[PILOT, AGENT], files: &SCHEMAS };
+
+const REGISTRY: Module = Module {
+    directory: "registry",
+    programs: &[Program {
+        name: "crane",
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        what: "a registry for images, and its client",
+        usual: "20 s",
+    }],
+    files: &[],
+};
+
+const HELP: &str = "\
+Starts etcd, kube-apiserver, istiod, a registry with the built module, model servers and a gateway: the real ones, built from pinned Go
+modules (harness/cluster/*/go.mod), without nodes and without containers, in a network of its own. Applies a set of istio/mesh.
+
+Usage: cargo xtask cluster [--istio 1.30] [--set DIRECTORY]
+       cargo xtask cluster exec -- COMMAND…
+
+  --istio 1.30      the line before (default: 1.31)
+  --set DIRECTORY   a directory with a kustomization.yaml (default: istio/mesh/trafficextension), or `none`
+  exec              runs kubectl, istioctl, curl or anything else in the cluster's network, while it runs in another terminal
+
+Needs Go 1.26, and a user who may make namespaces. Ctrl-C ends everything.
+";
+
+pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if arguments.first().is_some_and(|argument| argument == "exec") {
+        let command: Vec<&String> = arguments.iter().skip(1).skip_while(|argument| *argument == "--").collect();
+        return if command.is_empty() { Err("`exec` takes a command; see --help".to_owned()) } else { exec(root, &command) };
+    }
+    if help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let (mut istio, mut set) = ("1.31", "istio/mesh/trafficextension");
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let value = rest.next().ok_or_else(|| format!("`{argument}` takes a value; see --help"))?;
+        match argument.as_str() {
+            "--istio" => istio = value,
+            "--set" => set = value,
+            other => return Err(format!("`cluster` does not know `{other}`; see --help")),
+        }
+    }
+    let mut steps = Steps::new(4);
+    let programs = steps.step("the programs of the cluster", "10 min the first time", || programs(root, istio))?;
+    steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
+    let package = ["--package", "penstock-cluster", "--bin", "penstock-cluster"];
+    steps.step("compiling the cluster", "2 min", || cargo_long(root, "build").args(package).go())?;
+    steps.step("the cluster, until Ctrl-C", "up in 15 s", || {
+        let own = build::target_directory(root).join("debug/penstock-cluster");
+        let run = namespace::inside(root).args([&own]).args(["--set", set, "--pid-file"]).args([pid_file(root)]);
+        on(run, &programs)?.go()
+    })?;
+    steps.end();
+    Ok(())
+}
+
+/// Runs the tests on the cluster; the test binary is compiled outside of it.
+pub fn test(root: &Path, istio: &str, programs: &[PathBuf]) -> Outcome {
+    let package = ["test", "--package", "penstock-cluster", "--no-fail-fast"];
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let run = namespace::inside(root).args([cargo]).args(package).args(["--", "--test-threads=1"]);
+    on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
+}
+
+/// Compiles the tests on the cluster.
+pub fn compile_tests(root: &Path) -> Outcome {
+    cargo_long(root, "test").args(["--package", "penstock-cluster", "--no-run"]).go()
+}
+
+/// Sees to it that all programs are there; the directories that have them.
+///
+/// # Errors
+/// When there is no Go, no Envoy, or no way to have namespaces; and when something does not compile.
+pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
+    namespace::possible(root)?;
+    tools::envoy(root)?;
+    let istio = match istio {
+        "1.31" => &ISTIO,
+        "1.30" => &ISTIO_1_30,
+        other => return Err(format!("--istio {other}: there is 1.31 and 1.30")),
+    };
+    [&REGISTRY, &KUBERNETES, istio].into_iter().map(|module| module.build(root)).collect()
+}
+
+fn exec(root: &Path, command: &[&String]) -> Outcome {
+    let path = pid_file(root);
+    let noted = fs::read_to_string(&path).unwrap_or_default();
+    let mut noted = noted.lines();
+    let pid = noted.next().and_then(|pid| pid.parse().ok()).filter(|pid| is_cluster(*pid));
+    let pid = pid.ok_or("no cluster is running; `cargo xtask cluster` in another terminal starts it")?;
+    let programs: Vec<PathBuf> = noted.map(PathBuf::from).collect();
+    let mut search = programs;
+    search.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
+    let run = namespace::beside(root, pid).env("KUBECONFIG", "/var/lib/penstock/kubeconfig");
+    run.env("PATH", join(&search)?).args(command).go()
+}
+
+/// Whether a process with this number is the cluster, and not one that got the number later.
+fn is_cluster(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "penstock-cluste")
+}
+
+fn pid_file(root: &Path) -> PathBuf {
+    root.join("target/tools/cluster.pid")
+}
+
+/// Says where the programs are.
+fn on(run: Run, programs: &[PathBuf]) -> Result<Run, String> {
+    Ok(run.env("PENSTOCK_CLUSTER_PROGRAMS", join(programs)?))
+}
+
+fn join(paths: &[PathBuf]) -> Result<OsString, String> {
+    env::join_paths(paths).map_err(|error| format!("{paths:?}: {error}"))
+}
