@@ -99,7 +99,8 @@ pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, 
             Effect::Publish(facts) => warn(abi::set_property(FACTS, &facts), FACTS),
             Effect::Count(id, by) => {
                 let by = i64::try_from(by).unwrap_or(i64::MAX);
-                metrics.with(id, series, |metric| abi::increment_metric(metric, by));
+                // A series that is to stand at 0 is only defined: the proxy refuses to add nothing.
+                metrics.with(id, series, |metric| if by == 0 { Ok(()) } else { abi::increment_metric(metric, by) });
             }
             Effect::Gauge(id, value) | Effect::Observe(id, value) => {
                 metrics.with(id, series, |metric| abi::record_metric(metric, value));

@@ -73,10 +73,22 @@ impl Istiod {
     /// When it does not come up; with the end of its log.
     pub async fn start(place: &Place, mesh: &Mesh) -> Result<Self, String> {
         let mut command = Command::new(place.file("pilot-discovery")?);
-        command.arg("discovery").arg("--kubeconfig").arg(Kubernetes::kubeconfig()).arg("--meshConfig").arg(mesh.write()?);
+        command
+            .arg("discovery")
+            .arg("--kubeconfig")
+            .arg(Kubernetes::kubeconfig())
+            .arg("--meshConfig")
+            .arg(mesh.write()?);
         command.args(["--networksConfig", "/nonexistent", "--registries=Kubernetes", "-n", "istio-system"]);
         command.args(["--httpAddr", "127.0.0.1:15008", "--httpsAddr=", "--grpcAddr", DISCOVERY, "--secureGRPCAddr="]);
-        command.args(["--monitoringAddr", "127.0.0.1:15014", "--ctrlz_port", "0", "--log_output_level", "default:info"]);
+        command.args([
+            "--monitoringAddr",
+            "127.0.0.1:15014",
+            "--ctrlz_port",
+            "0",
+            "--log_output_level",
+            "default:info",
+        ]);
         command.envs([
             ("POD_NAME", "istiod-0"),
             ("POD_NAMESPACE", "istio-system"),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 /// What stands before the point in a SubjectPublicKeyInfo of this curve (RFC 5480): id-ecPublicKey, prime256v1, a bit string of 65 bytes.
 const SPKI_P256: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// A key on the curve P-256.
@@ -27,7 +27,8 @@ impl Key {
     pub fn generate() -> Result<Self, String> {
         let random = SystemRandom::new();
         let failed = |error: &dyn std::fmt::Display| format!("no key: {error}");
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(|error| failed(&error))?;
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(|error| failed(&error))?;
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random);
         Ok(Self { pair: pair.map_err(|error| failed(&error))?, pkcs8: pkcs8.as_ref().to_vec() })
     }
@@ -57,7 +58,8 @@ impl Key {
     pub fn token(&self, claims: &Value) -> Result<String, String> {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&json!({"alg": "ES256", "kid": "test", "typ": "JWT"})), part(claims));
-        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|error| format!("not signed: {error}"))?;
+        let signature =
+            self.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|error| format!("not signed: {error}"))?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
 }

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, ValidationDirective};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, ValidationDirective,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::discovery::{ApiCapabilities, ApiResource, Scope};
 use kube::{Client, Config};
@@ -48,7 +50,14 @@ impl Kubernetes {
     /// When one of them does not come up; with the end of its log.
     pub async fn start(place: &Place) -> Result<Self, String> {
         let mut etcd = Command::new(place.file("etcd")?);
-        etcd.args(["--data-dir", &format!("{DIRECTORY}/etcd"), "--listen-client-urls", ETCD, "--advertise-client-urls", ETCD]);
+        etcd.args([
+            "--data-dir",
+            &format!("{DIRECTORY}/etcd"),
+            "--listen-client-urls",
+            ETCD,
+            "--advertise-client-urls",
+            ETCD,
+        ]);
         etcd.args(["--unsafe-no-fsync", "--log-level", "warn"]);
         let mut etcd = Process::start("etcd", &mut etcd)?;
         etcd.until("healthy", START_SECONDS_MAX, || page("http://127.0.0.1:2379/health")).await?;
@@ -100,6 +109,23 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Deletes all objects of these kinds (`apiVersion`, `kind`) in these namespaces.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn clear(&self, kinds: &[(&str, &str)], namespaces: &[&str]) -> Result<(), String> {
+        for (version, kind) in kinds {
+            for namespace in namespaces {
+                let any =
+                    json!({"apiVersion": version, "kind": kind, "metadata": {"name": "any", "namespace": namespace}});
+                let (api, _) = self.api(&any).await?;
+                let cleared = api.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+                cleared.map_err(|error| format!("{kind} in {namespace}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// An object as the server has it; `None` where there is none.
     ///
     /// # Errors
@@ -116,7 +142,8 @@ impl Kubernetes {
             definitions.extend(objects::read(file)?);
         }
         let namespaces = ["istio-system", "istio-ingress", "llm"];
-        let namespaces = namespaces.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        let namespaces =
+            namespaces.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         self.apply(&namespaces).await?;
         self.apply(&definitions).await?;
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());

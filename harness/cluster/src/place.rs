@@ -34,7 +34,8 @@ impl Place {
         }
         fs::create_dir_all(DIRECTORY).map_err(|error| format!("{DIRECTORY}: {error}"))?;
         let checkout = penstock_harness::envoy::checkout()?;
-        let envoy = penstock_harness::envoy::find(&checkout).ok_or("there is no Envoy; `cargo xtask tools` installs it")?;
+        let envoy =
+            penstock_harness::envoy::find(&checkout).ok_or("there is no Envoy; `cargo xtask tools` installs it")?;
         Ok(Self { directories: std::env::split_paths(&programs).collect(), envoy, checkout })
     }
 

@@ -52,7 +52,8 @@ impl Process {
             };
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > deadline {
-                let why = ended.map_or_else(|| format!("not within {seconds} s"), |status| format!("it ended with {status}"));
+                let why =
+                    ended.map_or_else(|| format!("not within {seconds} s"), |status| format!("it ended with {status}"));
                 return Err(format!("{}: {what}: {why}: {error}\n{}", self.name, self.tail()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

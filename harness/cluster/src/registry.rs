@@ -42,9 +42,14 @@ impl Registry {
         std::fs::create_dir_all(&directory).map_err(said)?;
         std::fs::copy(module, directory.join("plugin.wasm")).map_err(said)?;
         let layer = Path::new(DIRECTORY).join("layer.tar");
-        run(Command::new("tar").arg("-cf").arg(&layer).arg("-C").arg(&directory).arg("plugin.wasm"))?;
+        // One module has one digest, whenever it is pushed.
+        let same = ["--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
+        run(Command::new("tar").args(same).arg("-cf").arg(&layer).arg("-C").arg(&directory).arg("plugin.wasm"))?;
         let name = format!("{ADDRESS}/{image}");
-        run(Command::new(&self.crane).args(["append", "--insecure", "--new_layer"]).arg(&layer).args(["--new_tag", &name]))?;
+        run(Command::new(&self.crane)
+            .args(["append", "--insecure", "--new_layer"])
+            .arg(&layer)
+            .args(["--new_tag", &name]))?;
         let digest = run(Command::new(&self.crane).args(["digest", "--insecure", &name]))?;
         Ok(digest.trim().trim_start_matches("sha256:").to_owned())
     }

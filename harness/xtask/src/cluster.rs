@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::go::{Files, Module, Program};
-use crate::run::{Outcome, Run, cargo, cargo_long};
+use crate::run::{Outcome, Run, cargo_long};
 use crate::steps::Steps;
 use crate::{build, namespace, tools};
 
@@ -83,7 +83,11 @@ Needs Go 1.26, and a user who may make namespaces. Ctrl-C ends everything.
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     if arguments.first().is_some_and(|argument| argument == "exec") {
         let command: Vec<&String> = arguments.iter().skip(1).skip_while(|argument| *argument == "--").collect();
-        return if command.is_empty() { Err("`exec` takes a command; see --help".to_owned()) } else { exec(root, &command) };
+        return if command.is_empty() {
+            Err("`exec` takes a command; see --help".to_owned())
+        } else {
+            exec(root, &command)
+        };
     }
     if help {
         print!("{HELP}");
@@ -114,10 +118,10 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
 }
 
 /// Runs the tests on the cluster; the test binary is compiled outside of it.
-pub fn test(root: &Path, istio: &str, programs: &[PathBuf]) -> Outcome {
+pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> Outcome {
     let package = ["test", "--package", "penstock-cluster", "--no-fail-fast"];
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = namespace::inside(root).args([cargo]).args(package).args(["--", "--test-threads=1"]);
+    let run = namespace::inside(root).args([cargo]).args(package).args(["--", "--test-threads=1"]).args(filter);
     on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
 }
 

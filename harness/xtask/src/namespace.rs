@@ -40,7 +40,8 @@ pub fn possible(root: &Path) -> Result<(), String> {
     if inside(root).args(["true"]).works() {
         return Ok(());
     }
-    Err("this user may not make namespaces (`unshare --net --mount --pid`): be root, or allow user namespaces".to_owned())
+    Err("this user may not make namespaces (`unshare --net --mount --pid`): be root, or allow user namespaces"
+        .to_owned())
 }
 
 fn is_root(root: &Path) -> bool {

@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 
 use crate::run::{Outcome, Run, cargo, cargo_long, program};
 use crate::steps::Steps;
-use crate::{build, tools};
+use crate::{build, cluster, tools};
 
 const HELP: &str = "\
 Runs formatting, lints, the rules for dependencies, the documentation and all tests: natively, in the sandbox, on a real Envoy and
 with real clients.
 
 Usage: cargo xtask test
+       cargo xtask test --cluster [--istio 1.30] [FILTER]
+
+  --cluster      instead: the tests on the real control plane, which have to be built from Go first (`cargo xtask cluster --help`)
+  --istio 1.30   on the line before (default: 1.31)
+  FILTER         of these tests, those whose names have this in them
 
 What a missing tool would have tested is skipped, loudly. With REQUIRE_TOOLS=1 a missing tool is an error.
 ";
@@ -21,10 +26,18 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         print!("{HELP}");
         return Ok(());
     }
-    if let Some(first) = arguments.first() {
-        return Err(format!("`test` takes no argument, got `{first}`"));
-    }
     let required = env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {}
+        ["--cluster", rest @ ..] => {
+            let (istio, filter) = match rest {
+                ["--istio", line, filter @ ..] => (*line, filter),
+                filter => ("1.31", filter),
+            };
+            return on_cluster(root, istio, filter, required);
+        }
+        [first, ..] => return Err(format!("`test` does not know `{first}`; see --help")),
+    }
     let mut steps = Steps::new(8);
     let cargo_deny = steps.step("installing tools", "20 s", || {
         for tool in [
@@ -47,6 +60,25 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     steps.step("documentation", "45 s", || documentation(root))?;
     steps.step("compiling the tests", "5 min", || cargo_long(root, "test").args(["--no-run"]).go())?;
     steps.step("the tests", "5 min", || with_shared(root, cargo(root)).args(["test", "--no-fail-fast"]).go())?;
+    steps.end();
+    Ok(())
+}
+
+/// The tests on the real control plane.
+fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outcome {
+    let mut steps = Steps::new(4);
+    let programs = steps.step("the programs of the cluster", "10 min the first time", || {
+        or_skip(cluster::programs(root, istio), required)
+    })?;
+    let Some(programs) = programs else {
+        eprintln!(
+            "xtask: SKIPPED all of `test --cluster`: what Istio makes of istio/mesh, and what a gateway then does, is not tested"
+        );
+        return Ok(());
+    };
+    steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
+    steps.step("compiling the tests", "2 min", || cluster::compile_tests(root))?;
+    steps.step("the tests", "5 min", || cluster::test(root, istio, filter, &programs))?;
     steps.end();
     Ok(())
 }

@@ -1,0 +1,10 @@
+//! What a real istiod and a real agent make of the files in istio/mesh, and what their gateway then does.
+//!
+//! Started by `cargo xtask test --cluster`. One cluster serves all tests, one after the other; each has a gateway of its own.
+
+#[path = "mesh/faults.rs"]
+mod faults;
+#[path = "mesh/serves.rs"]
+mod serves;
+#[path = "mesh/stage.rs"]
+mod stage;
