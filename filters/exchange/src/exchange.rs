@@ -499,10 +499,13 @@ impl Exchange {
 
     /// Counts the stream: of a row of plugins the first does, which sees them all, also those that one behind it refuses.
     fn count_stream(&self, handling: Option<Handling>, world: &mut World<'_>) {
-        if let Some(handling) = handling.filter(|_| self.flow.is_first) {
+        let Some(handling) = handling else { return };
+        if self.flow.is_first {
             let is_refused = self.flow.facts.refused.is_some();
             let series = world.worker.streams(if is_refused { Handling::Refused } else { handling });
             world.out.push(Effect::Count(series, 1));
+        } else if self.flow.is_behind && handling == Handling::Counted && world.worker.plugin.owns(Stage::Count) {
+            world.worker.counted_again(world.out);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Flow {
     pub caller: Caller,
     /// No plugin in front of this one has seen it.
     pub is_first: bool,
+    /// A filter in front of this one has left facts of the request.
+    pub is_behind: bool,
     /// An earlier plugin in the row has read it, and decided what is decided by reading.
     pub is_known: bool,
     /// It only asks what it would cost: nothing is charged for it.
@@ -57,6 +59,7 @@ impl Flow {
             facts: Facts::default(),
             caller: Caller::default(),
             is_first: false,
+            is_behind: false,
             is_known: false,
             is_count: false,
             body: Body::default(),

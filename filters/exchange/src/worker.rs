@@ -17,7 +17,7 @@ use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
 use crate::overflow::{Overflow, Table};
-use crate::port::{Effect, Store};
+use crate::port::{Effect, Level, Store};
 use crate::redirect;
 use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
@@ -39,11 +39,13 @@ pub enum Handling {
     Answered,
     /// It went on unread.
     Passed,
+    /// It was counted although a filter in front of this one had counted it.
+    Again,
 }
 
 impl Handling {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Counted, Self::Refused, Self::Answered, Self::Passed];
+    pub const ALL: [Self; 5] = [Self::Counted, Self::Refused, Self::Answered, Self::Passed, Self::Again];
 
     /// As a label value.
     pub fn label(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Handling {
             Self::Refused => "refused",
             Self::Answered => "answered",
             Self::Passed => "passed",
+            Self::Again => "again",
         }
     }
 }
@@ -85,7 +88,8 @@ pub struct Worker {
     /// Streams are counted from zero on.
     shows_streams: bool,
     /// Their series, by what became of them.
-    streams: [Option<SeriesId>; 4],
+    streams: [Option<SeriesId>; Handling::ALL.len()],
+    said_again: bool,
     /// Tables that were full.
     pub(crate) overflow: Overflow,
     /// Series that are no longer set, and are to be zero from now on.
@@ -128,7 +132,8 @@ impl Worker {
             redirected: redirect::Waiting::default(),
             told_of_host: false,
             shows_streams: false,
-            streams: [None; 4],
+            streams: [None; Handling::ALL.len()],
+            said_again: false,
             overflow: Overflow::default(),
             gone: Vec::new(),
         };
@@ -228,6 +233,16 @@ impl Worker {
         id
     }
 
+    /// A request was counted here that a filter in front had counted: in a row of plugins only the first does.
+    pub(crate) fn counted_again(&mut self, out: &mut Vec<Effect>) {
+        out.push(Effect::Count(self.streams(Handling::Again), 1));
+        if !core::mem::replace(&mut self.said_again, true) {
+            let text = "two Penstock filters of this chain count the same requests, and each charges them; remove one \
+                        (on Istio: either the WasmPlugin or the TrafficExtension)";
+            out.push(Effect::Log(Level::Warn, text.to_owned()));
+        }
+    }
+
     /// Writes this worker's sums into its slot and sets every gauge to the sum over the slots that live.
     fn tell_pending(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         let silence_max = self.silence_max();
@@ -249,10 +264,16 @@ impl Worker {
                     totals.iter().position(|(known, _)| known.model == model && known.version == version)
                 };
                 let place = is(&series.model, &series.version).or_else(|| is(&series.model, OTHER));
-                match place.or_else(|| is(OTHER, OTHER)).and_then(|at| totals.get_mut(at)) {
+                // Of a model that is split, what went before a version could be drawn has a series of its own once there is any.
+                let is_model = |(known, _): &(Series, Sum)| known.model == series.model;
+                let is_undrawn =
+                    series.version == labels::UNSPLIT && totals.len() < ROWS_MAX && totals.iter().any(is_model);
+                let [model, version] =
+                    if is_undrawn { [&series.model, &series.version].map(String::as_str) } else { [OTHER; 2] };
+                match place.or_else(|| is(model, version)).and_then(|at| totals.get_mut(at)) {
                     Some((_, total)) => total.add(sum),
                     None => {
-                        let other = Series { model: OTHER.to_owned(), version: OTHER.to_owned() };
+                        let other = Series { model: model.to_owned(), version: version.to_owned() };
                         let _ = store.update(keys::SERIES, &mut |old| {
                             let mut list = old.and_then(Slot::decode).unwrap_or_default();
                             list.add(core::slice::from_ref(&other));

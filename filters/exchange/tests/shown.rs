@@ -78,3 +78,47 @@ fn empty_buckets_make_room() {
     ask(&mut proxy, "t7", "chat", 10, 10);
     assert_eq!(shown(&mut proxy, "tpm", "t7"), Some([5, 1000, 0]));
 }
+
+/// Where headers cannot wait, which version serves one of several models is not known; which model is asked for is.
+#[test]
+fn what_is_in_flight_undrawn_is_in_its_own_models_series() {
+    let models =
+        ["chat", "code"].map(|name| format!(r#"{{"name":"{name}","versions":[{{"name":"stable","weight":1}}]}}"#));
+    let mut proxy = Proxy::new(&format!(r#"{{"waitForBody":false,"models":[{}]}}"#, models.join(",")));
+    let pending = |proxy: &mut Proxy| {
+        let mut rows: Vec<_> =
+            proxy.gauges().into_iter().filter(|((metric, _), _)| *metric == Metric::PendingRequests).collect();
+        rows.sort_by(|one, other| one.0.1.cmp(&other.0.1));
+        rows.into_iter().map(|((_, labels), value)| (labels.join("/"), value)).collect::<Vec<_>>()
+    };
+    let idle = [("chat/stable".to_owned(), 0), ("code/stable".to_owned(), 0)];
+    assert_eq!(pending(&mut proxy), idle);
+    let mut flight = proxy.open();
+    proxy.send(&mut flight, r#"{"model":"code","messages":[]}"#);
+    assert!(flight.went());
+    proxy.now += SECOND;
+    pending(&mut proxy);
+    let row = ("code/default".to_owned(), 1);
+    assert!(pending(&mut proxy).contains(&row));
+    proxy.answer(&mut flight, 200, "{}");
+    proxy.now += SECOND;
+    pending(&mut proxy);
+    assert!(pending(&mut proxy).contains(&("code/default".to_owned(), 0)));
+}
+
+/// Two filters that do the same stand in one chain where a plugin and its successor are both applied: each counts and charges.
+#[test]
+fn a_filter_behind_another_that_counted_says_so() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
+    let mut first = proxy.chat(&[], r#"{"model":"chat","messages":[]}"#);
+    let mut second = proxy.open();
+    second.props.0.insert("filter_state.wasm.penstock.exchange".into(), serde_json::to_vec(&first.facts()).unwrap());
+    proxy.send(&mut second, r#"{"model":"chat","messages":[]}"#);
+    for flight in [&mut second, &mut first] {
+        proxy.answer(flight, 200, "{}");
+    }
+    let handling = |label: &str| vec![(vec![label.to_owned()], 1)];
+    assert_eq!(first.counted(Metric::Streams), handling("counted"));
+    assert_eq!(second.counted(Metric::Streams), handling("again"));
+    assert!(second.said().iter().any(|line| line.contains("two Penstock filters")), "{:?}", second.said());
+}

@@ -64,7 +64,8 @@ impl Kubernetes {
         let mut server = Process::start("kube-apiserver", &mut server(place)?)?;
         let client = server.until("ready", START_SECONDS_MAX, client).await?;
         let kubernetes = Self { client, kinds: Mutex::default(), _server: server, _etcd: etcd };
-        kubernetes.define(&place.crds()?).await?;
+        kubernetes.apply(&["istio-system", "istio-ingress", "llm"].map(namespace)).await?;
+        kubernetes.define(&place.crds("crds")?).await?;
         Ok(kubernetes)
     }
 
@@ -136,15 +137,15 @@ impl Kubernetes {
         Ok(found.and_then(|object| serde_json::to_value(object).ok()))
     }
 
-    async fn define(&self, files: &[PathBuf]) -> Result<(), String> {
+    /// Applies files of CustomResourceDefinitions, and waits until they are served.
+    ///
+    /// # Errors
+    /// When one cannot be read, is refused, or is not served in time.
+    pub async fn define(&self, files: &[PathBuf]) -> Result<(), String> {
         let mut definitions = Vec::new();
         for file in files {
             definitions.extend(objects::read(file)?);
         }
-        let namespaces = ["istio-system", "istio-ingress", "llm"];
-        let namespaces =
-            namespaces.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
-        self.apply(&namespaces).await?;
         self.apply(&definitions).await?;
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         eventually("CustomResourceDefinitions", START_SECONDS_MAX, || async {
@@ -180,6 +181,11 @@ impl Kubernetes {
         };
         Ok((api, name))
     }
+}
+
+/// A namespace of this name.
+pub fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
 fn server(place: &Place) -> Result<Command, String> {

@@ -48,13 +48,13 @@ impl Place {
         found.ok_or_else(|| format!("{name} is in none of {:?}", self.directories))
     }
 
-    /// The CustomResourceDefinitions that come with the programs.
+    /// The CustomResourceDefinitions that come with the programs: `crds`, which every cluster has, or `more-crds`.
     ///
     /// # Errors
     /// When a directory cannot be read.
-    pub fn crds(&self) -> Result<Vec<PathBuf>, String> {
+    pub fn crds(&self, name: &str) -> Result<Vec<PathBuf>, String> {
         let mut files = Vec::new();
-        for directory in self.directories.iter().map(|directory| directory.join("crds")).filter(|path| path.is_dir()) {
+        for directory in self.directories.iter().map(|directory| directory.join(name)).filter(|path| path.is_dir()) {
             let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
             files.extend(entries.flatten().map(|entry| entry.path()));
         }

@@ -2,9 +2,15 @@
 //!
 //! Started by `cargo xtask test --cluster`. One cluster serves all tests, one after the other; each has a gateway of its own.
 
+#[path = "mesh/analysis.rs"]
+mod analysis;
 #[path = "mesh/faults.rs"]
 mod faults;
+#[path = "mesh/schemas.rs"]
+mod schemas;
 #[path = "mesh/serves.rs"]
 mod serves;
 #[path = "mesh/stage.rs"]
 mod stage;
+#[path = "mesh/updates.rs"]
+mod updates;

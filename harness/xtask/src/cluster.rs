@@ -25,11 +25,14 @@ const KUBERNETES: Module = Module {
     files: &[],
 };
 
+/// Schemas that every cluster starts with, and those that a test asks for: starting takes longer with each.
 const CRDS: &str = "crds";
+const MORE_CRDS: &str = "more-crds";
 
-const SCHEMAS: [Files; 3] = [
+const ISTIO_FILES: [Files; 4] = [
     Files { module: "istio.io/istio", from: "manifests/charts/base/files/crd-all.gen.yaml", to: CRDS },
     Files { module: "sigs.k8s.io/gateway-api", from: "config/crd/standard", to: CRDS },
+    Files { module: "sigs.k8s.io/gateway-api-inference-extension", from: "config/crd/bases", to: MORE_CRDS },
     Files { module: "istio.io/istio", from: "tools/packaging/common/envoy_bootstrap.json", to: "." },
 ];
 
@@ -52,8 +55,8 @@ const ISTIOCTL: Program = Program {
     usual: "1 min",
 };
 
-const ISTIO: Module = Module { directory: "istio", programs: &[PILOT, AGENT, ISTIOCTL], files: &SCHEMAS };
-const ISTIO_1_30: Module = Module { directory: "istio-1.30", programs: &[PILOT, AGENT], files: &SCHEMAS };
+const ISTIO: Module = Module { directory: "istio", programs: &[PILOT, AGENT, ISTIOCTL], files: &ISTIO_FILES };
+const ISTIO_1_30: Module = Module { directory: "istio-1.30", programs: &[PILOT, AGENT], files: &ISTIO_FILES };
 
 const REGISTRY: Module = Module {
     directory: "registry",
@@ -64,6 +67,19 @@ const REGISTRY: Module = Module {
         usual: "20 s",
     }],
     files: &[],
+};
+
+const SCHEMAS: Module = Module {
+    directory: "schemas",
+    programs: &[],
+    files: &[
+        Files { module: "github.com/kedacore/keda/v2", from: "config/crd/bases", to: MORE_CRDS },
+        Files {
+            module: "github.com/prometheus-operator/prometheus-operator",
+            from: "example/prometheus-operator-crd",
+            to: MORE_CRDS,
+        },
+    ],
 };
 
 const HELP: &str = "\
@@ -142,7 +158,7 @@ pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
         "1.30" => &ISTIO_1_30,
         other => return Err(format!("--istio {other}: there is 1.31 and 1.30")),
     };
-    [&REGISTRY, &KUBERNETES, istio].into_iter().map(|module| module.build(root)).collect()
+    [&REGISTRY, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
 }
 
 fn exec(root: &Path, command: &[&String]) -> Outcome {

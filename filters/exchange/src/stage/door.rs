@@ -31,6 +31,7 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
     flow.is_known = known.as_ref().is_some_and(|facts| !facts.model.is_empty());
     let passed = known.as_ref().is_some_and(|facts| facts.passed);
     flow.is_first = known.is_none();
+    flow.is_behind = known.is_some() && !passed;
     let is_first = passed || flow.is_first;
     flow.facts = known.unwrap_or_default();
     let head = Head::of(headers);

@@ -1,0 +1,9 @@
+// Only the CustomResourceDefinitions of these are used, so nothing imports them: `go mod tidy` would leave nothing here.
+module penstock/schemas
+
+go 1.26.0
+
+require (
+	github.com/kedacore/keda/v2 v2.20.2
+	github.com/prometheus-operator/prometheus-operator v0.85.0
+)
