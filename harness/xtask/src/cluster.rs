@@ -20,7 +20,7 @@ const KUBERNETES: Module = Module {
             what: "which checks and serves them",
             usual: "3 min",
         },
-        Program { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl", what: "for people", usual: "20 s" },
+        Program { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl", what: "for people", usual: "1 min" },
     ],
     files: &[],
 };
