@@ -71,7 +71,7 @@ async fn up(arguments: &Arguments) -> Result<Cluster, String> {
     let servers = servers::start(&model_server::Options::default()).await.map_err(|error| error.to_string())?;
     kubernetes.apply(&servers::objects(&servers)).await?;
     if arguments.set != "none" {
-        let mut set = objects::kustomization(&place.checkout.join(&arguments.set))?;
+        let mut set = objects::kustomization(&place, &place.checkout.join(&arguments.set))?;
         let image = "penstock/penstock:0.1.0";
         registry.push(&place.checkout.join("dist/penstock.wasm"), image)?;
         set.iter_mut().for_each(|object| objects::replace(object, "registry.example.com", registry::ADDRESS));

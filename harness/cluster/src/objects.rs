@@ -1,41 +1,40 @@
-//! Objects as they stand in files: YAML documents, and Kustomize's lists of files.
+//! Objects as they stand in files: YAML documents, and what Kustomize makes of them.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::place::Place;
 
 /// The documents of a YAML file; empty ones are left out.
 ///
 /// # Errors
 /// When the file is not there or is not YAML.
 pub fn read(path: &Path) -> Result<Vec<Value>, String> {
-    let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = fs::read_to_string(path).map_err(|error| said(&error))?;
-    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(Value::deserialize);
-    let documents: Result<Vec<Value>, _> = documents.collect();
-    Ok(documents.map_err(|error| said(&error))?.into_iter().filter(|document| !document.is_null()).collect())
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    documents(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// All objects of a directory with a kustomization.yaml, in the order of its list; what the list has beside files and such directories is an error.
+/// What Kustomize makes of a directory with a kustomization.yaml.
 ///
 /// # Errors
-/// When something is not there, is not YAML, or is more than a list of resources.
-pub fn kustomization(directory: &Path) -> Result<Vec<Value>, String> {
-    let path = directory.join("kustomization.yaml");
-    let list = read(&path)?.pop().unwrap_or_default();
-    let others = list.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
-    let others: Vec<&str> = others.filter(|key| !["apiVersion", "kind", "resources"].contains(key)).collect();
-    if !others.is_empty() {
-        return Err(format!("{}: only `resources` is understood, not {others:?}", path.display()));
+/// Kustomize's.
+pub fn kustomization(place: &Place, directory: &Path) -> Result<Vec<Value>, String> {
+    let mut kubectl = Command::new(place.file("kubectl")?);
+    let output = kubectl.arg("kustomize").arg(directory).output().map_err(|error| format!("kubectl: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", directory.display(), String::from_utf8_lossy(&output.stderr).trim()));
     }
-    let mut objects = Vec::new();
-    for name in list["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        let resource = directory.join(name);
-        objects.extend(if resource.is_dir() { kustomization(&resource)? } else { read(&resource)? });
-    }
-    Ok(objects)
+    documents(&String::from_utf8_lossy(&output.stdout)).map_err(|error| format!("{}: {error}", directory.display()))
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, String> {
+    let documents: Result<Vec<Value>, _> =
+        serde_yaml_ng::Deserializer::from_str(text).map(Value::deserialize).collect();
+    Ok(documents.map_err(|error| error.to_string())?.into_iter().filter(|document| !document.is_null()).collect())
 }
 
 /// The objects of this kind.

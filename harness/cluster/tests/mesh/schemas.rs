@@ -17,7 +17,7 @@ fn every_object_that_is_shipped_is_accepted() {
         let sets = kustomizations(&base.place.checkout.join("istio"));
         assert!(sets.len() >= 4, "{sets:?}");
         for set in sets {
-            let objects = objects::kustomization(&set).unwrap_or_else(|message| panic!("{message}"));
+            let objects = objects::kustomization(&base.place, &set).unwrap_or_else(|message| panic!("{message}"));
             assert!(!objects.is_empty(), "{}", set.display());
             let names = objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str());
             for name in names.collect::<BTreeSet<_>>() {
@@ -34,7 +34,7 @@ fn every_object_that_is_shipped_is_accepted() {
 fn a_field_that_no_schema_has_is_refused() {
     run(async |base| {
         let set = base.place.checkout.join("istio/mesh/trafficextension");
-        let mut objects = objects::kustomization(&set).expect("the set");
+        let mut objects = objects::kustomization(&base.place, &set).expect("the set");
         for extension in objects::of_kind(&mut objects, "TrafficExtension") {
             extension["spec"]["wasm"]["pluginname"] = extension["spec"]["wasm"]["pluginName"].take();
         }

@@ -215,7 +215,7 @@ impl Answer {
 
 /// A set as it is shipped, with the built module pushed under a name of the test's own and its digest pinned in all places.
 pub fn shipped(base: &Base, set: Set, image: &str) -> Vec<Value> {
-    let mut objects = objects::kustomization(&base.place.checkout.join(set.directory())).expect("the set");
+    let mut objects = objects::kustomization(&base.place, &base.place.checkout.join(set.directory())).expect("the set");
     let digest = push(base, image);
     let name = format!("{}/{image}:1", registry::ADDRESS);
     objects.iter_mut().for_each(|object| objects::replace(object, SHIPPED_IMAGE, &name));
