@@ -20,10 +20,11 @@ use penstock_harness::model_server::{ModelServer, Options};
 use penstock_tests::{PATIENCE, checkout, find_envoy, module, skipped};
 use serde_json::Value;
 
-const GUIDES: [&str; 9] = [
+const GUIDES: [&str; 10] = [
     "docs/install-istio.md",
     "docs/install-envoy.md",
     "docs/install-envoy-gateway.md",
+    "docs/publish.md",
     "docs/upgrade.md",
     "docs/turn-it-on.md",
     "docs/prove-it-is-in-the-chain.md",

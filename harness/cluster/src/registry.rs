@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use penstock_dist::image::Image;
+
 use crate::place::{DIRECTORY, Place};
 use crate::process::{Process, page};
 
@@ -31,27 +33,22 @@ impl Registry {
         Ok(Self { crane, _process: process })
     }
 
-    /// Makes an image of one layer with the module as `plugin.wasm`, as Istio's agent wants it, and pushes it; the digest of its manifest,
-    /// without `sha256:`.
+    /// Packs the module as `cargo xtask dist` does, and pushes it; the digest of its manifest, without `sha256:`.
     ///
     /// # Errors
     /// When the module is not there, or crane fails.
     pub fn push(&self, module: &Path, image: &str) -> Result<String, String> {
-        let directory = Path::new(DIRECTORY).join("image");
         let said = |error: std::io::Error| format!("{}: {error}", module.display());
-        std::fs::create_dir_all(&directory).map_err(said)?;
-        std::fs::copy(module, directory.join("plugin.wasm")).map_err(said)?;
-        let layer = Path::new(DIRECTORY).join("layer.tar");
-        // One module has one digest, whenever it is pushed.
-        let same = ["--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
-        run(Command::new("tar").args(same).arg("-cf").arg(&layer).arg("-C").arg(&directory).arg("plugin.wasm"))?;
+        let bytes = std::fs::read(module).map_err(said)?;
+        let layout = Path::new(DIRECTORY).join("image");
+        let packed = Image { name: "penstock", version: env!("CARGO_PKG_VERSION"), module: &bytes };
+        let digest = packed.write(&layout).map_err(said)?;
         let name = format!("{ADDRESS}/{image}");
-        run(Command::new(&self.crane)
-            .args(["append", "--insecure", "--new_layer"])
-            .arg(&layer)
-            .args(["--new_tag", &name]))?;
-        let digest = run(Command::new(&self.crane).args(["digest", "--insecure", &name]))?;
-        Ok(digest.trim().trim_start_matches("sha256:").to_owned())
+        let pushed = run(Command::new(&self.crane).args(["push", "--insecure"]).arg(&layout).arg(&name))?;
+        if !pushed.trim().ends_with(&format!("@sha256:{digest}")) {
+            return Err(format!("{name}: pushed sha256:{digest}, and crane says `{}`", pushed.trim()));
+        }
+        Ok(digest)
     }
 }
 

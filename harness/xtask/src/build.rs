@@ -1,13 +1,14 @@
 //! `cargo xtask build`: the filters as they are shipped.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::paths;
 use crate::run::{Outcome, cargo_long};
 use crate::target::{self, TARGET};
 
 /// The modules in `dist/`, named as their packages are.
-const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
+pub const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
 const PROFILE: &str = "wasm";
 
 const HELP: &str = "\
@@ -19,54 +20,58 @@ Usage: cargo xtask build [--vocab FILE] [--encodings LIST]
   --encodings LIST   of o200k,cl100k: the encodings to build in (default: both); `none` with --vocab
 ";
 
+/// What is built into the modules.
+#[derive(Clone, Default)]
+pub struct Variant {
+    /// Features of the plugins, with commas between them; all of them where this is missing.
+    pub encodings: Option<String>,
+    /// A table that `penstock vocab` made.
+    pub vocab: Option<PathBuf>,
+}
+
+impl Variant {
+    /// Reads `--vocab FILE` and `--encodings LIST`.
+    pub fn parse(command: &str, arguments: &[String]) -> Result<Self, String> {
+        let mut variant = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let value = rest.next().ok_or_else(|| format!("`{argument}` takes a value; see --help"))?;
+            match argument.as_str() {
+                "--vocab" => {
+                    let file = fs::canonicalize(value).map_err(|error| format!("--vocab {value}: {error}"))?;
+                    variant.vocab = Some(file);
+                }
+                "--encodings" => variant.encodings = Some(if value == "none" { String::new() } else { value.clone() }),
+                other => return Err(format!("`{command}` does not know `{other}`; see --help")),
+            }
+        }
+        Ok(variant)
+    }
+}
+
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     if help {
         print!("{HELP}");
         return Ok(());
     }
-    let (mut vocab, mut encodings) = (None, None);
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let value = rest.next().ok_or_else(|| format!("`{argument}` takes a value; see --help"))?;
-        match argument.as_str() {
-            "--vocab" => {
-                let file = fs::canonicalize(value).map_err(|error| format!("--vocab {value}: {error}"))?;
-                vocab = Some(file);
-            }
-            "--encodings" => encodings = Some(if value == "none" { String::new() } else { value.clone() }),
-            other => return Err(format!("`build` does not know `{other}`; see --help")),
-        }
-    }
-    build_with(root, &PLUGINS, vocab.as_deref(), encodings.as_deref())
+    build_with(root, &PLUGINS, &Variant::parse("build", arguments)?)
 }
 
 /// Compiles all plugins and prints how large they became.
 pub fn build(root: &Path) -> Outcome {
-    build_with(root, &PLUGINS, None, None)
+    build_with(root, &PLUGINS, &Variant::default())
 }
 
 /// Compiles the one module that has all stages.
 pub fn build_all_in_one(root: &Path) -> Outcome {
-    build_with(root, &["penstock"], None, None)
+    build_with(root, &["penstock"], &Variant::default())
 }
 
-fn build_with(root: &Path, plugins: &[&str], vocab: Option<&Path>, encodings: Option<&str>) -> Outcome {
-    target::ensure(root)?;
-    let packages = plugins.iter().flat_map(|plugin| ["--package", plugin]);
-    let mut run = cargo_long(root, "build").args(["--profile", PROFILE, "--target", TARGET]).args(packages);
-    if let Some(encodings) = encodings {
-        run = run.args(["--no-default-features", "--features", encodings]);
-    }
-    if let Some(vocab) = vocab {
-        run = run.env("PENSTOCK_VOCAB", vocab);
-    }
-    run.go()?;
+fn build_with(root: &Path, plugins: &[&str], variant: &Variant) -> Outcome {
+    let modules = compile(root, plugins, variant)?;
     let dist = root.join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("dist: {error}"))?;
-    for plugin in plugins {
-        // Cargo writes the file of a library `a-b` as `a_b`.
-        let file = format!("{}.wasm", plugin.replace('-', "_"));
-        let built = target_directory(root).join(TARGET).join(PROFILE).join(file);
+    for (plugin, built) in plugins.iter().zip(modules) {
         let name = format!("{plugin}.wasm");
         // Moved into place, so that an Envoy that is just reading the module does not see half of it.
         let (next, shipped) = (dist.join(format!("{name}.next")), dist.join(&name));
@@ -77,7 +82,24 @@ fn build_with(root: &Path, plugins: &[&str], vocab: Option<&Path>, encodings: Op
     Ok(())
 }
 
+/// Compiles plugins; where cargo put their modules, in the same order. The next variant takes the same places.
+pub fn compile(root: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<PathBuf>, String> {
+    target::ensure(root)?;
+    let packages = plugins.iter().flat_map(|plugin| ["--package", plugin]);
+    let mut run = cargo_long(root, "build").args(["--profile", PROFILE, "--target", TARGET]).args(packages);
+    if let Some(encodings) = &variant.encodings {
+        run = run.args(["--no-default-features", "--features", encodings]);
+    }
+    if let Some(vocab) = &variant.vocab {
+        run = run.env("PENSTOCK_VOCAB", vocab);
+    }
+    paths::forget(root, run)?.go()?;
+    let built = target_directory(root).join(TARGET).join(PROFILE);
+    // Cargo writes the file of a library `a-b` as `a_b`.
+    Ok(plugins.iter().map(|plugin| built.join(format!("{}.wasm", plugin.replace('-', "_")))).collect())
+}
+
 /// Where cargo puts what it builds.
-pub fn target_directory(root: &Path) -> std::path::PathBuf {
+pub fn target_directory(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |directory| root.join(directory))
 }

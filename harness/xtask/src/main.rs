@@ -6,8 +6,10 @@ mod bench;
 mod build;
 mod cluster;
 mod demo;
+mod dist;
 mod go;
 mod namespace;
+mod paths;
 mod run;
 mod steps;
 mod target;
@@ -25,6 +27,7 @@ Usage: cargo xtask COMMAND
 
 Commands:
   build    Compiles the five filters to WebAssembly, into dist/
+  dist     Compiles them with each set of encodings, and packs images to publish, into dist/images/
   tools    Installs the pinned Envoy and the clients that tests use, into target/tools/
   demo     Runs Envoy, two model servers and traffic, and shows what the filters do
   bench    Measures what the filters cost
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let root = root();
     let outcome = match command.as_str() {
         "build" => build::command(&root, &rest, help),
+        "dist" => dist::command(&root, &rest, help),
         "tools" => tools::command(&root, &rest, help),
         "test" => test::command(&root, &rest, help),
         "bench" => bench::command(&root, &rest, help),

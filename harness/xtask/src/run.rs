@@ -54,6 +54,18 @@ impl Run {
         self
     }
 
+    /// Adds arguments that nobody wants to read.
+    pub fn args_unsaid(mut self, arguments: impl IntoIterator<Item = String>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Takes an environment variable away.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Runs it to the end, with its output on ours.
     pub fn go(mut self) -> Outcome {
         eprintln!("+ {}", self.label);
