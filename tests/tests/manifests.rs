@@ -2,7 +2,7 @@
 //! series that a query asks for is one that the filters export, and every resource is what its definition allows.
 //!
 //! `UPDATE_MANIFESTS=1` renders them anew. That takes Helm (`PENSTOCK_HELM`, or on the `PATH`). Two more things are not in
-//! the repository: `PENSTOCK_CRDS` names a folder of custom resource definitions, and promtool (Debian package
+//! the repository: `PENSTOCK_CRDS` names folders of custom resource definitions, and promtool (Debian package
 //! `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
 
 #[path = "manifests/chart.rs"]
@@ -291,24 +291,28 @@ fn kustomize_builds_every_folder() {
     }
 }
 
-/// The definitions, if `PENSTOCK_CRDS` says where they are. A folder that is named but missing is an error where tools
+/// The definitions, if `PENSTOCK_CRDS` says where they are, as `PATH` says where programs are. A folder that is named but missing is an error where tools
 /// are required.
 fn schemas(test: &str) -> Option<&'static crds::Schemas> {
-    let Some(folder) = std::env::var_os("PENSTOCK_CRDS").map(PathBuf::from) else {
-        tools::skip(test, "PENSTOCK_CRDS names no folder of custom resource definitions");
+    let Some(folders) = std::env::var_os("PENSTOCK_CRDS") else {
+        tools::skip(
+            test,
+            "PENSTOCK_CRDS names no folder of custom resource definitions; `cargo xtask test --cluster` does",
+        );
         return None;
     };
-    if !folder.is_dir() {
+    let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+    if let Some(folder) = folders.iter().find(|folder| !folder.is_dir()) {
         tools::skip_or_fail(test, &format!("PENSTOCK_CRDS: {} is not a folder", folder.display()));
         return None;
     }
-    Some(crds::Schemas::shared(&folder))
+    Some(crds::Schemas::shared(&folders))
 }
 
 fn helm(test: &str) -> Option<Helm> {
     let helm = Helm::find();
     if helm.is_none() {
-        tools::skip(test, "no Helm; put it on the PATH, or set PENSTOCK_HELM");
+        tools::skip(test, "no Helm; put it on the PATH, or set PENSTOCK_HELM; `cargo xtask test --cluster` builds one");
     }
     helm
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::go::{Files, Module, Program};
-use crate::run::{Outcome, Run, cargo_long};
+use crate::run::{Outcome, Run, cargo, cargo_long};
 use crate::steps::Steps;
 use crate::{build, namespace, tools};
 
@@ -82,6 +82,18 @@ const SCHEMAS: Module = Module {
     ],
 };
 
+/// Renders `istio/chart`; built of what its go.mod names as a tool.
+const HELM: Module = Module {
+    directory: "helm",
+    programs: &[Program {
+        name: "helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        what: "which renders the chart",
+        usual: "1 min",
+    }],
+    files: &[],
+};
+
 const HELP: &str = "\
 Starts etcd, kube-apiserver, istiod, a registry with the built module, model servers and a gateway: the real ones, built from pinned Go
 modules (harness/cluster/*/go.mod), without nodes and without containers, in a network of its own. Applies a set of istio/mesh.
@@ -141,6 +153,30 @@ pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> 
     on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
 }
 
+/// Runs the tests of the manifests with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
+pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
+    let mut run = cargo(root).args(MANIFESTS);
+    for (name, variable) in
+        [("helm", "PENSTOCK_HELM"), ("istioctl", "PENSTOCK_ISTIOCTL"), ("kubectl", "PENSTOCK_KUBECTL")]
+    {
+        // The line before has no istioctl.
+        if let Some(path) = programs.iter().map(|directory| directory.join(name)).find(|path| path.is_file()) {
+            run = run.env(variable, path);
+        }
+    }
+    let schemas = programs.iter().flat_map(|directory| [CRDS, MORE_CRDS].map(|name| directory.join(name)));
+    let schemas: Vec<PathBuf> = schemas.filter(|path| path.is_dir()).collect();
+    run.env("PENSTOCK_CRDS", join(&schemas)?).go()
+}
+
+/// Without `--package`: with other packages, features of dependencies change, and all of them are compiled anew.
+const MANIFESTS: [&str; 3] = ["test", "--test", "manifests"];
+
+/// Compiles the tests of the manifests.
+pub fn compile_manifests(root: &Path) -> Outcome {
+    cargo_long(root, MANIFESTS[0]).args(&MANIFESTS[1..]).args(["--no-run"]).go()
+}
+
 /// Compiles the tests on the cluster.
 pub fn compile_tests(root: &Path) -> Outcome {
     cargo_long(root, "test").args(["--package", "penstock-cluster", "--no-run"]).go()
@@ -158,7 +194,7 @@ pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
         "1.30" => &ISTIO_1_30,
         other => return Err(format!("--istio {other}: there is 1.31 and 1.30")),
     };
-    [&REGISTRY, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
+    [&REGISTRY, &HELM, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
 }
 
 fn exec(root: &Path, command: &[&String]) -> Outcome {

@@ -58,7 +58,10 @@ impl Module {
             if built.is_file() {
                 continue;
             }
-            go(root).args(["version"]).output().map_err(|error| format!("there is no Go to build with: {error}"))?;
+            go(root)
+                .args(["version"])
+                .output()
+                .map_err(|error| format!("there is no Go to build with ({error}): install Go 1.26 or later"))?;
             eprintln!("xtask: building {}, {} ({} on two cores)", wanted.name, wanted.what, wanted.usual);
             let began = Instant::now();
             let fixed = ["build", "-mod=readonly", "-p", "2", "-ldflags", "-s -w", "-o"];
@@ -78,7 +81,10 @@ impl Module {
             return Ok(());
         }
         for files in self.files {
-            go(root).args(["version"]).output().map_err(|error| format!("there is no Go to fetch with: {error}"))?;
+            go(root)
+                .args(["version"])
+                .output()
+                .map_err(|error| format!("there is no Go to fetch with ({error}): install Go 1.26 or later"))?;
             go(source).args(["mod", "download", files.module]).go()?;
             let fetched = go(source).args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", files.module]).output()?;
             let from = Path::new(fetched.trim()).join(files.from);

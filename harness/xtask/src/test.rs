@@ -14,9 +14,10 @@ with real clients.
 Usage: cargo xtask test
        cargo xtask test --cluster [--istio 1.30] [FILTER]
 
-  --cluster      instead: the tests on the real control plane, which have to be built from Go first (`cargo xtask cluster --help`)
+  --cluster      instead: the tests of istio/ with Helm and istioctl, and those on the real control plane; all of it has to be built from Go
+                 first (`cargo xtask cluster --help`)
   --istio 1.30   on the line before (default: 1.31)
-  FILTER         of these tests, those whose names have this in them
+  FILTER         only tests on the control plane whose names have this in them
 
 What a missing tool would have tested is skipped, loudly. With REQUIRE_TOOLS=1 a missing tool is an error.
 ";
@@ -64,18 +65,23 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     Ok(())
 }
 
-/// The tests on the real control plane.
+/// The tests of the manifests that take programs built from Go, and those on the real control plane.
 fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outcome {
-    let mut steps = Steps::new(4);
+    let mut steps = Steps::new(if filter.is_empty() { 6 } else { 4 });
     let programs = steps.step("the programs of the cluster", "10 min the first time", || {
         or_skip(cluster::programs(root, istio), required)
     })?;
     let Some(programs) = programs else {
         eprintln!(
-            "xtask: SKIPPED all of `test --cluster`: what Istio makes of istio/mesh, and what a gateway then does, is not tested"
+            "xtask: SKIPPED all of `test --cluster`: what Helm makes of istio/chart, what Istio makes of istio/mesh, and what a gateway then does, \
+             is not tested"
         );
         return Ok(());
     };
+    if filter.is_empty() {
+        steps.step("compiling the tests of the manifests", "5 min", || cluster::compile_manifests(root))?;
+        steps.step("the manifests", "1 min", || cluster::test_manifests(root, &programs))?;
+    }
     steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
     steps.step("compiling the tests", "2 min", || cluster::compile_tests(root))?;
     steps.step("the tests", "5 min", || cluster::test(root, istio, filter, &programs))?;
@@ -118,11 +124,9 @@ fn documentation(root: &Path) -> Outcome {
 
 /// Some tests can use material that is not part of the repository and may lie beside the checkout.
 fn with_shared(root: &Path, mut run: Run) -> Run {
-    for (name, directory) in [("PENSTOCK_CRDS", "crds"), ("PENSTOCK_DATA", "data")] {
-        let path: PathBuf = root.join("../shared").join(directory);
-        if env::var_os(name).is_none() && path.is_dir() {
-            run = run.env(name, path);
-        }
+    let path: PathBuf = root.join("../shared/data");
+    if env::var_os("PENSTOCK_DATA").is_none() && path.is_dir() {
+        run = run.env("PENSTOCK_DATA", path);
     }
     run
 }

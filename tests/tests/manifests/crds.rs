@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use jsonschema::Validator;
@@ -21,17 +21,18 @@ enum Schema {
 }
 
 impl Schemas {
-    /// The schemas of a folder, read once for all tests of a process: megabytes of YAML.
-    pub fn shared(folder: &Path) -> &'static Schemas {
+    /// The schemas of some folders, read once for all tests of a process: megabytes of YAML.
+    pub fn shared(folders: &[PathBuf]) -> &'static Schemas {
         static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
-        SCHEMAS.get_or_init(|| Schemas::load(folder))
+        SCHEMAS.get_or_init(|| Schemas::load(folders))
     }
 
-    /// Reads the definitions out of every `.yaml` file of a folder.
-    fn load(folder: &Path) -> Schemas {
+    /// Reads the definitions out of every `.yaml` file of the folders.
+    fn load(folders: &[PathBuf]) -> Schemas {
         let mut schemas = BTreeMap::new();
-        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        for file in entries.map(|entry| entry.expect("a readable entry").path()) {
+        let files =
+            |folder: &PathBuf| fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for file in folders.iter().flat_map(files).map(|entry| entry.expect("a readable entry").path()) {
             if file.extension().is_none_or(|ending| ending != "yaml") {
                 continue;
             }
