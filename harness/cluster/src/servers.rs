@@ -37,20 +37,37 @@ pub fn objects(servers: &[Server]) -> Vec<Value> {
     let mut hosts: Vec<&str> = servers.iter().map(|server| server.model).collect();
     hosts.dedup();
     let entry = |host: &str| {
-        let of_host = servers.iter().filter(|server| server.model == host);
-        let endpoints: Vec<Value> = of_host
-            .map(|server| {
-                let port = server.server.address().port();
-                json!({"address": "127.0.0.1", "ports": {"http": port}, "labels": {"version": server.version}})
-            })
-            .collect();
-        json!({
-            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": host, "namespace": "llm"},
-            "spec": {
-                "hosts": [format!("{host}.llm.svc.cluster.local")], "location": "MESH_INTERNAL", "resolution": "STATIC",
-                "ports": [{"number": 8000, "name": "http", "protocol": "HTTP"}], "endpoints": endpoints,
-            },
-        })
+        let of_host: Vec<&Server> = servers.iter().filter(|server| server.model == host).collect();
+        service_entry(host, &of_host)
     };
     hosts.into_iter().map(entry).collect()
+}
+
+/// The objects that make the servers backends of HTTPRoutes: of each version the Service `MODEL-VERSION`, which a route is looked up by. The
+/// API server takes no EndpointSlice on loopback, so the endpoints come from a ServiceEntry for the same host.
+pub fn services(servers: &[Server]) -> Vec<Value> {
+    let service = |server: &Server| {
+        let name = format!("{}-{}", server.model, server.version);
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "llm"},
+            "spec": {"clusterIP": "None", "ports": [{"name": "http", "port": 8000}]},
+        });
+        [service, service_entry(&name, &[server])]
+    };
+    servers.iter().flat_map(service).collect()
+}
+
+fn service_entry(host: &str, servers: &[&Server]) -> Value {
+    let endpoint = |server: &&Server| {
+        let port = server.server.address().port();
+        json!({"address": "127.0.0.1", "ports": {"http": port}, "labels": {"version": server.version}})
+    };
+    let endpoints: Vec<Value> = servers.iter().map(endpoint).collect();
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": host, "namespace": "llm"},
+        "spec": {
+            "hosts": [format!("{host}.llm.svc.cluster.local")], "location": "MESH_INTERNAL", "resolution": "STATIC",
+            "ports": [{"number": 8000, "name": "http", "protocol": "HTTP"}], "endpoints": endpoints,
+        },
+    })
 }

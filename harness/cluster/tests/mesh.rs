@@ -1,4 +1,4 @@
-//! What a real istiod and a real agent make of the files in istio/mesh, and what their gateway then does.
+//! What a real istiod and a real agent make of the files in istio/, and what their gateway then does.
 //!
 //! Started by `cargo xtask test --cluster`. One cluster serves all tests, one after the other; each has a gateway of its own.
 
@@ -6,6 +6,8 @@
 mod analysis;
 #[path = "mesh/faults.rs"]
 mod faults;
+#[path = "mesh/gateway_api.rs"]
+mod gateway_api;
 #[path = "mesh/schemas.rs"]
 mod schemas;
 #[path = "mesh/serves.rs"]

@@ -17,7 +17,7 @@ fn requests_go_where_their_bodies_say_and_are_counted() {
             stage.until_in_force().await;
             goes_where_the_body_says(&stage).await;
             metrics_have_labels(&stage).await;
-            access_log_tells(&stage).await;
+            access_log_tells(&stage, "chat-small").await;
             limits_bind(&stage).await;
             module_is_the_pinned_one(&stage).await;
         }
@@ -63,11 +63,11 @@ async fn metrics_have_labels(stage: &Stage) {
     assert!(!log.contains("the host answered status"), "the proxy refused something that the filter asked of it");
 }
 
-async fn access_log_tells(stage: &Stage) {
+pub async fn access_log_tells(stage: &Stage, model: &str) {
     let tells = |line: &&str| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         let facts: Value = serde_json::from_str(line["penstock"].as_str().unwrap_or_default()).unwrap_or_default();
-        facts["model"] == "chat-small" && facts["promptTokens"].as_u64() > Some(0) && facts["outcome"] == "ok"
+        facts["model"] == model && facts["promptTokens"].as_u64() > Some(0) && facts["outcome"] == "ok"
     };
     // Envoy writes it with a delay of up to a second.
     let told = penstock_cluster::process::eventually("the access log", 20, || async {

@@ -27,7 +27,7 @@ pub const HOST: &str = "llm.example.com";
 const SHIPPED_IMAGE: &str = "registry.example.com/penstock/penstock:0.1.0";
 
 /// What every test's objects are of; cleared before each.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 15] = [
     ("extensions.istio.io/v1alpha1", "WasmPlugin"),
     ("extensions.istio.io/v1alpha1", "TrafficExtension"),
     ("networking.istio.io/v1alpha3", "EnvoyFilter"),
@@ -37,13 +37,20 @@ const KINDS: [(&str, &str); 9] = [
     ("networking.istio.io/v1", "ServiceEntry"),
     ("telemetry.istio.io/v1", "Telemetry"),
     ("security.istio.io/v1", "RequestAuthentication"),
+    ("security.istio.io/v1", "AuthorizationPolicy"),
+    ("gateway.networking.k8s.io/v1", "Gateway"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"),
+    ("v1", "Service"),
+    ("v1", "ConfigMap"),
 ];
 
-/// The two ways in which the module comes into the chain.
+/// What is shipped: the two ways in which the module comes into the chain of a gateway of Istio's, and one of the Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Set {
     WasmPlugin,
     TrafficExtension,
+    GatewayApi,
 }
 
 impl Set {
@@ -52,7 +59,7 @@ impl Set {
     pub fn kind(self) -> &'static str {
         match self {
             Set::WasmPlugin => "WasmPlugin",
-            Set::TrafficExtension => "TrafficExtension",
+            Set::TrafficExtension | Set::GatewayApi => "TrafficExtension",
         }
     }
 
@@ -60,6 +67,7 @@ impl Set {
         match self {
             Set::WasmPlugin => "istio/mesh/wasmplugin",
             Set::TrafficExtension => "istio/mesh/trafficextension",
+            Set::GatewayApi => "istio/gateway-api",
         }
     }
 }
@@ -127,11 +135,22 @@ impl Stage {
 
     /// Any objects, with model servers that answer at once or as told.
     pub async fn with(base: &'static Base, objects: Vec<Value>, options: model_server::Options) -> Self {
+        Self::behind(base, objects, options, servers::objects, gateway::Options::default()).await
+    }
+
+    /// As [`Stage::with`], with other objects that lead to the servers, and another gateway.
+    pub async fn behind(
+        base: &'static Base,
+        objects: Vec<Value>,
+        options: model_server::Options,
+        endpoints: fn(&[Server]) -> Vec<Value>,
+        gateway: gateway::Options,
+    ) -> Self {
         base.kubernetes.clear(&KINDS, &["istio-ingress", "llm"]).await.expect("an empty cluster");
         let servers = servers::start(&options).await.expect("model servers");
-        base.kubernetes.apply(&servers::objects(&servers)).await.expect("endpoints");
+        base.kubernetes.apply(&endpoints(&servers)).await.expect("endpoints");
         base.kubernetes.apply(&objects).await.expect("the set is accepted");
-        let gateway = Gateway::start(&base.place, &base.mesh, gateway::Options::default()).await;
+        let gateway = Gateway::start(&base.place, &base.mesh, gateway).await;
         let gateway = gateway.unwrap_or_else(|message| panic!("{message}"));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
         Self { base, objects, servers, gateway, http }
@@ -154,8 +173,19 @@ impl Stage {
 
     /// Asks until an answer is as expected; what it was, or the last one that was not.
     pub async fn until(&self, what: &str, model: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
+        self.until_with(what, model, &[], expected).await
+    }
+
+    /// As [`Stage::until`], with these headers.
+    pub async fn until_with(
+        &self,
+        what: &str,
+        model: &str,
+        headers: &[(&str, &str)],
+        expected: impl Fn(&Answer) -> bool,
+    ) -> Answer {
         let asked = eventually(what, PATIENCE_SECONDS, || async {
-            let answer = self.chat(model, &[]).await?;
+            let answer = self.chat(model, headers).await?;
             if expected(&answer) { Ok(answer) } else { Err(format!("{answer:?}")) }
         });
         asked.await.unwrap_or_else(|message| panic!("{message}"))
@@ -239,7 +269,7 @@ pub fn pin(objects: &mut [Value], set: Set, digest: &str) {
     for plugin in objects::of_kind(objects, set.kind()) {
         match set {
             Set::WasmPlugin => plugin["spec"]["sha256"] = json!(digest),
-            Set::TrafficExtension => plugin["spec"]["wasm"]["sha256"] = json!(digest),
+            Set::TrafficExtension | Set::GatewayApi => plugin["spec"]["wasm"]["sha256"] = json!(digest),
         }
     }
     for code in remote_code(objects) {
@@ -260,7 +290,7 @@ pub fn configure(objects: &mut [Value], set: Set, change: impl Fn(&mut Value)) {
     for plugin in objects::of_kind(objects, set.kind()) {
         change(match set {
             Set::WasmPlugin => &mut plugin["spec"]["pluginConfig"],
-            Set::TrafficExtension => &mut plugin["spec"]["wasm"]["pluginConfig"],
+            Set::TrafficExtension | Set::GatewayApi => &mut plugin["spec"]["wasm"]["pluginConfig"],
         });
     }
     let patches =
