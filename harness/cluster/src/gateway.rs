@@ -55,6 +55,8 @@ impl Gateway {
             "drainDuration": "5s", "terminationDrainDuration": "1s",
         });
         let mut command = Command::new(place.file("pilot-agent")?);
+        // Its sockets are in the directory where it runs.
+        command.current_dir(&directory);
         command.args(["proxy", "router", "--domain", "istio-ingress.svc.cluster.local"]);
         command.arg("--meshConfig").arg(mesh.write()?).arg("--templateFile").arg(&template);
         command.args(["--proxyLogLevel=info", "--log_output_level=default:info,wasm:debug"]);

@@ -1,4 +1,4 @@
-//! The control plane of Kubernetes and Istio as it is, without nodes: etcd, kube-apiserver, istiod, a registry for modules, and gateways that
+//! The control plane of Kubernetes and Istio as it is, without nodes: etcd, kube-apiserver, istiod, a registry for modules, a rate limit service, and gateways that
 //! Istio's agent runs (a stock Envoy, whose modules the agent fetches). Model servers are processes of this one.
 //!
 //! All of it is upstream code, built by `cargo xtask cluster` from the Go modules that the directories here pin. It runs in the namespaces that
@@ -15,5 +15,6 @@ pub mod kubernetes;
 pub mod objects;
 pub mod place;
 pub mod process;
+pub mod rate_limit;
 pub mod registry;
 pub mod servers;

@@ -30,7 +30,10 @@ impl Process {
         let said = |error: std::io::Error| format!("{name}: {error}");
         let file = File::options().create(true).append(true).open(&log).map_err(said)?;
         // A group of its own: what it starts (the agent its Envoy) is killed with it.
-        let command = command.current_dir(DIRECTORY).stdin(Stdio::null()).process_group(0);
+        if command.get_current_dir().is_none() {
+            command.current_dir(DIRECTORY);
+        }
+        let command = command.stdin(Stdio::null()).process_group(0);
         let command = command.stdout(file.try_clone().map_err(said)?).stderr(file);
         let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
         Ok(Self { name: name.to_owned(), child, log })

@@ -12,6 +12,8 @@ mod gateway_api;
 mod schemas;
 #[path = "mesh/serves.rs"]
 mod serves;
+#[path = "mesh/shared_limits.rs"]
+mod shared_limits;
 #[path = "mesh/stage.rs"]
 mod stage;
 #[path = "mesh/updates.rs"]

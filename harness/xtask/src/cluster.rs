@@ -69,6 +69,17 @@ const REGISTRY: Module = Module {
     files: &[],
 };
 
+const RATE_LIMIT: Module = Module {
+    directory: "ratelimit",
+    programs: &[Program {
+        name: "ratelimit",
+        package: "github.com/envoyproxy/ratelimit/src/service_cmd",
+        what: "which keeps limits that gateways share",
+        usual: "30 s",
+    }],
+    files: &[],
+};
+
 const SCHEMAS: Module = Module {
     directory: "schemas",
     programs: &[],
@@ -194,7 +205,7 @@ pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
         "1.30" => &ISTIO_1_30,
         other => return Err(format!("--istio {other}: there is 1.31 and 1.30")),
     };
-    [&REGISTRY, &HELM, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
+    [&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
 }
 
 fn exec(root: &Path, command: &[&String]) -> Outcome {
