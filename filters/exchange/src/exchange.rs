@@ -515,7 +515,7 @@ impl Exchange {
         let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         self.state = State::Closed;
-        pending::done(self.id, world);
+        let landed = pending::done(self.id, world);
         if is_foreign {
             self.count_stream(handling, world);
             // What was counted by its server has held permits.
@@ -535,7 +535,7 @@ impl Exchange {
         flow.facts.used = used;
         flow.facts.ttft_ms = response.ttft();
         let tool_calls = flow.facts.quality.as_ref().map_or(0, |quality| quality.tool_calls);
-        pending::settle(flow, response, used, world);
+        pending::settle(flow, response, used, landed, world);
         limit::settle(limit, used, tool_calls, world);
         count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));

@@ -40,7 +40,7 @@ pub const CLOCK: &str = "penstock/clock";
 /// Whether headers may wait for the body.
 pub const WAIT: &str = "penstock/headers-wait";
 /// Every series whose gauge this process ever set.
-pub const SERIES: &str = "penstock/series";
+pub const SERIES: &str = "penstock/all-series";
 /// Which buckets have gauges.
 pub const SHOWN: &str = "penstock/limits-shown";
 /// When these gauges were last set.
@@ -93,9 +93,14 @@ pub fn pace(model: &str) -> String {
     ["penstock/paces/", model].concat()
 }
 
+/// What was learnt of the servers of a version.
+pub fn learnt(model: &str, version: &str) -> String {
+    ["penstock/servers/", model, "/", version].concat()
+}
+
 /// What one worker's tenants hold of models with a ceiling.
 pub fn load(slot: u32) -> String {
-    numbered("penstock/load/", u64::from(slot))
+    numbered("penstock/loads/", u64::from(slot))
 }
 
 /// Tenants that a model refused a moment ago.
@@ -105,7 +110,7 @@ pub fn backlogged(model: &str) -> String {
 
 /// One worker's pending sums and heartbeat.
 pub fn pending(slot: u32) -> String {
-    numbered("penstock/pending/", u64::from(slot))
+    numbered("penstock/flights/", u64::from(slot))
 }
 
 /// A key with a number in it. One is made for every update, and `format!` costs several times as much.

@@ -1,5 +1,7 @@
 //! The values of metric labels: configured names, and a word for everything that has none.
 
+use crate::config::Model;
+
 /// The label value of whatever has no name of its own.
 pub const OTHER: &str = "other";
 /// The version label of a model that is not split.
@@ -11,6 +13,11 @@ pub const NO_LIMIT: &str = "none";
 /// The label of a model: the wildcard, and one that is not known, have none of their own.
 pub fn model(name: &str) -> &str {
     if name == "*" || name.is_empty() { OTHER } else { name }
+}
+
+/// The label of whatever serves the model first: the stable version, where there are several.
+pub fn stable(model: &Model) -> &str {
+    version(model.versions.first().map(|version| version.name.as_str()))
 }
 
 /// The label of a version.

@@ -27,6 +27,7 @@ mod budget;
 mod clock;
 mod completion;
 pub mod config;
+mod demand;
 mod exchange;
 mod expectation;
 pub mod facts;

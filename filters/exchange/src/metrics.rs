@@ -57,6 +57,18 @@ metrics! {
     PendingTokens = "penstock_pending_tokens" Gauge ["model", "version", "phase"],
     /// Requests admitted and not yet done.
     PendingRequests = "penstock_pending_requests" Gauge ["model", "version"],
+    /// Prompt tokens of requests that wait for their first answer, expected to be cached.
+    PendingCached = "penstock_pending_cached_tokens" Gauge ["model", "version"],
+    /// How long the oldest request has waited for its first token.
+    OldestWait = "penstock_oldest_wait_milliseconds" Gauge ["model", "version"],
+    /// Tokens of requests when they were admitted.
+    Admitted = "penstock_admitted_tokens_total" Counter ["model", "version", "kind"],
+    /// Tokens of requests that failed for want of capacity.
+    RefusedDemand = "penstock_refused_demand_tokens_total" Counter ["model", "reason"],
+    /// Prompt tokens that a replica reads in a second; 0 where that is not known.
+    ReplicaPrefill = "penstock_replica_prefill_tokens_per_second" Gauge ["model", "version"],
+    /// Tokens that a replica generates in a second; 0 where that is not known.
+    ReplicaDecode = "penstock_replica_decode_tokens_per_second" Gauge ["model", "version"],
     /// Requests by how they ended.
     Requests = "penstock_requests_total" Counter ["model", "version", "tenant", "outcome"],
     /// Requests that were refused here, and why.

@@ -4,14 +4,19 @@ use penstock_dialects::{Reading, ResponseReader, UsageFilter};
 use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::completion::Completion;
+use crate::demand::Want;
 use crate::facts::{Facts, Outcome, Signals, Used};
 use crate::flow::Flow;
 use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
+use crate::stage::Stage;
 use crate::world::World;
 
 /// What the proxy answers when it gave up on a server.
 const GATEWAY_TIMEOUT: u16 = 504;
+
+/// What it answers when it has no server.
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 /// By how many times another vocabulary may make fewer tokens of a text than the one that counts here. It is three to five for scripts that
 /// only one of them has words of, so that eight is beyond all of them.
@@ -76,9 +81,13 @@ impl Response {
         reader.push(bytes, completion);
         let fresh = completion.deltas.saturating_sub(before);
         if fresh > 0 {
-            self.first_token.get_or_insert(world.now);
+            if self.first_token.is_none() {
+                self.first_token = Some(world.now);
+                // What is not streamed comes at once, whenever it was generated.
+                let host = if reader.is_json() { None } else { host(world) };
+                world.worker.ledger.first_token(id, host);
+            }
             self.last_token = world.now;
-            world.worker.ledger.first_token(id);
             world.worker.ledger.decoded(id, Tokens(fresh));
         }
     }
@@ -111,6 +120,12 @@ impl Response {
             _ if client_left(properties) => Outcome::Abandoned,
             _ => Outcome::UpstreamError,
         }
+    }
+
+    /// What the answer says was wanting, where it is the proxy's own.
+    pub fn want(&self, properties: &dyn Properties) -> Option<Want> {
+        let is_unavailable = self.status == Some(SERVICE_UNAVAILABLE);
+        is_unavailable.then(|| code_details(properties)).and_then(|details| Want::of(&details))
     }
 
     /// What the structure told.
@@ -281,6 +296,15 @@ fn counted(facts: &Facts, completion: Tokens) -> Used {
 /// What stays charged as it was reserved, as nobody here knows how much it was.
 fn kept(facts: &Facts, reserved: Tokens) -> Used {
     Used { reserved: true, ..counted(facts, reserved) }
+}
+
+/// Which of the servers answers, as far as the proxy tells them apart, for the worker that keeps account of them.
+fn host(world: &World<'_>) -> Option<u64> {
+    if !world.worker.plugin.owns(Stage::Pending) {
+        return None;
+    }
+    let address = world.properties.get(&["upstream", "address"]).filter(|address| !address.is_empty())?;
+    Some(world.worker.secret.hash([address.as_slice()]))
 }
 
 /// A client of HTTP/1 is gone with its connection; one of HTTP/2 or HTTP/3 resets its stream, which the codec reports.

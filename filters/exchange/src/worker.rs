@@ -10,6 +10,7 @@ use penstock_units::Nanos;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::demand::Served;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
@@ -94,6 +95,8 @@ pub struct Worker {
     pub(crate) overflow: Overflow,
     /// Series that are no longer set, and are to be zero from now on.
     gone: Vec<(Series, Sum)>,
+    /// What serves by its configuration.
+    served: Served,
 }
 
 impl Worker {
@@ -114,10 +117,12 @@ impl Worker {
         let waiting = Waiting::new(config.wait_for_body, store);
         let mut clock = Clock::default();
         clock.refresh(store);
+        let config = Rc::new(config);
         let mut worker = Self {
             waiting,
             clock,
-            config: Rc::new(config),
+            served: Served::new(&config),
+            config,
             plugin,
             series: Registry::default(),
             ledger: Ledger::default(),
@@ -165,12 +170,7 @@ impl Worker {
     /// the next configuration does not have goes to zero and not stale. Where there are too many, those of earlier configurations go, and
     /// are set to zero once more.
     fn register(&mut self, store: &mut dyn Store) {
-        let series = self.config.models.iter().flat_map(|model| {
-            let unsplit = model.versions.is_empty().then(|| labels::UNSPLIT.to_owned());
-            let versions = model.versions.iter().map(|version| version.name.clone()).chain(unsplit);
-            versions.map(|version| Series { model: labels::model(&model.name).to_owned(), version })
-        });
-        let series: Vec<Series> = series.collect();
+        let series = self.served.series();
         let gone = &mut self.gone;
         let _ = store.update(keys::SERIES, &mut |old| {
             let mut list = old.and_then(Slot::decode).unwrap_or_default();
@@ -284,13 +284,25 @@ impl Worker {
                 }
             }
         }
-        for (Series { model, version }, sum) in core::mem::take(&mut self.gone).into_iter().chain(totals) {
+        let times = [now, self.config.tick.to_nanos()];
+        self.served.tell(&mut self.ledger, times, store, &mut self.series, out);
+        for (series, sum) in core::mem::take(&mut self.gone).into_iter().chain(totals) {
+            let replica = self.served.figures(&series);
+            let Series { model, version } = series;
             for (phase, tokens) in [("prefill", sum.prefill), ("decode", sum.decode)] {
                 let series = self.series.id(Metric::PendingTokens, &[&model, &version, phase]);
                 out.push(Effect::Gauge(series, tokens.0));
             }
-            let series = self.series.id(Metric::PendingRequests, &[&model, &version]);
-            out.push(Effect::Gauge(series, sum.requests));
+            let waited = sum.since.map_or(0, |since| now.saturating_sub(since).to_millis().0);
+            for (metric, value) in [
+                (Metric::PendingRequests, sum.requests),
+                (Metric::PendingCached, sum.cached.0),
+                (Metric::OldestWait, waited),
+                (Metric::ReplicaPrefill, replica.prefill.unwrap_or(0)),
+                (Metric::ReplicaDecode, replica.decode.unwrap_or(0)),
+            ] {
+                out.push(Effect::Gauge(self.series.id(metric, &[&model, &version]), value));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! A worker's sums under a heartbeat, as bytes.
 //!
 //! Layout, little-endian: owner (8), beat in nanoseconds (8), number of rows (2), then for each row the two names
-//! (length in 1 byte, then the bytes) and prefill, decode, requests (8 each).
+//! (length in 1 byte, then the bytes) and prefill, cached, decode, requests, since (8 each; all ones where nothing waits).
 
 use std::borrow::Cow;
 
@@ -20,6 +20,8 @@ const MODELS_MAX: usize = 128;
 pub const OTHER: &str = "other";
 /// Bytes of a name beyond this are not written.
 const NAME_MAX: usize = 255;
+/// Written where nothing waits.
+const NEVER: Nanos = Nanos::MAX;
 
 /// One worker's slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +64,8 @@ impl Slot {
                 out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
                 out.extend_from_slice(name.as_bytes());
             }
-            for value in [sum.prefill.0, sum.decode.0, sum.requests] {
+            let since = sum.since.unwrap_or(NEVER).0;
+            for value in [sum.prefill.0, sum.cached.0, sum.decode.0, sum.requests, since] {
                 out.extend_from_slice(&value.to_le_bytes());
             }
         }
@@ -76,8 +79,9 @@ impl Slot {
         let rows = u16::from_le_bytes(*input.take::<2>()?);
         let rows = (0..rows).map(|_| {
             let series = Series { model: input.name()?, version: input.name()? };
-            let (prefill, decode) = (Tokens(input.u64()?), Tokens(input.u64()?));
-            Some((series, Sum { prefill, decode, requests: input.u64()? }))
+            let (prefill, cached, decode) = (Tokens(input.u64()?), Tokens(input.u64()?), Tokens(input.u64()?));
+            let (requests, since) = (input.u64()?, Some(Nanos(input.u64()?)).filter(|since| *since != NEVER));
+            Some((series, Sum { prefill, cached, decode, requests, since }))
         });
         let rows = rows.collect::<Option<Vec<_>>>()?;
         Some(Self { owner, beat, rows })
@@ -138,7 +142,9 @@ mod tests {
         #[test]
         fn round_trip(owner: u64, beat: u64, rows in prop::collection::vec(("[a-z.]{0,40}", "[a-z]{0,9}", any::<u64>()), 0..9)) {
             let rows = rows.into_iter().map(|(model, version, n)| {
-                (Series { model, version }, Sum { prefill: Tokens(n), decode: Tokens(n / 2), requests: n / 3 })
+                let since = (n % 2 == 0).then_some(Nanos(n / 5));
+                let sum = Sum { prefill: Tokens(n), cached: Tokens(n / 4), decode: Tokens(n / 2), requests: n / 3, since };
+                (Series { model, version }, sum)
             });
             let slot = Slot { owner, beat: Nanos(beat), rows: rows.collect() };
             prop_assert_eq!(Slot::decode(&slot.encode()), Some(slot));
@@ -163,7 +169,8 @@ mod tests {
     #[test]
     fn what_has_no_row_of_its_own_is_added_up() {
         for (models, versions) in [(1, 1024), (1, 3000), (300, 10), (2000, 1), (1024, 1)] {
-            let one = Sum { prefill: Tokens(1), decode: Tokens(2), requests: 1 };
+            let since = Some(Nanos(7));
+            let one = Sum { prefill: Tokens(1), cached: Tokens(3), decode: Tokens(2), requests: 1, since };
             let names = (0..models).flat_map(|model| (0..versions).map(move |version| (model, version)));
             let series =
                 names.map(|(model, version)| Series { model: format!("m{model}"), version: format!("v{version}") });
@@ -176,7 +183,8 @@ mod tests {
                     total
                 })
             });
-            assert_eq!(total(&written), Sum { prefill: Tokens(count), decode: Tokens(2 * count), requests: count });
+            let [prefill, cached, decode] = [1, 3, 2].map(|n| Tokens(n * count));
+            assert_eq!(total(&written), Sum { prefill, cached, decode, requests: count, since });
             assert!(written.len() <= ROWS_MAX, "{} rows of {models} models", written.len());
             let is_whole = slot.rows.len() <= ROWS_MAX;
             assert_eq!(written == slot.rows, is_whole, "{models} models");

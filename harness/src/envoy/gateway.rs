@@ -163,6 +163,33 @@ impl Gateway {
         self
     }
 
+    /// Requests with this header go to where there is no server, by its value: to a cluster without hosts (the first of these), to one that
+    /// is not there, and to a port on which nothing listens.
+    #[must_use]
+    pub fn and_without_servers(mut self, header: &str, [no_host, no_cluster, refused]: &[&str; 3]) -> Self {
+        let manager = &mut self.document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        let routes = &mut manager["typed_config"]["route_config"];
+        routes["validate_clusters"] = json!(false);
+        for host in array(&mut routes["virtual_hosts"]) {
+            for name in [no_host, no_cluster, refused] {
+                let is_it = json!([{"name": header, "string_match": {"exact": name}}]);
+                let route = json!({"match": {"prefix": "/", "headers": is_it}, "route": {"cluster": name}});
+                array(&mut host["routes"]).insert(0, route);
+            }
+        }
+        // A privileged port that nobody listens on.
+        let nobody =
+            json!([{"lb_endpoints": [{"endpoint": {"address": address(SocketAddr::from(([127, 0, 0, 1], 1)))}}]}]);
+        let clusters = array(&mut self.document["static_resources"]["clusters"]);
+        for (name, endpoints) in [(no_host, json!([])), (refused, nobody)] {
+            let load_assignment = json!({"cluster_name": name, "endpoints": endpoints});
+            clusters.push(
+                json!({"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": load_assignment}),
+            );
+        }
+        self
+    }
+
     /// The configuration of the first wasm filter, JSON; empty without one.
     pub fn configuration(&mut self) -> String {
         let filters = self.wasm_filters(0);

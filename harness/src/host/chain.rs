@@ -61,9 +61,13 @@ impl Worker {
 
     /// The upstream breaks the connection: a 503 while the client has seen nothing, a broken response afterwards.
     pub fn upstream_reset(&mut self, id: StreamId) {
-        let body =
-            b"upstream connect error or disconnect/reset before headers. reset reason: connection termination".to_vec();
-        let details = "upstream_reset_before_response_started{connection_termination}".to_owned();
+        self.upstream_fails(id, "upstream_reset_before_response_started{connection_termination}");
+    }
+
+    /// The same for another reason, in Envoy's words: also that there is no upstream.
+    pub fn upstream_fails(&mut self, id: StreamId, details: &str) {
+        let body = b"upstream connect error or disconnect/reset before headers".to_vec();
+        let details = details.to_owned();
         self.local_reply(id, LocalReply { status: 503, headers: Headers::default(), body, details });
     }
 

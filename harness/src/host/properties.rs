@@ -28,6 +28,7 @@ pub(super) fn get(state: &VmState, path: &[u8]) -> Option<Vec<u8>> {
         ["response", "code_details"] if !stream.details.is_empty() => Some(stream.details.clone().into_bytes()),
         ["response", "headers", name] => stream.response.headers.get(name).map(<[u8]>::to_vec),
         ["connection", "id"] => context.stream.map(number),
+        ["upstream", "address"] if stream.response.started => Some(b"127.0.0.1:8000".to_vec()),
         ["source", "address"] => Some(b"127.0.0.1:50000".to_vec()),
         ["filter_state", key] => stream.filter_state.get(key).cloned(),
         _ => stream.filter_state.get(&format!("wasm.{path_text}")).cloned(),

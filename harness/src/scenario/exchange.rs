@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::format::Abort;
+use super::format::{Abort, Unreachable};
 use crate::message::Seen;
 
 /// A request as it goes on the wire, and what the model server will answer.
@@ -38,6 +38,7 @@ pub struct Answer {
     pub delay: Duration,
     pub every: Duration,
     pub reset_after: Option<usize>,
+    pub unreachable: Option<Unreachable>,
     pub follow: Option<Box<Answer>>,
 }
 

@@ -133,7 +133,45 @@ pub struct Upstream {
     #[serde(default)]
     pub every: Span,
     pub reset_after: Option<usize>,
+    pub unreachable: Option<Unreachable>,
     pub follow: Option<Box<Upstream>>,
+}
+
+/// Why the proxy has no server for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreachable {
+    /// The cluster has no host.
+    NoHost,
+    /// There is no such cluster.
+    NoCluster,
+    /// Nothing listens where the host is.
+    Refused,
+}
+
+impl Unreachable {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NoHost, Self::NoCluster, Self::Refused];
+
+    /// What Envoy 1.40 says of it in `response.code_details`.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::NoHost => "no_healthy_upstream",
+            Self::NoCluster => "cluster_not_found",
+            Self::Refused => {
+                "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
+            }
+        }
+    }
+
+    /// A name for it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoHost => "no-host",
+            Self::NoCluster => "no-cluster",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What must come of a request.

@@ -33,6 +33,7 @@
 //!         delay: 200ms                               # before the headers
 //!         every: 20ms                                # between pieces
 //!         reset_after: 1                             # the connection breaks after so many pieces; 0: before the headers
+//!         unreachable: no_host                       # the proxy answers itself: also no_cluster, refused (connections)
 //!         follow: {json: {id: 1}}                    # the proxy follows this answer to its location, where this is the answer
 //!       expect:                                      # everything optional; holds for every repetition
 //!         status: 200
@@ -76,6 +77,7 @@ mod tests;
 
 pub use chain::Chain;
 pub use exchange::{Answer, Exchange, Sent};
+pub use format::Unreachable;
 pub use format::{Scenario, load};
 pub use on_envoy::{OnEnvoy, run_on_envoy};
 #[cfg(feature = "sandbox")]

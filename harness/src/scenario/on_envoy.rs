@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::chain::Chain;
 use super::exchange::{Answer, Exchange, Sent};
-use super::format::{Abort, Scenario, Step};
+use super::format::{Abort, Scenario, Step, Unreachable};
 use super::run::{Executor, run_steps, split};
 use super::wire::{Wire, chunk, head};
 use crate::envoy::{self, Envoy, Gateway};
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// Tells the scripted server which request it has before it.
 const TICKET: &str = "x-scenario-ticket";
+/// Sends a request to where there is no server, by [`Unreachable::label`].
+const UNREACHABLE: &str = "x-scenario-unreachable";
 
 /// What became of a scenario on Envoy.
 pub enum OnEnvoy {
@@ -132,6 +134,9 @@ impl EnvoyExecutor {
         }
         if scenario.requests().any(|request| request.upstream.follow.is_some()) {
             gateway = gateway.follows_redirects();
+        }
+        if scenario.requests().any(|request| request.upstream.unreachable.is_some()) {
+            gateway = gateway.and_without_servers(UNREACHABLE, &Unreachable::ALL.map(Unreachable::label));
         }
         let is_replaced = scenario.all_steps().any(|step| matches!(step, Step::Configure(_)));
         let mut rendered = if is_replaced { gateway.render_replaceable() } else { gateway.render() };
@@ -279,7 +284,11 @@ fn client(gateway: SocketAddr, ticket: usize, sent: &Sent, exchanges: &Exchanges
     let mut wire = Wire::new(TcpStream::connect(gateway)?)?;
     let number = ticket.to_string();
     let own = [("host", &b"penstock.test"[..]), ("connection", b"close"), (TICKET, number.as_bytes())];
-    let headers = own.into_iter().chain(sent.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+    let nowhere = sent.answer.unreachable.map(|why| (UNREACHABLE, why.label().as_bytes()));
+    let headers = own
+        .into_iter()
+        .chain(nowhere)
+        .chain(sent.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
     wire.write(&head(&format!("{} {} HTTP/1.1", sent.method, sent.path), headers))?;
     if let Some(body) = &sent.body {
         std::thread::sleep(sent.body_after);

@@ -160,6 +160,9 @@ impl HostExecutor {
     fn play(&self, index: usize, stream: StreamId, answer: &Answer, abort: Option<Abort>) {
         let worker = || self.host.worker(index);
         self.host.advance(answer.delay);
+        if let Some(why) = answer.unreachable {
+            return worker().upstream_fails(stream, why.details());
+        }
         if answer.reset_after == Some(0) {
             return worker().upstream_reset(stream);
         }

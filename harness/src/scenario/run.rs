@@ -179,6 +179,7 @@ fn answer(upstream: &Upstream) -> Answer {
         delay: upstream.delay.0,
         every: upstream.every.0,
         reset_after: upstream.reset_after,
+        unreachable: upstream.unreachable,
         follow: upstream.follow.as_deref().map(|upstream| Box::new(answer(upstream))),
     }
 }

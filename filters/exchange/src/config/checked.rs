@@ -9,6 +9,7 @@ use std::rc::Rc;
 use penstock_bucket::Rate;
 use penstock_bucket::credit::Allowance;
 use penstock_canary::Split;
+use penstock_pending::Figures;
 use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
@@ -230,6 +231,8 @@ pub struct Model {
     pub sticky: Vec<Source>,
     /// Not served, whoever asks (503).
     pub suspended: bool,
+    /// What one replica does.
+    pub replica: Figures,
     /// How many tokens may be pending.
     pub ceiling: Option<Tokens>,
     /// Whether what does not fit is refused.
@@ -280,6 +283,8 @@ pub struct Version {
     pub model: Option<String>,
     /// Its share.
     pub weight: u32,
+    /// What one replica of it does: the model's where it gives none.
+    pub replica: Figures,
 }
 
 /// A limit.

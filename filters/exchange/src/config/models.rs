@@ -1,6 +1,7 @@
 //! Models: what clients may ask for, and what serves it.
 
 use penstock_canary::Split;
+use penstock_pending::Figures;
 use penstock_tokens::Encoding;
 use penstock_units::Tokens;
 
@@ -54,6 +55,7 @@ pub fn implicit() -> Option<Model> {
         split: None,
         sticky: Vec::new(),
         suspended: false,
+        replica: Figures::default(),
         ceiling: None,
         ceiling_mode: Mode::Enforce,
         fallback: None,
@@ -82,7 +84,8 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     if falls_back && raw.fallback.is_none() {
         problems.problem(format!("{path}.fallback"), "missing; name the model to serve when this one is full");
     }
-    let (versions, split) = versions(problems, &path, raw.versions);
+    let replica = replica(problems, &format!("{path}.replica"), &raw.replica, Figures::default());
+    let (versions, split) = versions(problems, &path, raw.versions, replica);
     Some(Model {
         encoding: encoding?,
         is_implicit: false,
@@ -100,6 +103,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         split,
         sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
         suspended: raw.suspended,
+        replica,
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),
         fallback: raw.fallback.filter(|_| falls_back),
@@ -108,15 +112,21 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
 }
 
 /// The versions, and the draw between them where there is one.
-fn versions(problems: &mut Problems, path: &str, raw: Vec<raw::Version>) -> (Vec<Version>, Option<Split>) {
+fn versions(
+    problems: &mut Problems,
+    path: &str,
+    raw: Vec<raw::Version>,
+    of_model: Figures,
+) -> (Vec<Version>, Option<Split>) {
     problems.count(&format!("{path}.versions"), raw.len(), VERSIONS_MAX);
     let mut versions: Vec<Version> = Vec::new();
-    for (j, raw::Version { name, weight, model }) in raw.into_iter().enumerate() {
+    for (j, raw::Version { name, weight, model, replica: figures }) in raw.into_iter().enumerate() {
         problems.name(format!("{path}.versions[{j}].name"), &name);
         if versions.iter().any(|other| other.name == name) {
             problems.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
         }
-        versions.push(Version { name, model, weight });
+        let replica = replica(problems, &format!("{path}.versions[{j}].replica"), &figures, of_model);
+        versions.push(Version { name, model, weight, replica });
     }
     let weights: Vec<u32> = versions.iter().map(|version| version.weight).collect();
     let split = Split::new(&weights);
@@ -153,6 +163,24 @@ fn encoding(problems: &mut Problems, path: &str, raw: Option<&raw::Tokenizer>) -
         problems.problem(path, format!("{name:?} is not built into this module; write one of {known}"));
     }
     (encoding.or(first), approximate)
+}
+
+/// What a replica does; `otherwise` where that is not said.
+fn replica(problems: &mut Problems, path: &str, raw: &raw::Replica, otherwise: Figures) -> Figures {
+    let mut read = |key: &str, given: Option<f64>, otherwise: Option<u64>| {
+        let Some(rate) = given else { return otherwise };
+        if !(1.0..=1e9).contains(&rate) {
+            let what =
+                format!("{rate} is no rate; write tokens per second, such as 2000, or leave it out to have it learnt");
+            problems.problem(format!("{path}.{key}"), what);
+            return None;
+        }
+        Some(rate.round() as u64)
+    };
+    Figures {
+        prefill: read("prefillTokensPerSecond", raw.prefill_tokens_per_second, otherwise.prefill),
+        decode: read("decodeTokensPerSecond", raw.decode_tokens_per_second, otherwise.decode),
+    }
 }
 
 fn flat(problems: &mut Problems, path: &str, raw: &raw::Media) -> Flat {

@@ -13,7 +13,8 @@ use common::stated;
 pub use common::{Mode, Source};
 pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
 pub use models::{
-    Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Tokenizer, Version, WhenFull,
+    Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version,
+    WhenFull,
 };
 
 /// The document.

@@ -3,6 +3,9 @@
 //! Each worker writes what its tenants hold of every model with a ceiling into a slot of its own, with every admission and every heartbeat.
 //! So the sums are as old as a heartbeat in what is done by now, and never in what was admitted: they are high rather than low. Two workers
 //! that decide at the same instant do not see each other, which lets the ceiling be passed by one request for each further worker.
+//!
+//! Prompts count whole here, for what is held as for what asks, whatever is expected to be cached of them: a guess loosens no ceiling, and
+//! nobody whose prompts are cached makes room for more of those that are not.
 
 use hashbrown::HashMap;
 use penstock_pending::fair::{self, Holding, Priority};
@@ -12,6 +15,7 @@ use penstock_units::{Nanos, Tokens};
 use super::stop::{self, Stop};
 use super::{count, limit};
 use crate::config::{Config, Mode, Model};
+use crate::demand::{self, Want};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::hash::Secret;
@@ -58,6 +62,7 @@ pub fn run(
         if takes && never.is_none() && has_room(model, flow, world) {
             return Ok(());
         }
+        let fits = never.is_none();
         never_has_room &= !takes || never.is_some();
         let refusal = never.unwrap_or_else(|| Refusal::saturated(&model.name));
         if takes && model.ceiling_mode == Mode::Observe {
@@ -66,6 +71,10 @@ pub fn run(
         let goes_otherwise = limit::would_admit(limited, flow, world);
         if goes_otherwise.is_ok() {
             remember(model, flow, world);
+            // What it has never room for no replica would bring.
+            if takes && fits {
+                demand::refused([labels::model(&model.name), labels::stable(model)], Want::Room, &flow.facts, world);
+            }
         }
         let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {
             // Who is to come back later is told so only where that helps.

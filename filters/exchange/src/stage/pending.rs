@@ -1,8 +1,9 @@
-//! Pending: the request is in flight, until it is over; then its times are observed.
+//! Pending: the request is in flight, until it is over; then its times are observed, and what it taught of its server is kept.
 
-use penstock_pending::Series;
+use penstock_pending::Landed;
 
 use super::order::Stage;
+use crate::demand::refused;
 use crate::facts::{Facts, Used};
 use crate::flow::Flow;
 use crate::metrics::Metric;
@@ -12,23 +13,34 @@ use crate::world::World;
 
 /// Keeps the request in the sums.
 pub fn run(id: u32, flow: &Flow, world: &mut World<'_>) {
-    let [model, version] = flow.served_by();
-    let series = Series { model: model.to_owned(), version: version.to_owned() };
     let Facts { tenant, prompt_tokens, expected_output, .. } = &flow.facts;
-    world.worker.ledger.admit(id, series, tenant, *prompt_tokens, *expected_output);
+    world.worker.ledger.admit(id, flow.served_by(), tenant, *prompt_tokens, *expected_output, world.now);
     if flow.model(&flow.config).is_some_and(|model| model.ceiling.is_some()) {
         world.worker.tell_load(world.now, world.store);
     }
 }
 
 /// The end: it is no longer in flight. Harmless for a request that never was.
-pub fn done(id: u32, world: &mut World<'_>) {
-    world.worker.ledger.done(id);
+pub fn done(id: u32, world: &mut World<'_>) -> Option<Landed> {
+    world.worker.ledger.done(id)
 }
 
-/// The end: how long it took.
-pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, world: &mut World<'_>) {
-    let Some(used) = used.filter(|_| world.worker.plugin.owns(Stage::Pending)) else { return };
+/// The end: how long it took, what the server reported of its cache, and whether there was a server at all.
+pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Option<Landed>, world: &mut World<'_>) {
+    if !world.worker.plugin.owns(Stage::Pending) {
+        return;
+    }
+    if let Some(want) = landed.and_then(|_| response.want(world.properties)) {
+        refused(flow.served_by(), want, &flow.facts, world);
+    }
+    let Some(used) = used else { return };
+    let ttft = flow.facts.ttft_ms.filter(|_| flow.facts.stream);
+    if let Some(lesson) = landed.filter(|_| !used.counted).and_then(|landed| world.worker.ledger.lesson(landed)) {
+        lesson.reported(flow.facts.prompt_tokens, used.prompt, used.cached);
+        if let Some(ttft) = ttft {
+            lesson.answered(used.prompt.saturating_sub(used.cached), ttft);
+        }
+    }
     let labels = flow.served_by();
     let now = world.now;
     let mut observe = |metric, value| {
@@ -36,7 +48,7 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, world: &mut 
         world.out.push(Effect::Observe(series, value));
     };
     observe(Metric::Duration, response.duration(now).0);
-    let Some(ttft) = flow.facts.ttft_ms.filter(|_| flow.facts.stream) else { return };
+    let Some(ttft) = ttft else { return };
     observe(Metric::Ttft, ttft.0);
     let after_first = used.completion.0.saturating_sub(1);
     if let Some(between) = response.decode_time().0.checked_div(after_first) {

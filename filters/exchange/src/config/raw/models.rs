@@ -46,6 +46,10 @@ pub struct Model {
     /// When to take a version back. Accepted, but without effect so far: the log says so at load.
     /// Default: none. Example: `{"minRequests": 200}`.
     pub guard: Option<Guard>,
+    /// What one replica does, for autoscaling. What is given wins over what is learnt, and what a version gives over what its model does.
+    /// Default: learnt. Example: `{"prefillTokensPerSecond": 12000, "decodeTokensPerSecond": 1800}`.
+    #[serde(default)]
+    pub replica: Replica,
     /// How many tokens may be pending: admitted, and not yet done.
     /// Default: none. Example: `{"ceiling": 400000, "whenFull": "shed"}`.
     pub pending: Option<Pending>,
@@ -174,6 +178,23 @@ pub struct Version {
     /// What is written into the request's `model`.
     /// Default: none, it stays as it is. Example: `llama-3.1-8b-r2`.
     pub model: Option<String>,
+    /// What one replica of this version does.
+    /// Default: what the model's does. Example: `{"decodeTokensPerSecond": 2400}`.
+    #[serde(default)]
+    pub replica: Replica,
+}
+
+/// `models[].replica` and `models[].versions[].replica`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Replica {
+    /// Prompt tokens that a replica reads in a second, of those that it has not cached; at least 1.
+    /// Default: learnt from the time to the first token of streams. Example: `12000`.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Tokens that a replica generates in a second, for all requests at a time together; at least 1.
+    /// Default: learnt, a lower bound: the most that a server did. Example: `1800`.
+    pub decode_tokens_per_second: Option<f64>,
 }
 
 /// `models[].guard`
