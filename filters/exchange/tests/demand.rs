@@ -39,9 +39,9 @@ fn usage(prompt: u64, cached: u64) -> String {
 }
 
 /// Teaches that so many of eight tokens are cached.
-fn teach(proxy: &mut Proxy, cached: u64) {
+fn teach(proxy: &mut Proxy, body: &str, cached: u64) {
     for _ in 0..20_000 {
-        let mut flight = proxy.chat(&[], CHAT);
+        let mut flight = proxy.chat(&[], body);
         proxy.answer(&mut flight, 200, &usage(8, cached));
     }
     proxy.tick();
@@ -92,21 +92,22 @@ fn what_arrives_is_told_with_the_heartbeat_before_it_is_answered() {
 
 #[test]
 fn cached_prefixes_are_taken_off_what_waits_and_not_off_what_a_ceiling_counts() {
-    let config = r#"{"models":[{"name":"chat","pending":{"ceiling":300}}]}"#;
+    let config = r#"{"models":[{"name":"chat","pending":{"ceiling":38}}]}"#;
     let mut proxy = Proxy::new(config);
-    teach(&mut proxy, 8);
-    let flights: Vec<Flight> = (0..3).map(|_| proxy.chat(&[], CHAT)).collect();
+    let short = CHAT.replace("92", "2");
+    teach(&mut proxy, &short, 8);
+    let flights: Vec<Flight> = (0..3).map(|_| proxy.chat(&[], &short)).collect();
     assert!(flights.iter().all(Flight::went));
     let pending =
         |proxy: &mut Proxy, phase: &str| gauge(proxy, Metric::PendingTokens, &format!("chat default {phase}"));
     // Eight times 160,000 of 176,384 is 7.
     assert_eq!(pending(&mut proxy, "prefill"), Some(3));
     assert_eq!(gauge(&mut proxy, Metric::PendingCached, "chat default"), Some(21));
-    assert_eq!(pending(&mut proxy, "decode"), Some(276));
-    // 300 are pending with all of their prompts: no room for one more, whatever is cached.
-    let full = proxy.chat(&[], CHAT);
+    assert_eq!(pending(&mut proxy, "decode"), Some(6));
+    // 30 are pending with all of their prompts: no room for one more, and there would be for eight if what is cached did not count.
+    let full = proxy.chat(&[], &short);
     assert_eq!(full.reply().unwrap().0, 503);
-    assert_eq!(refused(&full), one("chat shed", 93));
+    assert_eq!(refused(&full), one("chat shed", 3));
 }
 
 #[test]

@@ -393,7 +393,7 @@ fn gauges_of_a_removed_model_go_to_zero() {
     proxy.worker = Worker::new(next, Plugin::Penstock, [70, 80, 90], &mut proxy.store);
     proxy.now += 4 * SECOND;
     let gauges = proxy.gauges();
-    assert_eq!(gauges.len(), 9, "three series with three gauges each");
+    assert_eq!(gauges.len(), 21, "three series with seven gauges each");
     assert!(gauges.values().all(|value| *value == 0));
 }
 
