@@ -73,8 +73,8 @@ fn bucket(rate: u64) -> Option<usize> {
 }
 
 fn middle(bucket: usize) -> u64 {
-    let octave = 1u64.checked_shl(u32::try_from(bucket / BEGINS.len()).unwrap_or(63)).unwrap_or(u64::MAX);
-    let within = MIDDLES.get(bucket % BEGINS.len()).copied().unwrap_or(1000);
+    let octave = 1u64.checked_shl(u32::try_from(bucket / 8).unwrap_or(63)).unwrap_or(u64::MAX);
+    let within = MIDDLES.get(bucket % 8).copied().unwrap_or(1000);
     (octave.saturating_mul(within).saturating_add(500) / 1000).max(1)
 }
 

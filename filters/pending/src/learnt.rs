@@ -54,7 +54,7 @@ impl CacheRatio {
         }
         // Both sums are below 2^22, and 2^40 tokens are more than there are.
         let of = prompt.0.min(1 << 40).saturating_mul(self.cached);
-        Tokens(of / self.prompt.saturating_add(PRIOR))
+        Tokens(of.checked_div(self.prompt.saturating_add(PRIOR)).unwrap_or(0))
     }
 
     fn add(&mut self, other: Self) {
@@ -193,7 +193,8 @@ impl Learnt {
     /// As bytes, little-endian: the two sums of the cache (8 each), when the counts were halved and when the window began (8 each), the
     /// three histograms, and for each server three numbers (8 each).
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32 + 3 * histogram::BYTES + self.work.len().saturating_mul(24));
+        const FIXED: usize = 32 + 3 * histogram::BYTES;
+        let mut out = Vec::with_capacity(FIXED.saturating_add(self.work.len().saturating_mul(24)));
         for number in [self.ratio.prompt, self.ratio.cached, self.halved.0, self.began.0] {
             out.extend_from_slice(&number.to_le_bytes());
         }
