@@ -91,9 +91,14 @@ impl Lesson {
     /// A server reported so many of a prompt's tokens as cached; here it was counted as `counted`.
     pub fn reported(&mut self, counted: Tokens, prompt: Tokens, cached: Tokens) {
         let weight = counted.0.min(REPORT_MAX);
-        let share = u128::from(weight).saturating_mul(u128::from(cached.min(prompt).0));
-        let cached = share.checked_div(u128::from(prompt.0)).unwrap_or(0);
-        self.ratio.add(CacheRatio { prompt: weight, cached: u64::try_from(cached).unwrap_or(weight) });
+        let cached = match cached.min(prompt) {
+            Tokens::ZERO => 0,
+            // A prompt of 2^48 tokens is a lie; the product of what is less with a weight fits.
+            Tokens(cached) => {
+                weight.saturating_mul(cached.min(1 << 48)).checked_div(prompt.0.min(1 << 48)).unwrap_or(0)
+            }
+        };
+        self.ratio.add(CacheRatio { prompt: weight, cached });
     }
 
     /// The first token of a stream came so long after its request, of whose prompt so much was not cached.
