@@ -52,6 +52,7 @@ mod stage;
 mod tools;
 mod voices;
 mod waiting;
+mod want;
 mod worker;
 mod world;
 

@@ -4,12 +4,12 @@ use penstock_dialects::{Reading, ResponseReader, UsageFilter};
 use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::completion::Completion;
-use crate::demand::Want;
 use crate::facts::{Facts, Outcome, Signals, Used};
 use crate::flow::Flow;
 use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
 use crate::stage::Stage;
+use crate::want::Want;
 use crate::world::World;
 
 /// What the proxy answers when it gave up on a server.

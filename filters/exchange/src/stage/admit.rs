@@ -13,9 +13,8 @@ use penstock_pending::slot::{SLOTS, Slot};
 use penstock_units::{Nanos, Tokens};
 
 use super::stop::{self, Stop};
-use super::{count, limit};
+use super::{count, limit, pending};
 use crate::config::{Config, Mode, Model};
-use crate::demand::{self, Want};
 use crate::facts::Facts;
 use crate::flow::Flow;
 use crate::hash::Secret;
@@ -24,6 +23,7 @@ use crate::labels;
 use crate::overflow::{Table, WAITING_MAX};
 use crate::port::{Effect, Store};
 use crate::refusal::Refusal;
+use crate::want::Want;
 use crate::world::World;
 
 /// How long a refused tenant is taken to want more.
@@ -73,7 +73,7 @@ pub fn run(
             remember(model, flow, world);
             // What it has never room for no replica would bring.
             if takes && fits {
-                demand::refused([labels::model(&model.name), labels::stable(model)], Want::Room, &flow.facts, world);
+                pending::wanted([labels::model(&model.name), labels::stable(model)], Want::Room, &flow.facts, world);
             }
         }
         let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {

@@ -1,14 +1,16 @@
 //! Pending: the request is in flight, until it is over; then its times are observed, and what it taught of its server is kept.
 
 use penstock_pending::Landed;
+use penstock_units::Tokens;
 
 use super::order::Stage;
-use crate::demand::refused;
+use crate::demand::learnt;
 use crate::facts::{Facts, Used};
 use crate::flow::Flow;
 use crate::metrics::Metric;
 use crate::port::Effect;
 use crate::response::Response;
+use crate::want::Want;
 use crate::world::World;
 
 /// Keeps the request in the sums.
@@ -31,7 +33,7 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
         return;
     }
     if let Some(want) = landed.and_then(|_| response.want(world.properties)) {
-        refused(flow.served_by(), want, &flow.facts, world);
+        wanted(flow.served_by(), want, &flow.facts, world);
     }
     let Some(used) = used else { return };
     let ttft = flow.facts.ttft_ms.filter(|_| flow.facts.stream);
@@ -53,5 +55,16 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
     let after_first = used.completion.0.saturating_sub(1);
     if let Some(between) = response.decode_time().0.checked_div(after_first) {
         observe(Metric::InterToken, between);
+    }
+}
+
+/// The request failed for want of capacity of what would have served it: what it would have been is counted.
+pub fn wanted([model, version]: [&str; 2], want: Want, facts: &Facts, world: &mut World<'_>) {
+    let known = learnt([model, version], world.store);
+    let cached = known.map_or(Tokens::ZERO, |known| known.ratio().of(facts.prompt_tokens));
+    let tokens = facts.prompt_tokens.saturating_sub(cached).saturating_add(facts.expected_output);
+    if tokens > Tokens::ZERO {
+        let series = world.worker.series.id(Metric::RefusedDemand, &[model, want.label()]);
+        world.out.push(Effect::Count(series, tokens.0));
     }
 }
