@@ -19,6 +19,8 @@ pub fn run_ahead(flow: &mut Flow, world: &mut World<'_>) {
     let config = flow.config.clone();
     let mut models = config.models.iter().filter(|model| !model.is_implicit);
     if let (Some(model), None, true) = (models.next(), models.next(), world.worker.plugin.owns(Stage::Route)) {
+        // Routes ask for both.
+        world.out.push(Effect::RequestHeader("x-penstock-model", model.name.clone().into_bytes()));
         draw(flow, model, world);
     }
 }
