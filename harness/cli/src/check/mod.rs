@@ -1,6 +1,6 @@
 //! `penstock check`: what is wrong with manifests, values, Envoy files and configurations, before they are applied.
 //!
-//! Documents are [gathered](gather) from files, folders and kustomizations; what is applied together is a [`Set`](set::Set); the
+//! Documents are [gathered](gather) from files, folders and kustomizations; what is applied together is a [`Set`]; the
 //! [rules] are functions from a set to [findings](finding::Findings). What the configuration may say is not written here again: its own
 //! parser, in `penstock-exchange`, says it.
 
