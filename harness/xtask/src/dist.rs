@@ -34,6 +34,10 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         vec![Variant::parse("dist", arguments)?]
     };
     let images = root.join("dist/images");
+    // What is made of all is all that is there: if this ends half-way, no image of older sources stands beside the new ones.
+    if arguments.is_empty() && images.exists() {
+        fs::remove_dir_all(&images).map_err(|error| format!("{}: {error}", images.display()))?;
+    }
     fs::create_dir_all(&images).map_err(|error| format!("{}: {error}", images.display()))?;
     let mut steps = Steps::new(1 + 2 * variants.len());
     steps
