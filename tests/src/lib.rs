@@ -81,6 +81,14 @@ pub fn find_envoy() -> Result<PathBuf, String> {
 /// # Panics
 /// When one of them does not start.
 pub async fn gateway(config: &Value, change: impl FnOnce(Gateway) -> Gateway) -> Option<(Envoy, ModelServer)> {
+    shipped_gateway(|gateway| change(gateway.chain(Chain::One).plugin_config(config))).await
+}
+
+/// The same with the filters as `envoy/gateway.yaml` has them.
+///
+/// # Panics
+/// When one of them does not start.
+pub async fn shipped_gateway(change: impl FnOnce(Gateway) -> Gateway) -> Option<(Envoy, ModelServer)> {
     let binary = match find_envoy() {
         Ok(binary) => binary,
         Err(reason) => {
@@ -93,8 +101,7 @@ pub async fn gateway(config: &Value, change: impl FnOnce(Gateway) -> Gateway) ->
     let server = ModelServer::start(options).await.expect("a free port");
     let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
     let gateway = gateway.cluster("stable", server.address()).cluster("canary", server.address());
-    let gateway = change(gateway.chain(Chain::One).plugin_config(config));
-    let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+    let envoy = Envoy::start(&binary, &change(gateway).render(), 2).await.expect("Envoy starts");
     Some((envoy, server))
 }
 

@@ -15,9 +15,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use penstock_exchange::Config;
-use penstock_harness::envoy::{Chain, Envoy, Gateway};
-use penstock_harness::model_server::{ModelServer, Options};
-use penstock_tests::{PATIENCE, checkout, find_envoy, module, skipped};
+use penstock_harness::envoy::Envoy;
+use penstock_harness::model_server::ModelServer;
+use penstock_tests::{PATIENCE, checkout, find_envoy, gateway, shipped_gateway, skipped};
 use serde_json::Value;
 
 const GUIDES: [&str; 10] = [
@@ -139,7 +139,7 @@ async fn what_can_run_here_runs() {
                 missing.push(format!("{page}:{} needs the command (cargo build -p penstock-cli)", block.line));
                 continue;
             }
-            if let Some((envoy, _servers)) = &served {
+            if let Some((envoy, _server)) = &served {
                 let addresses = [("localhost:8080", envoy.url()), ("localhost:9901", envoy.admin_url())];
                 for (written, real) in addresses {
                     script = script.replace(written, &real);
@@ -210,27 +210,13 @@ fn workplace(page: &str, helm: Option<&Path>) -> PathBuf {
     directory
 }
 
-/// `envoy/gateway.yaml`, with this configuration of the filters if there is one, in front of two model servers, on free ports. `None` where
-/// there is no Envoy, which is told.
-async fn serve(config: Option<&Value>) -> Option<(Envoy, [ModelServer; 2])> {
-    let binary = match find_envoy() {
-        Ok(binary) => binary,
-        Err(reason) => {
-            skipped(&reason);
-            return None;
-        }
-    };
-    module("penstock");
-    let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
-    let stable = ModelServer::start(options.clone()).await.expect("a free port");
-    let canary = ModelServer::start(options).await.expect("a free port");
-    let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
-    let mut gateway = gateway.cluster("stable", stable.address()).cluster("canary", canary.address());
-    if let Some(config) = config {
-        gateway = gateway.chain(Chain::One).plugin_config(config);
+/// `envoy/gateway.yaml`, with this configuration of the filters if there is one, in front of a model server. `None` where there is no Envoy,
+/// which is told.
+async fn serve(config: Option<&Value>) -> Option<(Envoy, ModelServer)> {
+    match config {
+        Some(config) => gateway(config, |gateway| gateway).await,
+        None => shipped_gateway(|gateway| gateway).await,
     }
-    let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
-    Some((envoy, [stable, canary]))
 }
 
 /// The command, where it has been built beside this test.

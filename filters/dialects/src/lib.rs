@@ -58,6 +58,7 @@ pub use request::image::{IMAGES_MAX, Image};
 pub use request::media::{Media, Named};
 pub use request::reader::RequestReader;
 pub use request::{Request, StreamOptions};
+pub use response::SHORTER_MAX;
 pub use response::quality::{Finish, Quality};
 pub use response::reader::{Reading, ResponseReader};
 pub use response::usage::{USAGE_MAX, Usage};

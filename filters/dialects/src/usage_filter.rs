@@ -70,7 +70,7 @@ impl UsageFilter {
             }
         }
         self.hold(from..bytes.len(), &mut out);
-        out.finish()
+        out.changed
     }
 
     /// The event goes on behind these bytes.
@@ -89,7 +89,7 @@ impl UsageFilter {
     pub fn finish(&mut self) -> Vec<u8> {
         let mut out = Out { came: &[], passed: 0, changed: None };
         self.end_event(0..0, &mut out);
-        out.finish().unwrap_or_default()
+        out.changed.unwrap_or_default()
     }
 
     /// The event ends with these bytes.
@@ -157,10 +157,6 @@ impl Out<'_> {
     fn change(&mut self) -> &mut Vec<u8> {
         let (came, passed) = (self.came, self.passed);
         self.changed.get_or_insert_with(|| came.get(..passed).unwrap_or_default().to_vec())
-    }
-
-    fn finish(self) -> Option<Vec<u8>> {
-        self.changed
     }
 }
 

@@ -1,6 +1,6 @@
 //! The answer, as it passes: what it reports, when its tokens come, and what it came to in the end.
 
-use penstock_dialects::{Reading, ResponseReader, UsageFilter};
+use penstock_dialects::{Reading, ResponseReader, SHORTER_MAX, UsageFilter};
 use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::completion::Completion;
@@ -17,10 +17,6 @@ const GATEWAY_TIMEOUT: u16 = 504;
 
 /// What it answers when it has no server.
 const SERVICE_UNAVAILABLE: u16 = 503;
-
-/// By how many times another vocabulary may make fewer tokens of a text than the one that counts here. It is three to five for scripts that
-/// only one of them has words of, so that eight is beyond all of them.
-const SHORTER_MAX: u64 = 8;
 
 /// What is known of one answer.
 #[derive(Default)]

@@ -58,10 +58,7 @@ impl Module {
             if built.is_file() {
                 continue;
             }
-            go(root)
-                .args(["version"])
-                .output()
-                .map_err(|error| format!("there is no Go to build with ({error}): install Go 1.26 or later"))?;
+            installed(root)?;
             eprintln!("xtask: building {}, {} ({} on two cores)", wanted.name, wanted.what, wanted.usual);
             let began = Instant::now();
             let fixed = ["build", "-mod=readonly", "-p", "2", "-ldflags", "-s -w", "-o"];
@@ -80,11 +77,10 @@ impl Module {
         if fs::read_to_string(&stamp).is_ok_and(|copied| copied == wanted) {
             return Ok(());
         }
+        if !self.files.is_empty() {
+            installed(root)?;
+        }
         for files in self.files {
-            go(root)
-                .args(["version"])
-                .output()
-                .map_err(|error| format!("there is no Go to fetch with ({error}): install Go 1.26 or later"))?;
             go(source).args(["mod", "download", files.module]).go()?;
             let fetched = go(source).args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", files.module]).output()?;
             let from = Path::new(fetched.trim()).join(files.from);
@@ -100,6 +96,12 @@ impl Module {
         }
         fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
     }
+}
+
+/// Whether there is Go to fetch and to build with.
+fn installed(root: &Path) -> Outcome {
+    let version = go(root).args(["version"]).output();
+    version.map(drop).map_err(|error| format!("there is no Go to build with ({error}): install Go 1.26 or later"))
 }
 
 /// `go`, as everything is built with it: what is built does not depend on C libraries, nor on a compiler that is fetched.

@@ -42,7 +42,11 @@ fn registries(cargo_home: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(directories)
 }
 
-fn cargo_home() -> Result<PathBuf, String> {
+/// Where cargo keeps what it fetches.
+///
+/// # Errors
+/// Where nothing says where that is.
+pub fn cargo_home() -> Result<PathBuf, String> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
     home.ok_or_else(|| "neither CARGO_HOME nor HOME is set: where does cargo keep its sources?".to_owned())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::run::{Outcome, Run, cargo, cargo_long, program};
 use crate::steps::Steps;
-use crate::{build, cluster, tools};
+use crate::{build, cluster, paths, tools};
 
 const HELP: &str = "\
 Runs formatting, lints, the rules for dependencies, the documentation and all tests: natively, in the sandbox, on a real Envoy and
@@ -105,9 +105,7 @@ fn or_skip<T>(tool: Result<T, String>, required: bool) -> Result<Option<T>, Stri
 /// published this morning, nor on a network.
 fn dependencies(root: &Path, cargo_deny: &Path) -> Outcome {
     program(root, cargo_deny).args(["--locked", "check", "licenses", "bans", "sources"]).go()?;
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    if home.is_some_and(|home| home.join("advisory-dbs").is_dir()) {
+    if paths::cargo_home().is_ok_and(|home| home.join("advisory-dbs").is_dir()) {
         return program(root, cargo_deny).args(["--locked", "check", "--disable-fetch", "advisories"]).go();
     }
     eprintln!("xtask: SKIPPING advisories: there is no database of them; `cargo deny fetch` gets it");

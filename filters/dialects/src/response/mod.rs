@@ -11,6 +11,10 @@ pub mod usage;
 #[cfg(test)]
 mod tests;
 
+/// By how many times another vocabulary may make fewer tokens of a text than the one that counts, or the one token for four bytes that stands
+/// for it. It is three to five for scripts that only one of them has words of, so that eight is beyond all of them.
+pub const SHORTER_MAX: u64 = 8;
+
 /// What a text is that was generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextKind {

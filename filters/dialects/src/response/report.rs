@@ -11,19 +11,16 @@ use crate::json::path::Field::{
     Response, Status, StopReason, Type, Usage as UsageKey,
 };
 use crate::json::path::Step::{self, Item, Key};
-use crate::response::TextKind;
 use crate::response::choices::Choices;
 use crate::response::echo::Echo;
 use crate::response::quality::{Checks, Finish, Quality};
 use crate::response::strange::{Strange, is_beside};
 use crate::response::usage::Usage;
+use crate::response::{SHORTER_MAX, TextKind};
 use crate::sink::CompletionSink;
 
 /// How much is kept of a word that is looked at, in bytes: a reason, a status, a type.
 const WORD_MAX: usize = 48;
-
-/// By how many times another vocabulary may make fewer tokens of a text than one for four bytes.
-const SHORTER_MAX: u64 = 8;
 
 /// What is known of a response so far.
 pub struct Report {

@@ -100,18 +100,24 @@ fn is_ours(document: &Document, hosts: &BTreeSet<String>, models: &BTreeMap<Stri
 fn of_istio(at: At) -> Route {
     let header = |matched: &At, name: &str| Some(matched.get("headers").get(name).get("exact")).filter(At::exists);
     let matches = at.get("match").items();
-    let is_exact = |one: &At| one.get("uri").get("exact").exists();
     Route {
-        is_one_path: !matches.is_empty() && matches.iter().all(is_exact),
-        matches: matches
-            .iter()
-            .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
-            .collect(),
+        is_one_path: are_all(&matches, |one| one.get("uri").get("exact").exists()),
+        matches: told(&matches, header),
         weights: Some(at.get("route")).filter(|to| to.items().len() > 1),
         timeout: Some(at.get("timeout")).filter(At::exists),
         retry: at.get("retries").get("retryOn"),
         at,
     }
+}
+
+/// Whether there are any, and all are so.
+fn are_all(matches: &[At], is_so: impl Fn(&At) -> bool) -> bool {
+    !matches.is_empty() && matches.iter().all(is_so)
+}
+
+/// What each of these asks of the headers that Penstock sets: model and version.
+fn told(matches: &[At], header: impl Fn(&At, &str) -> Option<At>) -> Vec<(Option<At>, Option<At>)> {
+    matches.iter().map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version"))).collect()
 }
 
 fn of_gateway_api(at: At) -> Route {
@@ -124,13 +130,9 @@ fn of_gateway_api(at: At) -> Route {
         header.map(|header| header.get("value")).filter(At::exists)
     };
     let matches = at.get("matches").items();
-    let is_exact = |one: &At| one.get("path").get("type").words() == "Exact";
     Route {
-        is_one_path: !matches.is_empty() && matches.iter().all(is_exact),
-        matches: matches
-            .iter()
-            .map(|one| (header(one, "x-penstock-model"), header(one, "x-penstock-version")))
-            .collect(),
+        is_one_path: are_all(&matches, |one| one.get("path").get("type").words() == "Exact"),
+        matches: told(&matches, header),
         weights: Some(at.get("backendRefs")).filter(|to| to.items().len() > 1),
         timeout: Some(at.get("timeouts").get("request")).filter(At::exists),
         retry: at.get("retry").get("codes"),
