@@ -1,6 +1,6 @@
 //! A test's part of the cluster: a set of istio/mesh as it is shipped but for the registry's address, model servers, and a gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -193,10 +193,36 @@ impl Stage {
 
     /// Waits until the module is in the chain and headers wait.
     pub async fn until_in_force(&self) {
-        self.until("the module is in force", "chat", |answer| {
-            answer.status == 200 && answer.has("x-penstock-prompt-tokens") && answer.has("x-penstock-version")
+        // Routes tell a version whoever is in the chain; the model that the body names is only routed on where headers wait.
+        self.until("the module is in force", "chat-small", |answer| {
+            let is_counted = answer.status == 200 && answer.has("x-penstock-prompt-tokens");
+            is_counted && answer.header("x-served-by") == "chat-small-stable"
         })
         .await;
+    }
+
+    /// Asks in session after session, with these headers, until both versions of `chat` have served: each answer is of the version that it
+    /// says, a session stays with its version, and the canary's server is asked for its own model.
+    pub async fn serves_what_it_says(&self, headers: &[(&str, &str)]) {
+        let mut versions = BTreeSet::new();
+        for number in 0..150 {
+            let session = format!("session-{number}");
+            let headers = [headers, &[("x-session-id", session.as_str())]].concat();
+            let answer = self.chat("chat", &headers).await.expect("an answer");
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let version = answer.header("x-penstock-version").to_owned();
+            assert_eq!(answer.header("x-served-by"), format!("chat-{version}"), "{answer:?}");
+            if versions.insert(version.clone()) {
+                let again = self.chat("chat", &headers).await.expect("an answer");
+                assert_eq!(again.header("x-penstock-version"), version, "{session} is pinned");
+            }
+            if versions.len() == 2 {
+                break;
+            }
+        }
+        assert_eq!(versions, BTreeSet::from(["canary".to_owned(), "stable".to_owned()]));
+        let renamed = self.server("chat", "canary").requests().pop().and_then(|seen| seen.body).unwrap_or_default();
+        assert!(renamed.contains(r#""model":"llama-3.1-8b-r2""#), "{renamed}");
     }
 
     /// Waits until the metrics are as expected.
