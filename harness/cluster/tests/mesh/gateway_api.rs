@@ -56,6 +56,8 @@ fn an_envoy_filter_for_another_gateway_leaves_headers_that_cannot_wait_and_it_is
                 metrics.select("penstock_headers_wait", &[]).any(|sample| sample.value == 0.0)
             })
             .await;
+        // There is one model, whose version is drawn before the body.
+        stage.serves_what_it_says(&[("authorization", &bearer)]).await;
     });
 }
 
