@@ -86,6 +86,11 @@ const SCHEMAS: Module = Module {
     files: &[
         Files { module: "github.com/kedacore/keda/v2", from: "config/crd/bases", to: MORE_CRDS },
         Files {
+            module: "github.com/envoyproxy/gateway",
+            from: "charts/gateway-helm/charts/crds/crds/generated",
+            to: MORE_CRDS,
+        },
+        Files {
             module: "github.com/prometheus-operator/prometheus-operator",
             from: "example/prometheus-operator-crd",
             to: MORE_CRDS,
@@ -164,7 +169,7 @@ pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> 
     on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
 }
 
-/// Runs the tests of the manifests with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
+/// Runs the tests of the manifests, and of the guides, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
 pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
     let mut run = cargo(root).args(MANIFESTS);
     for (name, variable) in
@@ -181,9 +186,9 @@ pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
 }
 
 /// Without `--package`: with other packages, features of dependencies change, and all of them are compiled anew.
-const MANIFESTS: [&str; 3] = ["test", "--test", "manifests"];
+const MANIFESTS: [&str; 5] = ["test", "--test", "manifests", "--test", "guides"];
 
-/// Compiles the tests of the manifests.
+/// Compiles the tests of the manifests and of the guides.
 pub fn compile_manifests(root: &Path) -> Outcome {
     cargo_long(root, MANIFESTS[0]).args(&MANIFESTS[1..]).args(["--no-run"]).go()
 }

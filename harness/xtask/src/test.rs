@@ -14,8 +14,8 @@ with real clients.
 Usage: cargo xtask test
        cargo xtask test --cluster [--istio 1.30] [FILTER]
 
-  --cluster      instead: the tests of istio/ with Helm and istioctl, and those on the real control plane; all of it has to be built from Go
-                 first (`cargo xtask cluster --help`)
+  --cluster      instead: the tests of istio/ and of the guides with Helm and istioctl, and those on the real control plane; all of it has to be
+                 built from Go first (`cargo xtask cluster --help`)
   --istio 1.30   on the line before (default: 1.31)
   FILTER         only tests on the control plane whose names have this in them
 
@@ -78,11 +78,13 @@ fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outc
         );
         return Ok(());
     };
-    if filter.is_empty() {
-        steps.step("compiling the tests of the manifests", "5 min", || cluster::compile_manifests(root))?;
-        steps.step("the manifests", "1 min", || cluster::test_manifests(root, &programs))?;
-    }
     steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
+    if filter.is_empty() {
+        steps.step("compiling the tests of the manifests and the guides", "5 min", || {
+            cluster::compile_manifests(root)
+        })?;
+        steps.step("the manifests and the guides", "2 min", || cluster::test_manifests(root, &programs))?;
+    }
     steps.step("compiling the tests", "2 min", || cluster::compile_tests(root))?;
     steps.step("the tests", "5 min", || cluster::test(root, istio, filter, &programs))?;
     steps.end();

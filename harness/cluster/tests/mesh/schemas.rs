@@ -1,4 +1,4 @@
-//! Whether the API server takes what is in istio/ as it stands there: every field known to the schemas of whoever reads it.
+//! Whether the API server takes what is shipped as it stands there: every field known to the schemas of whoever reads it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +16,12 @@ fn every_object_that_is_shipped_is_accepted() {
         base.kubernetes.define(&more).await.expect("they are served");
         let sets = kustomizations(&base.place.checkout.join("istio"));
         assert!(sets.len() >= 4, "{sets:?}");
-        for set in sets {
-            let objects = objects::kustomization(&base.place, &set).unwrap_or_else(|message| panic!("{message}"));
+        let read = |set: PathBuf| (objects::kustomization(&base.place, &set), set);
+        let mut shipped: Vec<_> = sets.into_iter().map(read).collect();
+        let envoy_gateway = base.place.checkout.join("envoy/envoy-gateway/penstock.yaml");
+        shipped.push((objects::read(&envoy_gateway), envoy_gateway));
+        for (objects, set) in shipped {
+            let objects = objects.unwrap_or_else(|message| panic!("{message}"));
             assert!(!objects.is_empty(), "{}", set.display());
             let names = objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str());
             for name in names.collect::<BTreeSet<_>>() {
