@@ -7,6 +7,8 @@
 //!
 //! The hash is XXH64 with seed 0 over the model's name, one zero byte and the sticky key; the point is its upper half.
 //!
+//! Whether a canary may go on is for its [`guard`] to say.
+//!
 //! What this crate does not do: find the sticky key, or remember anybody.
 
 #![cfg_attr(
@@ -19,6 +21,8 @@
         clippy::arithmetic_side_effects
     )
 )]
+
+pub mod guard;
 
 use xxhash_rust::xxh64::xxh64;
 
