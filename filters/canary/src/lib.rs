@@ -7,7 +7,7 @@
 //!
 //! The hash is XXH64 with seed 0 over the model's name, one zero byte and the sticky key; the point is its upper half.
 //!
-//! Whether a canary may go on is for its [`guard`] to say.
+//! Whether a canary may go on is for its [`guard`] to say; whether a version's servers are left alone for a while, for its [`breaker`].
 //!
 //! What this crate does not do: find the sticky key, or remember anybody.
 
@@ -22,6 +22,7 @@
     )
 )]
 
+pub mod breaker;
 pub mod guard;
 
 use xxhash_rust::xxh64::xxh64;
@@ -60,6 +61,38 @@ impl Split {
     pub fn draw(&self, point: u32) -> usize {
         self.ends.iter().position(|end| u64::from(point) < *end).map_or(0, |canary| canary.saturating_add(1))
     }
+
+    /// The version that serves `point` while some are avoided: its owner, unless that is one of them; then one of the others, by their
+    /// weights, always the same. So nobody moves but the callers of those that are avoided, and each of them comes back. `None` where no
+    /// version with a weight is left: who then serves is the caller's rule.
+    pub fn draw_avoiding(&self, point: u32, is_avoided: impl Fn(usize) -> bool) -> Option<usize> {
+        let owner = self.draw(point);
+        if !is_avoided(owner) {
+            return Some(owner);
+        }
+        let last = 1u64 << 32;
+        let rest = || {
+            let ends = self.ends.iter().copied().enumerate().map(|(canary, end)| (canary.saturating_add(1), end));
+            let all = ends.chain([(0, last)]);
+            let sizes = all.scan(0, |begin, (version, end)| {
+                let size = end.saturating_sub(*begin);
+                *begin = end;
+                Some((version, size))
+            });
+            sizes.filter(|(version, _)| !is_avoided(*version))
+        };
+        let total: u64 = rest().map(|(_, size)| size).sum();
+        // Another point of the same caller's, as the first says where it lies in its owner's interval. Less than `total`.
+        let other = xxh64(&point.to_le_bytes(), 0) >> 32;
+        let mut left = u64::try_from(u128::from(other).saturating_mul(u128::from(total)) >> 32).unwrap_or(0);
+        rest().find_map(|(version, size)| match left.checked_sub(size) {
+            Some(less) => {
+                left = less;
+                None
+            }
+            None => Some(version),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +130,17 @@ mod tests {
         assert!((hits - mean).abs() < 4.0 * sigma, "{hits} of {n}, expected {mean} ± {sigma}");
     }
 
+    #[test]
+    fn callers_of_who_is_avoided_are_spread_by_weight() {
+        let split = Split::new(&[60, 10, 30]).unwrap();
+        let mut hits = [0u32; 3];
+        (0..100_000u32).for_each(|i| {
+            hits[split.draw_avoiding(point("chat", &i.to_le_bytes()), |version| version == 0).unwrap()] += 1
+        });
+        // A quarter and three quarters of 100,000, give or take four deviations of a caller's choice.
+        assert!(hits[0] == 0 && hits[1].abs_diff(25_000) < 550, "{hits:?}");
+    }
+
     proptest! {
         /// Raising the canary's weight moves callers only towards it.
         #[test]
@@ -105,6 +149,20 @@ mod tests {
             let before = Split::new(&[100 - low, low]).unwrap().draw(point);
             let after = Split::new(&[100 - high, high]).unwrap().draw(point);
             prop_assert!(before == 0 || after == 1);
+        }
+
+        /// Whoever is avoided, its callers alone move, to versions that have a weight.
+        #[test]
+        fn only_the_callers_of_who_is_avoided_move(weights in prop::collection::vec(0u32..5, 1..6), avoided: u8, point: u32) {
+            if let Some(split) = Split::new(&weights) {
+                let is_avoided = |version: usize| avoided >> version & 1 == 1;
+                let (owner, drawn) = (split.draw(point), split.draw_avoiding(point, is_avoided));
+                match drawn {
+                    Some(version) => prop_assert!(!is_avoided(version) && (version == owner || weights[version] > 0)),
+                    None => prop_assert!((0..weights.len()).all(|version| is_avoided(version) || weights[version] == 0)),
+                }
+                prop_assert!(is_avoided(owner) || drawn == Some(owner));
+            }
         }
 
         #[test]
