@@ -8,6 +8,7 @@
 //! The hash is XXH64 with seed 0 over the model's name, one zero byte and the sticky key; the point is its upper half.
 //!
 //! Whether a canary may go on is for its [`guard`] to say; whether a version's servers are left alone for a while, for its [`breaker`].
+//! What users say of answers comes with a ticket ([`feedback`]).
 //!
 //! What this crate does not do: find the sticky key, or remember anybody.
 
@@ -23,6 +24,7 @@
 )]
 
 pub mod breaker;
+pub mod feedback;
 pub mod guard;
 
 use xxhash_rust::xxh64::xxh64;
