@@ -1,38 +1,41 @@
-//! Whether a canary may go on: its requests against the stable version's, looked at as they end.
+//! Whether a canary may go on: its requests against the stable version's.
 //!
-//! A [`Guard`] takes one [`Record`] for each request that ended. It compares the two versions in each of the [`Signal`]s that the [`Rules`]
+//! A [`Guard`] takes [`Record`]s of what becomes known of requests. It compares the two versions in each of the [`Signal`]s that the [`Rules`]
 //! name, by tests that may be looked at after every request: however long one looks, the probability that a canary that is no worse is taken
 //! back is no more than the [`Allowance`], over all signals together. A canary that is worse in one of them is found, the sooner the worse
 //! it is. `guard/wealth.rs` says how, and which papers it is from.
 //!
 //! # What is claimed
 //!
-//! Each test has its wealth, which is more than `n` ever with a probability of at most `1/n`. So has their average, however the signals
-//! depend on each other. The canary is taken back when the average is more than one over the allowance; the signal that is named has most
-//! of it. This holds
+//! Each test has its wealth, which is more than `n` ever with a probability of at most `1/n`. The allowance is divided among the tests
+//! equally (Bonferroni), so how the signals depend on each other does not matter: one whose wealth is more than the number of tests over the
+//! allowance takes the canary back. This holds
 //! * if requests are drawn for the canary by chance, whatever the rates do over time, and whatever the weights are changed to (see
 //!   [`Guard::redrawn`]);
 //! * or, for requests that are not (callers that stick to a version), if who is drawn does not matter: a caller whose requests fail wherever
 //!   they go counts against the version that the caller sticks to. Few heavy callers are therefore more than chance, and so is a caller
 //!   who wants to do harm: outcomes that a caller can bring about alone should not be recorded;
-//! * for means, whatever the distributions are, if amounts do not depend on each other. They are cut at a cap (see [`Record::amount`]).
+//! * for means, whatever the distributions are, if amounts do not depend on each other. They are cut at a cap (see [`Record::amount`]), and
+//!   not looked at in the first five minutes, when of a version that is slow only the short answers are there.
 //!
-//! Records are judged in blocks of 32. How they are batched does not matter: the same records in the same order make the same bytes. In
-//! what order they come matters where it puts them into other blocks, or, for means, beside others: one record in another's place moves a
-//! bet by no more than the odds it is made at, 32 at most, and what is claimed holds in any order that does not look at who served a request.
+//! Records are judged in blocks: 32 that say something of an outcome, or of amounts. How they are batched does not matter: the same records
+//! in the same order make the same bytes. In what order they come matters where it puts them into other blocks, or, for means, beside
+//! others: one record in another's place moves a bet by no more than the odds it is made at, 32 at most, and what is claimed holds in any
+//! order that does not look at who served a request.
 //!
 //! # Where there is nothing to compare
 //!
-//! A block in which nothing of the stable version says something of an outcome is held against that outcome's ceiling, if there is one; for
-//! [`Outcome::Error`] there always is one, a half, if errors are watched. [`Standing::blind`] counts the canary's requests in such blocks,
-//! and a canary is not ready to be promoted before enough of its requests were compared: one that gets all requests never is. A stable
-//! version that is small, but there, makes comparisons slow; the table below has how slow.
+//! A block in which nothing of the stable version's says something of an outcome is held against that outcome's ceiling, if there is one; for
+//! [`Outcome::Error`] there is one from the beginning, a half, if errors are watched. [`Standing::blind`] counts the canary's requests that
+//! were sent while none were to the stable version, and a canary is not ready to be promoted before enough of its requests could be
+//! compared: one that gets all requests never is. A stable version that is small, but there, makes comparisons slow; the table below has
+//! how slow.
 //!
 //! # What this does not do
 //!
 //! Draw, roll back, forget: the verdict is data, and a breach stays until the state is replaced. It does not find what differs by little
 //! (odds that are less than a quarter higher; means within the margin), what the signals do not show, or what is wrong with both versions.
-//! It sees requests as they end: while the first of a canary that is only slower still run, those that failed quickly weigh more.
+//! One that fails no more often, but sooner, looks worse until the other's failures are seen as well.
 //!
 //! # What it comes to
 //!
@@ -48,11 +51,13 @@ pub use record::{Amount, Arm, Outcome, Record, Signal};
 
 use penstock_units::Nanos;
 
-use block::{Amounts, Block};
-use wealth::{Larger, Wealth};
+use block::{Amounts, Counts, Spent};
+use wealth::{Factors, Larger, Wealth};
 
 /// How many tests there can be: a comparison for each signal, and a ceiling for each outcome.
 const TESTS: usize = Signal::ALL.len() + Outcome::ALL.len();
+/// For how long amounts are not looked at after the versions were drawn anew.
+const SETTLED_AFTER: Nanos = Nanos(300 * Nanos::SECOND.0);
 /// The ceiling of errors where no other is set, in thousandths.
 const ERRORS_CEILING: u16 = 500;
 /// By how much means may differ where nothing else is set, in thousandths.
@@ -127,7 +132,7 @@ impl Rules {
         self.ceilings.get(outcome as usize).copied().flatten().map(|thousandths| f64::from(thousandths) / 1000.0)
     }
 
-    /// The wealth of all tests together that is too much.
+    /// What is too much wealth for one test.
     fn limit(&self) -> f64 {
         let compared = self.watched.iter().filter(|is_watched| **is_watched).count();
         let tests = compared.saturating_add(self.ceilings.iter().flatten().count());
@@ -147,11 +152,11 @@ pub enum Against {
 /// Why a canary is taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breach {
-    /// What it is worse in, of several what there is most evidence of.
+    /// What it is worse in.
     pub signal: Signal,
     /// Than what.
     pub against: Against,
-    /// How many of its requests that took.
+    /// How many requests it had been sent by then.
     pub requests: u64,
 }
 
@@ -180,18 +185,18 @@ impl Verdict {
     }
 }
 
-/// How many records there were. A record that says more of a request that was recorded is another.
+/// How many requests were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The canary's.
+    /// To the canary.
     pub canary: u64,
-    /// The stable version's.
+    /// To the stable version.
     pub stable: u64,
-    /// The canary's in blocks that had some of the stable version's.
+    /// To the canary, among 32 of which some were to the stable version.
     pub compared: u64,
-    /// The canary's in blocks that had none.
+    /// To the canary, among 32 that all were.
     pub blind: u64,
-    /// Of requests that began before the versions were drawn as they are now. They are not counted elsewhere.
+    /// Records of requests from before the versions were drawn as they are now. They are not counted elsewhere.
     pub early: u64,
 }
 
@@ -199,12 +204,16 @@ pub struct Standing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
     plan: u64,
-    /// Requests that began before are not counted.
+    /// Requests that were sent before are not counted.
     from: Nanos,
     since: Option<Nanos>,
     standing: Standing,
     breach: Option<Breach>,
-    block: Block,
+    /// The blocks that are not full: of requests that were sent, of outcomes, and of amounts.
+    sent: Counts,
+    outcomes: [Counts; Outcome::ALL.len()],
+    spent: Spent,
+    /// All comparisons by their signals, then all ceilings by their outcomes.
     tests: [Wealth; TESTS],
 }
 
@@ -218,7 +227,9 @@ impl Guard {
             since: None,
             standing: Standing::default(),
             breach: None,
-            block: Block::default(),
+            sent: Counts::default(),
+            outcomes: [Counts::default(); Outcome::ALL.len()],
+            spent: Spent::default(),
             tests: [Wealth::default(); TESTS],
         }
     }
@@ -228,41 +239,21 @@ impl Guard {
         self.plan
     }
 
-    /// How many records there were.
+    /// How many requests were sent.
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// From now on other shares of the requests are drawn for the canary. Requests that began before are not counted: of a version that gets
-    /// more of them than before, those that end quickly are seen first, and these are often the ones that failed.
+    /// From now on other shares of the requests are drawn for the canary. Of requests that were sent before nothing is counted any more: a
+    /// version that gets more of them than it did has fewer old ones.
     pub fn redrawn(&mut self, now: Nanos) {
-        self.from = now;
-        self.block = Block::default();
+        let Self { plan, since, standing, breach, tests, .. } = *self;
+        *self = Self { since, standing, breach, tests, ..Self::new(plan, now) };
     }
 
-    /// Takes what ended, in the order in which it ended as far as that is known. After a breach nothing changes any more.
+    /// Takes what becomes known, in the order in which it does as far as that is known. After a breach nothing changes any more.
     pub fn record(&mut self, rules: &Rules, records: impl IntoIterator<Item = Record>, now: Nanos) {
-        for record in records {
-            if self.breach.is_some() {
-                return;
-            }
-            if record.begun < self.from {
-                self.standing.early = self.standing.early.saturating_add(1);
-                continue;
-            }
-            let count = match record.arm {
-                Arm::Canary => {
-                    self.since = self.since.or(Some(now));
-                    &mut self.standing.canary
-                }
-                Arm::Stable => &mut self.standing.stable,
-            };
-            *count = count.saturating_add(1);
-            if self.block.push(record) {
-                let block = std::mem::take(&mut self.block);
-                self.judge(rules, &block);
-            }
-        }
+        records.into_iter().for_each(|record| self.take(rules, record, now));
     }
 
     /// What is to be done at `now`. Only how long it has run depends on that: a clock that was set back makes it later.
@@ -276,50 +267,95 @@ impl Guard {
         if has_baked && is_enough { Verdict::PromoteReady } else { Verdict::Running }
     }
 
-    /// How much of what is needed for a breach there is against it in a signal, from 0 on; all of them together breach at 1.
+    /// How much of what is needed for a breach there is against it in a signal, from 0 on; 1 is enough.
     pub fn evidence(&self, rules: &Rules, signal: Signal) -> f64 {
-        let own = self.wealths().filter(|(of, ..)| *of == signal);
-        own.map(|(.., wealth)| wealth.total()).sum::<f64>() / rules.limit()
+        let ceiling = match signal {
+            Signal::More(outcome) => Some(ceiling_index(outcome)),
+            _ => None,
+        };
+        let tests = [Some(signal.index()), ceiling].into_iter().flatten().filter_map(|test| self.tests.get(test));
+        tests.map(Wealth::total).fold(0.0, f64::max) / rules.limit()
     }
 
-    /// The tests in their order: all comparisons, then all ceilings.
-    fn wealths(&self) -> impl Iterator<Item = (Signal, Against, &Wealth)> {
-        let compared = Signal::ALL.into_iter().map(|signal| (signal, Against::Stable));
-        let ceilings = Outcome::ALL.into_iter().map(|outcome| (Signal::More(outcome), Against::Ceiling));
-        compared.chain(ceilings).zip(&self.tests).map(|((signal, against), wealth)| (signal, against, wealth))
-    }
-
-    fn judge(&mut self, rules: &Rules, block: &Block) {
-        let (canary, stable) = block.arms();
-        let kind = if stable > 0 { &mut self.standing.compared } else { &mut self.standing.blind };
-        *kind = kind.saturating_add(u64::from(canary));
-
-        let (compared, ceilings) = self.tests.split_at_mut(Signal::ALL.len());
-        for (wealth, signal) in compared.iter_mut().zip(Signal::ALL).filter(|(_, signal)| rules.watches(*signal)) {
-            let allowed = 1.0 + f64::from(rules.margin) / 1000.0;
-            let means = |amounts: &Amounts, larger| wealth::difference(amounts, block.canary, larger, allowed);
-            let factors = match signal {
-                Signal::More(outcome) => wealth::odds(block.counts(outcome)),
-                Signal::Costlier => means(&block.cost, Larger::Canary),
-                Signal::Longer => means(&block.length, Larger::Canary),
-                Signal::Shorter => means(&block.length, Larger::Stable),
-            };
-            factors.into_iter().for_each(|factors| wealth.play(factors));
+    fn take(&mut self, rules: &Rules, record: Record, now: Nanos) {
+        if self.breach.is_some() {
+            return;
         }
-        for (wealth, outcome) in ceilings.iter_mut().zip(Outcome::ALL) {
-            let counts = block.counts(outcome);
-            let ceiling = rules.ceiling_of(outcome).filter(|_| counts.stable == 0);
-            let factors = ceiling.and_then(|ceiling| wealth::excess(counts, ceiling));
-            factors.into_iter().for_each(|factors| wealth.play(factors));
+        if record.sent < self.from {
+            self.standing.early = self.standing.early.saturating_add(1);
+            return;
         }
-
-        let total: f64 = self.tests.iter().map(Wealth::total).sum();
-        if total >= rules.limit() {
-            let most = self.wealths().max_by(|(.., a), (.., b)| a.total().total_cmp(&b.total()));
-            let requests = self.standing.canary;
-            self.breach = most.map(|(signal, against, _)| Breach { signal, against, requests });
+        if record.is_sent {
+            self.sent(record.arm, now);
+        }
+        for outcome in Outcome::ALL.into_iter().filter(|outcome| record.known & outcome.bit() != 0) {
+            let counts = self.outcomes.get_mut(outcome as usize);
+            let full = counts.and_then(|counts| counts.push(record.arm, record.bad & outcome.bit() != 0));
+            full.into_iter().for_each(|counts| self.judge_outcome(rules, outcome, counts));
+        }
+        if now >= self.from.saturating_add(SETTLED_AFTER) {
+            let full = self.spent.push(record);
+            full.into_iter().for_each(|spent| self.judge_spent(rules, &spent));
         }
     }
+
+    fn sent(&mut self, arm: Arm, now: Nanos) {
+        let Standing { canary, stable, compared, blind, .. } = &mut self.standing;
+        let count = match arm {
+            Arm::Canary => canary,
+            Arm::Stable => stable,
+        };
+        *count = count.saturating_add(1);
+        if arm == Arm::Canary {
+            self.since = self.since.or(Some(now));
+        }
+        if let Some(Counts { canary, stable, .. }) = self.sent.push(arm, false) {
+            let kind = if stable > 0 { compared } else { blind };
+            *kind = kind.saturating_add(u64::from(canary));
+        }
+    }
+
+    fn judge_outcome(&mut self, rules: &Rules, outcome: Outcome, counts: Counts) {
+        let signal = Signal::More(outcome);
+        if rules.watches(signal) {
+            self.play(rules, signal, Against::Stable, wealth::odds(counts));
+        }
+        if let Some(ceiling) = rules.ceiling_of(outcome).filter(|_| counts.stable == 0) {
+            let requests =
+                if outcome.is_an_end() { counts.canary.saturating_sub(counts.canary_bad) } else { counts.canary };
+            self.play(rules, signal, Against::Ceiling, wealth::excess(requests, counts.canary_bad, ceiling));
+        }
+    }
+
+    fn judge_spent(&mut self, rules: &Rules, spent: &Spent) {
+        let allowed = 1.0 + f64::from(rules.margin) / 1000.0;
+        let means = |amounts: &Amounts, larger| wealth::difference(amounts, spent.canary, larger, allowed);
+        let signals = [
+            (Signal::Costlier, &spent.cost, Larger::Canary),
+            (Signal::Longer, &spent.length, Larger::Canary),
+            (Signal::Shorter, &spent.length, Larger::Stable),
+        ];
+        for (signal, amounts, larger) in signals.into_iter().filter(|(signal, ..)| rules.watches(*signal)) {
+            self.play(rules, signal, Against::Stable, means(amounts, larger));
+        }
+    }
+
+    /// What a block comes to in a test, if it says anything.
+    fn play(&mut self, rules: &Rules, signal: Signal, against: Against, factors: Option<Factors>) {
+        let index = match (against, signal) {
+            (Against::Ceiling, Signal::More(outcome)) => ceiling_index(outcome),
+            _ => signal.index(),
+        };
+        let (Some(wealth), Some(factors)) = (self.tests.get_mut(index), factors) else { return };
+        wealth.play(factors);
+        if wealth.total() >= rules.limit() && self.breach.is_none() {
+            self.breach = Some(Breach { signal, against, requests: self.standing.canary });
+        }
+    }
+}
+
+fn ceiling_index(outcome: Outcome) -> usize {
+    Signal::ALL.len().saturating_add(outcome as usize)
 }
 
 #[cfg(test)]

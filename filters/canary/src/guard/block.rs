@@ -1,19 +1,36 @@
-//! A block: so many records, whoever served them, that are judged together.
-//!
-//! Outcomes are bit sets over the places of the block, so that counting is one instruction.
+//! Blocks: so many records that say something of an outcome, or of amounts, whoever served them. Each is judged when it is full.
 
-use super::record::{Arm, Outcome, Record};
+use super::record::{Arm, Record};
 
-/// How many records are a block: as many as an outcome's bits have room for.
+/// How many records are a block.
 pub(super) const BLOCK: u32 = u32::BITS;
-/// Which records say something of an outcome, and which say that it was so.
+
+/// How many records of each version say something of an outcome, and of how many it is so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub known: u32,
+pub(super) struct Counts {
+    pub canary: u32,
+    pub stable: u32,
+    pub canary_bad: u32,
     pub bad: u32,
 }
 
-/// The amounts of a block by their places.
+impl Counts {
+    /// Adds one; the block, if that makes it full, and the next begins.
+    pub fn push(&mut self, arm: Arm, is_bad: bool) -> Option<Self> {
+        let bad = u32::from(is_bad);
+        match arm {
+            Arm::Canary => {
+                self.canary = self.canary.saturating_add(1);
+                self.canary_bad = self.canary_bad.saturating_add(bad);
+            }
+            Arm::Stable => self.stable = self.stable.saturating_add(1),
+        }
+        self.bad = self.bad.saturating_add(bad);
+        (self.canary.saturating_add(self.stable) >= BLOCK).then(|| std::mem::take(self))
+    }
+}
+
+/// Amounts by their places in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Amounts(pub [u16; BLOCK as usize]);
 
@@ -34,62 +51,30 @@ impl Amounts {
     }
 }
 
-/// How many of a block's requests of each version said something of an outcome, and of how many it was so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub canary: u32,
-    pub stable: u32,
-    pub canary_bad: u32,
-    pub bad: u32,
-}
-
-/// The records since the last block was full.
+/// What requests cost and how long their answers were, and, as a bit for each place, which of them the canary served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Block {
-    /// How many there are, less than [`BLOCK`] but for the moment at which it is judged.
+pub(super) struct Spent {
     pub len: u32,
-    /// Which of them the canary served.
     pub canary: u32,
-    pub outcomes: [Seen; Outcome::ALL.len()],
     pub cost: Amounts,
     pub length: Amounts,
 }
 
-impl Block {
-    /// Adds a record; `true` where that makes it full.
-    pub fn push(&mut self, record: Record) -> bool {
-        let place = self.len.min(BLOCK.saturating_sub(1));
-        let bit = 1u32.checked_shl(place).unwrap_or(0);
-        if record.arm == Arm::Canary {
-            self.canary |= bit;
+impl Spent {
+    /// Adds a record that knows one of both; the block, if that makes it full, and the next begins.
+    pub fn push(&mut self, record: Record) -> Option<Self> {
+        if record.cost.is_none() && record.length.is_none() {
+            return None;
         }
-        for (seen, outcome) in self.outcomes.iter_mut().zip(Outcome::ALL) {
-            seen.known |= if record.known & outcome.bit() != 0 { bit } else { 0 };
-            seen.bad |= if record.bad & outcome.bit() != 0 { bit } else { 0 };
+        if record.arm == Arm::Canary {
+            self.canary |= 1u32.checked_shl(self.len).unwrap_or(0);
         }
         for (amounts, parts) in [(&mut self.cost, record.cost), (&mut self.length, record.length)] {
-            if let Some(amount) = usize::try_from(place).ok().and_then(|place| amounts.0.get_mut(place)) {
+            if let Some(amount) = usize::try_from(self.len).ok().and_then(|place| amounts.0.get_mut(place)) {
                 *amount = parts.unwrap_or(Amounts::UNKNOWN);
             }
         }
-        self.len = place.saturating_add(1);
-        self.len == BLOCK
-    }
-
-    /// How many requests of each version there are, the canary's first.
-    pub fn arms(&self) -> (u32, u32) {
-        let canary = self.canary.count_ones();
-        (canary, self.len.saturating_sub(canary))
-    }
-
-    /// What it says of an outcome.
-    pub fn counts(&self, outcome: Outcome) -> Counts {
-        let Seen { known, bad } = self.outcomes.get(outcome as usize).copied().unwrap_or_default();
-        Counts {
-            canary: (known & self.canary).count_ones(),
-            stable: (known & !self.canary).count_ones(),
-            canary_bad: (bad & self.canary).count_ones(),
-            bad: bad.count_ones(),
-        }
+        self.len = self.len.saturating_add(1);
+        (self.len >= BLOCK).then(|| std::mem::take(self))
     }
 }

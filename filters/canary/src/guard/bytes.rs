@@ -1,13 +1,14 @@
 //! A guard as bytes.
 //!
 //! Layout, little-endian: version (1), plan (8), counts from (8), runs since (8; all ones before the first request), canary, stable, compared,
-//! blind, early (8 each), breach: signal (1; all ones where there is none), against (1), requests (8); then the block: length (1), canary (4),
-//! for each outcome known and bad (4 each), for each place cost and length (2 each); then how many tests were played (1), and for each of
-//! them, in their order, its number (1), its blocks (8), and its bets (8 each, as `f64`).
+//! blind, early (8 each), breach: signal (1; all ones where there is none), against (1), requests (8); the block of requests that were sent:
+//! canary, stable (1 each); for each outcome its block: canary, stable, bad of the canary's, bad (1 each); the block of amounts: length (1),
+//! canary (4), for each place cost and length (2 each); then how many tests were played (1), and for each of them, in their order, its
+//! number (1), its blocks (8), and its bets (8 each, as `f64`).
 
 use penstock_units::Nanos;
 
-use super::block::{Amounts, BLOCK, Block, Seen};
+use super::block::{Amounts, BLOCK, Counts, Spent};
 use super::record::{Outcome, Signal, WHOLE};
 use super::wealth::{BETS, WEALTH_MAX, Wealth};
 use super::{Against, Breach, Guard, Standing, TESTS};
@@ -16,10 +17,10 @@ const VERSION: u8 = 1;
 const NEVER: Nanos = Nanos::MAX;
 const NO_SIGNAL: u8 = u8::MAX;
 const HEAD: usize = 1 + 3 * 8 + 5 * 8 + 2 + 8;
-const BLOCK_MAX: usize = 1 + 4 + Outcome::ALL.len() * 8 + BLOCK as usize * 4;
+const BLOCKS_MAX: usize = 2 + Outcome::ALL.len() * 4 + 1 + 4 + BLOCK as usize * 4;
 const TEST: usize = 1 + 8 + BETS * 8;
 /// No guard has more bytes.
-pub const BYTES_MAX: usize = HEAD + BLOCK_MAX + 1 + TESTS * TEST;
+pub const BYTES_MAX: usize = HEAD + BLOCKS_MAX + 1 + TESTS * TEST;
 
 /// Bytes that are not a guard of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +43,13 @@ impl Guard {
         out.extend_from_slice(&[signal, against]);
         out.extend_from_slice(&requests.to_le_bytes());
 
-        let Block { len, canary, outcomes, cost, length } = &self.block;
-        out.push(u8::try_from(*len).unwrap_or(0));
-        out.extend_from_slice(&canary.to_le_bytes());
-        for Seen { known, bad } in outcomes {
-            out.extend_from_slice(&known.to_le_bytes());
-            out.extend_from_slice(&bad.to_le_bytes());
+        out.extend([self.sent.canary, self.sent.stable].map(small));
+        for Counts { canary, stable, canary_bad, bad } in self.outcomes {
+            out.extend([canary, stable, canary_bad, bad].map(small));
         }
+        let Spent { len, canary, cost, length } = &self.spent;
+        out.push(small(*len));
+        out.extend_from_slice(&canary.to_le_bytes());
         for (_, (cost, length)) in (0..*len).zip(cost.0.iter().zip(length.0)) {
             out.extend_from_slice(&cost.to_le_bytes());
             out.extend_from_slice(&length.to_le_bytes());
@@ -71,6 +72,11 @@ impl Guard {
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         read(&mut Input(bytes)).ok_or(Unreadable)
     }
+}
+
+/// A count of what is in a block.
+fn small(count: u32) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
 }
 
 fn byte(index: usize) -> u8 {
@@ -98,7 +104,13 @@ fn read(input: &mut Input<'_>) -> Option<Guard> {
     } else if against != 0 || requests != 0 {
         return None;
     }
-    guard.block = block(input)?;
+    let [canary, stable] = input.take::<2>()?.map(u32::from);
+    guard.sent = Some(Counts { canary, stable, ..Counts::default() }).filter(is_open)?;
+    for counts in &mut guard.outcomes {
+        let [canary, stable, canary_bad, bad] = input.take::<4>()?.map(u32::from);
+        *counts = Some(Counts { canary, stable, canary_bad, bad }).filter(is_open)?;
+    }
+    guard.spent = spent(input)?;
     let mut next = 0;
     for _ in 0..input.u8()? {
         let number = usize::from(input.u8()?);
@@ -114,22 +126,24 @@ fn read(input: &mut Input<'_>) -> Option<Guard> {
     input.0.is_empty().then_some(guard)
 }
 
-fn block(input: &mut Input<'_>) -> Option<Block> {
+/// Whether a block can hold that, and is not full.
+fn is_open(counts: &Counts) -> bool {
+    let Counts { canary, stable, canary_bad, bad } = *counts;
+    let stable_bad = bad.checked_sub(canary_bad);
+    canary.saturating_add(stable) < BLOCK && canary_bad <= canary && stable_bad.is_some_and(|bad| bad <= stable)
+}
+
+fn spent(input: &mut Input<'_>) -> Option<Spent> {
     let len = u32::from(input.u8()?);
     let places = 1u32.checked_shl(len).filter(|_| len < BLOCK)?.saturating_sub(1);
-    let mut block = Block { len, canary: input.u32().filter(|canary| canary & !places == 0)?, ..Block::default() };
-    for seen in &mut block.outcomes {
-        let (known, bad) = (input.u32()?, input.u32()?);
-        *seen = Some(Seen { known, bad }).filter(|_| known & !places == 0 && bad & !known == 0)?;
-    }
-    let Amounts(costs) = &mut block.cost;
-    let Amounts(lengths) = &mut block.length;
+    let mut spent = Spent { len, canary: input.u32().filter(|canary| canary & !places == 0)?, ..Spent::default() };
+    let (Amounts(costs), Amounts(lengths)) = (&mut spent.cost, &mut spent.length);
     for (_, (cost, length)) in (0..len).zip(costs.iter_mut().zip(lengths)) {
         for amount in [cost, length] {
             *amount = input.u16().filter(|parts| *parts <= WHOLE || *parts == Amounts::UNKNOWN)?;
         }
     }
-    Some(block)
+    Some(spent)
 }
 
 struct Input<'a>(&'a [u8]);

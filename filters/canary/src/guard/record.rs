@@ -1,4 +1,4 @@
-//! What one ended request says of the version that served it.
+//! What a request says of the version that served it.
 
 use penstock_units::Nanos;
 
@@ -49,6 +49,12 @@ impl Outcome {
         Self::Malformed,
         Self::Feedback,
     ];
+
+    /// Whether it is an end that a request can come to. Of such, a request that was sent counts as one that has not come to it; the others
+    /// are so or not by the time that anything is known of them.
+    pub(super) const fn is_an_end(self) -> bool {
+        matches!(self, Self::Error | Self::Truncated | Self::Empty | Self::Filtered | Self::Malformed)
+    }
 
     pub(super) fn bit(self) -> u8 {
         1u8.checked_shl(self as u32).unwrap_or(0)
@@ -123,12 +129,17 @@ impl Signal {
     }
 }
 
-/// What is known of one request, or of a part of it: a record can be made as soon as something is known, and what it does not say is not
-/// counted. So feedback that comes later is a record of its own, and so may be a first token that is overdue.
+/// What becomes known of a request: that it was sent, and later, in one record or several, what came of it. What a record does not say is
+/// not counted.
+///
+/// Bad ends are set against the requests that were sent, not against those that ended. Requests that fail may end sooner than others: of a
+/// canary whose answers only take longer, failures would be seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     pub(super) arm: Arm,
-    pub(super) begun: Nanos,
+    pub(super) sent: Nanos,
+    /// Whether this says that it was sent.
+    pub(super) is_sent: bool,
     /// Bits of [`Outcome`]s.
     pub(super) known: u8,
     pub(super) bad: u8,
@@ -138,17 +149,27 @@ pub struct Record {
 }
 
 impl Record {
-    /// A request of which nothing is known but who serves it, and when it began.
-    pub fn of(arm: Arm, begun: Nanos) -> Self {
-        Self { arm, begun, known: 0, bad: 0, cost: None, length: None }
+    /// A request is sent to a version at this time. There is one such record for each request.
+    pub fn sent(arm: Arm, now: Nanos) -> Self {
+        let ends = Outcome::ALL.into_iter().filter(|outcome| outcome.is_an_end());
+        let known = ends.fold(0, |known, outcome| known | outcome.bit());
+        Self { is_sent: true, known, ..Self::of(arm, now) }
     }
 
-    /// Says whether this outcome is so.
+    /// Something becomes known of a request that was sent then.
+    pub fn of(arm: Arm, sent: Nanos) -> Self {
+        Self { arm, sent, is_sent: false, known: 0, bad: 0, cost: None, length: None }
+    }
+
+    /// Says whether an outcome is so, as soon as that is known: that a first token is late, when it is overdue. That a request did not end
+    /// badly needs no saying.
     #[must_use]
     pub fn outcome(mut self, outcome: Outcome, is_so: bool) -> Self {
         let bit = outcome.bit();
-        self.known |= bit;
-        self.bad = if is_so { self.bad | bit } else { self.bad & !bit };
+        if is_so || !outcome.is_an_end() {
+            self.known |= bit;
+            self.bad = if is_so { self.bad | bit } else { self.bad & !bit };
+        }
         self
     }
 
@@ -196,8 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_last_holds() {
-        let record = Record::of(Arm::Stable, Nanos::ZERO).outcome(Outcome::Empty, true).outcome(Outcome::Empty, false);
-        assert_eq!((record.known, record.bad), (Outcome::Empty.bit(), 0));
+    fn what_is_sent_has_not_ended_badly_and_nothing_else_is_known() {
+        let sent = Record::sent(Arm::Canary, Nanos(3));
+        let known = Outcome::ALL.into_iter().filter(|outcome| sent.known & outcome.bit() != 0).collect::<Vec<_>>();
+        use Outcome::{Empty, Error, Filtered, Malformed, Truncated};
+        assert_eq!((known, sent.bad), (vec![Error, Truncated, Empty, Filtered, Malformed], 0));
+        let of = Record::of(Arm::Stable, Nanos(3));
+        assert_eq!(of.outcome(Outcome::Error, false), of);
+        assert_eq!(of.outcome(Outcome::Ttft, true).outcome(Outcome::Ttft, false), of.outcome(Outcome::Ttft, false));
+        assert_ne!(of.outcome(Outcome::Ttft, false), of);
     }
 }

@@ -2,14 +2,18 @@ use super::*;
 use proptest::prelude::*;
 
 const NOW: Nanos = Nanos(1_700_000_000 * Nanos::SECOND.0);
+/// When amounts are looked at.
+const LATER: Nanos = Nanos(NOW.0 + SETTLED_AFTER.0);
 const ERRORS: Signal = Signal::More(Outcome::Error);
 
 fn rules(signals: &[Signal]) -> Rules {
     Rules::new(Allowance::at(0.99).unwrap(), signals).unwrap()
 }
 
-fn record(arm: Arm, failed: bool) -> Record {
-    Record::of(arm, NOW).outcome(Outcome::Error, failed)
+/// What is told of a request: that it was sent, and that it failed.
+fn request(arm: Arm, failed: bool) -> impl Iterator<Item = Record> {
+    let failed = failed.then(|| Record::of(arm, NOW).outcome(Outcome::Error, true));
+    [Record::sent(arm, NOW)].into_iter().chain(failed)
 }
 
 fn arms(canary: usize, stable: usize) -> impl Iterator<Item = Arm> {
@@ -18,11 +22,11 @@ fn arms(canary: usize, stable: usize) -> impl Iterator<Item = Arm> {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let amounts = prop::option::of(0u64..5000);
-    (any::<bool>(), any::<u8>(), any::<u8>(), amounts.clone(), amounts, 0u64..20).prop_map(
-        |(is_canary, known, bad, cost, length, late)| {
+    (any::<bool>(), any::<bool>(), any::<u8>(), any::<u8>(), amounts.clone(), amounts, 0u64..20).prop_map(
+        |(is_canary, is_sent, known, bad, cost, length, late)| {
             let arm = if is_canary { Arm::Canary } else { Arm::Stable };
-            let begun = if late == 0 { Nanos::ZERO } else { NOW };
-            let mut record = Record::of(arm, begun);
+            let sent = if late == 0 { Nanos::ZERO } else { NOW };
+            let mut record = if is_sent { Record::sent(arm, sent) } else { Record::of(arm, sent) };
             for outcome in Outcome::ALL.into_iter().filter(|outcome| known & outcome.bit() != 0) {
                 record = record.outcome(outcome, bad & outcome.bit() != 0);
             }
@@ -37,7 +41,7 @@ fn a_canary_that_fails_is_taken_back_and_stays_so() {
     let rules = rules(&[ERRORS, Signal::More(Outcome::Ttft)]);
     let mut guard = Guard::new(7, NOW);
     assert_eq!(guard.verdict(&rules, NOW), Verdict::None);
-    let fails = arms(2, 30).take(32 * 20).map(|arm| record(arm, arm == Arm::Canary));
+    let fails = arms(2, 30).take(32 * 20).flat_map(|arm| request(arm, arm == Arm::Canary));
     guard.record(&rules, fails, NOW);
     let verdict = guard.verdict(&rules, NOW);
     let Verdict::Breached(Breach { signal: ERRORS, against: Against::Stable, requests }) = verdict else {
@@ -46,7 +50,7 @@ fn a_canary_that_fails_is_taken_back_and_stays_so() {
     assert!(requests <= 10, "{requests}");
     assert_eq!(verdict.state(), 2);
     let before = guard.clone();
-    guard.record(&rules, arms(2, 30).take(32 * 1000).map(|arm| record(arm, arm == Arm::Stable)), NOW);
+    guard.record(&rules, arms(2, 30).take(32 * 1000).flat_map(|arm| request(arm, arm == Arm::Stable)), NOW);
     assert_eq!(guard, before);
     assert!(guard.evidence(&rules, ERRORS) >= 1.0 && guard.evidence(&rules, Signal::Costlier) == 0.0);
 }
@@ -57,11 +61,11 @@ fn a_canary_that_was_good_for_long_is_still_found() {
     let mut guard = Guard::new(7, NOW);
     // One of 32 fails, of either version alike.
     let good = (0..32 * 32 * 100u32)
-        .map(|i| record(if (i / 32) % 16 == i % 16 { Arm::Canary } else { Arm::Stable }, i % 32 == 0));
+        .flat_map(|i| request(if (i / 32) % 16 == i % 16 { Arm::Canary } else { Arm::Stable }, i % 32 == 0));
     guard.record(&rules, good, NOW);
     assert_eq!(guard.verdict(&rules, NOW), Verdict::PromoteReady);
     let before = guard.standing().canary;
-    guard.record(&rules, arms(2, 30).take(32 * 20).map(|arm| record(arm, arm == Arm::Canary)), NOW);
+    guard.record(&rules, arms(2, 30).take(32 * 20).flat_map(|arm| request(arm, arm == Arm::Canary)), NOW);
     let Verdict::Breached(breach) = guard.verdict(&rules, NOW) else { panic!("{guard:?}") };
     assert!(breach.requests - before <= 24, "{breach:?} of {before}");
 }
@@ -71,17 +75,18 @@ fn each_signal_is_found_by_its_name() {
     for signal in Signal::ALL {
         let rules = rules(&Signal::ALL);
         let mut guard = Guard::new(7, NOW);
-        let records = arms(8, 24).take(32 * 200).map(|arm| {
+        let records = arms(8, 24).take(32 * 200).flat_map(|arm| {
             let is_canary = arm == Arm::Canary;
             let of = Record::of(arm, NOW);
-            match signal {
+            let more = match signal {
                 Signal::More(outcome) => of.outcome(outcome, is_canary),
                 Signal::Costlier => of.amount(Amount::Cost, if is_canary { 200 } else { 100 }, 400),
                 Signal::Longer => of.amount(Amount::Length, if is_canary { 200 } else { 100 }, 400),
                 Signal::Shorter => of.amount(Amount::Length, if is_canary { 100 } else { 200 }, 400),
-            }
+            };
+            [Record::sent(arm, NOW), more]
         });
-        guard.record(&rules, records, NOW);
+        guard.record(&rules, records, LATER);
         let Verdict::Breached(breach) = guard.verdict(&rules, NOW) else { panic!("{signal:?}: {guard:?}") };
         assert_eq!((breach.signal, breach.against), (signal, Against::Stable));
     }
@@ -91,8 +96,8 @@ fn each_signal_is_found_by_its_name() {
 fn what_is_not_watched_decides_nothing() {
     let rules = rules(&[Signal::Costlier]);
     let mut guard = Guard::new(7, NOW);
-    guard.record(&rules, arms(8, 24).take(3200).map(|arm| record(arm, arm == Arm::Canary)), NOW);
-    guard.record(&rules, arms(1, 0).take(3200).map(|arm| record(arm, true)), NOW);
+    guard.record(&rules, arms(8, 24).take(3200).flat_map(|arm| request(arm, arm == Arm::Canary)), NOW);
+    guard.record(&rules, arms(1, 0).take(3200).flat_map(|arm| request(arm, true)), NOW);
     assert_eq!(guard.verdict(&rules, NOW), Verdict::PromoteReady);
     assert_eq!(Rules::new(Allowance::at(0.99).unwrap(), &[]), None);
 }
@@ -101,7 +106,7 @@ fn what_is_not_watched_decides_nothing() {
 fn a_canary_that_is_alone_is_held_against_its_ceiling_and_never_ready() {
     let alone = |rules: &Rules, failing: usize| {
         let mut guard = Guard::new(7, NOW);
-        let records = arms(1, 0).take(32 * 50).enumerate().map(|(i, arm)| record(arm, i * 37 % 100 < failing));
+        let records = arms(1, 0).take(32 * 50).enumerate().flat_map(|(i, arm)| request(arm, i * 37 % 100 < failing));
         guard.record(rules, records, NOW);
         guard
     };
@@ -110,7 +115,7 @@ fn a_canary_that_is_alone_is_held_against_its_ceiling_and_never_ready() {
     assert_eq!(good.verdict(&rules, NOW), Verdict::Running);
     assert_eq!(good.standing(), Standing { canary: 1600, blind: 1600, ..Standing::default() });
     let Verdict::Breached(breach) = alone(&rules, 100).verdict(&rules, NOW) else { panic!("all of them fail") };
-    assert_eq!((breach.signal, breach.against, breach.requests), (ERRORS, Against::Ceiling, 32));
+    assert_eq!((breach.signal, breach.against, breach.requests), (ERRORS, Against::Ceiling, 16));
     // Another ceiling, and none.
     let rules = rules.clone().ceiling(Outcome::Error, 100);
     assert!(matches!(alone(&rules, 30).verdict(&rules, NOW), Verdict::Breached(_)));
@@ -123,7 +128,7 @@ fn a_canary_that_is_alone_is_held_against_its_ceiling_and_never_ready() {
 fn a_ceiling_holds_only_where_there_is_nothing_to_compare() {
     let rules = rules(&[ERRORS]);
     let mut guard = Guard::new(7, NOW);
-    guard.record(&rules, arms(2, 30).take(3200).map(|arm| record(arm, true)), NOW);
+    guard.record(&rules, arms(2, 30).take(3200).flat_map(|arm| request(arm, true)), NOW);
     assert_eq!(guard.verdict(&rules, NOW), Verdict::PromoteReady);
 }
 
@@ -133,14 +138,14 @@ fn ready_takes_requests_and_time_and_neither_holds_a_breach_up() {
     (rules.requests_min, rules.bake_for) = (64, Nanos::SECOND.saturating_mul(3600));
     let hour = NOW.saturating_add(rules.bake_for);
     let mut guard = Guard::new(7, NOW);
-    guard.record(&rules, arms(16, 16).take(32 * 3).map(|arm| record(arm, false)), NOW);
+    guard.record(&rules, arms(16, 16).take(32 * 3).flat_map(|arm| request(arm, false)), NOW);
     assert_eq!(guard.verdict(&rules, hour), Verdict::Running);
-    guard.record(&rules, arms(16, 16).take(32).map(|arm| record(arm, false)), NOW);
+    guard.record(&rules, arms(16, 16).take(32).flat_map(|arm| request(arm, false)), NOW);
     assert_eq!(guard.verdict(&rules, hour), Verdict::PromoteReady);
     assert_eq!(guard.verdict(&rules, hour.saturating_sub(Nanos(1))), Verdict::Running);
     assert_eq!(guard.verdict(&rules, Nanos::ZERO), Verdict::Running, "a clock that was set back");
     let mut failing = Guard::new(7, NOW);
-    failing.record(&rules, arms(2, 30).take(32 * 8).map(|arm| record(arm, arm == Arm::Canary)), NOW);
+    failing.record(&rules, arms(2, 30).take(32 * 8).flat_map(|arm| request(arm, arm == Arm::Canary)), NOW);
     assert!(matches!(failing.verdict(&rules, NOW), Verdict::Breached(Breach { requests: ..64, .. })));
 }
 
@@ -149,11 +154,27 @@ fn requests_from_before_the_draw_are_not_counted() {
     let rules = rules(&[ERRORS]);
     let mut guard = Guard::new(7, NOW);
     let later = NOW.saturating_add(Nanos::SECOND);
-    guard.record(&rules, arms(1, 3).take(8).map(|arm| record(arm, false)), NOW);
+    guard.record(&rules, arms(1, 3).take(8).flat_map(|arm| request(arm, false)), NOW);
     guard.redrawn(later);
-    guard.record(&rules, arms(2, 30).take(3200).map(|arm| record(arm, arm == Arm::Canary)), later);
+    guard.record(&rules, arms(2, 30).take(3200).flat_map(|arm| request(arm, arm == Arm::Canary)), later);
     assert_eq!(guard.verdict(&rules, later), Verdict::Running);
-    assert_eq!(guard.standing(), Standing { canary: 2, stable: 6, early: 3200, ..Standing::default() });
+    assert_eq!(guard.standing(), Standing { canary: 2, stable: 6, early: 3400, ..Standing::default() });
+}
+
+/// Of a version that is slow, only the short answers are there at first.
+#[test]
+fn amounts_are_not_looked_at_before_the_long_answers_are_there() {
+    let rules = rules(&[Signal::Shorter]);
+    let shorter = |now| {
+        let mut guard = Guard::new(7, NOW);
+        let lengths = arms(8, 24)
+            .take(3200)
+            .map(|arm| Record::of(arm, NOW).amount(Amount::Length, if arm == Arm::Canary { 100 } else { 300 }, 400));
+        guard.record(&rules, [Record::sent(Arm::Canary, NOW)].into_iter().chain(lengths), now);
+        guard.verdict(&rules, now)
+    };
+    assert_eq!(shorter(LATER.saturating_sub(Nanos(1))), Verdict::Running);
+    assert!(matches!(shorter(LATER), Verdict::Breached(_)));
 }
 
 #[test]
@@ -175,13 +196,13 @@ proptest! {
     fn batches_do_not_matter(records in prop::collection::vec(any_record(), 0..300), cuts in prop::collection::vec(1usize..40, 1..40)) {
         let rules = rules(&Signal::ALL);
         let mut whole = Guard::new(7, NOW);
-        whole.record(&rules, records.iter().copied(), NOW);
+        whole.record(&rules, records.iter().copied(), LATER);
         let mut shared = Guard::new(7, NOW).encode();
         let (mut rest, mut cuts) = (&records[..], cuts.iter().cycle());
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
             let mut guard = Guard::decode(&shared).unwrap();
-            guard.record(&rules, batch.iter().copied(), NOW);
+            guard.record(&rules, batch.iter().copied(), LATER);
             shared = guard.encode();
             rest = after;
             prop_assert!(shared.len() <= BYTES_MAX);
@@ -193,7 +214,7 @@ proptest! {
     /// Within a block, the order of outcomes does not matter.
     #[test]
     fn order_within_a_block_does_not_matter(mut records in prop::collection::vec(any_record(), 32..=32), turn in 0usize..32) {
-        records.iter_mut().for_each(|record| record.begun = NOW);
+        records.iter_mut().for_each(|record| record.sent = NOW);
         let rules = rules(&Outcome::ALL.map(Signal::More));
         let judged = |records: &[Record]| {
             let mut guard = Guard::new(7, NOW);
@@ -211,14 +232,14 @@ proptest! {
         let _ = Guard::decode(&bytes);
         let rules = rules(&Signal::ALL);
         let mut guard = Guard::new(7, NOW);
-        guard.record(&rules, records.iter().copied(), NOW);
+        guard.record(&rules, records.iter().copied(), LATER);
         let mut bytes = guard.encode();
         let at = flip.index(bytes.len());
         bytes[at] ^= 1 << bit;
         // What is read is a guard that could be, so that it goes on and is written as it was read.
         if let Ok(mut read) = Guard::decode(&bytes) {
             prop_assert_eq!(read.encode(), bytes);
-            read.record(&rules, records, NOW);
+            read.record(&rules, records, LATER);
             prop_assert!(Guard::decode(&read.encode()).is_ok());
             let _ = read.verdict(&rules, Nanos::MAX);
         }
@@ -244,8 +265,8 @@ fn counts_saturate() {
     guard.standing =
         Standing { canary: u64::MAX, stable: u64::MAX, compared: u64::MAX, blind: u64::MAX, early: u64::MAX };
     guard.tests.iter_mut().for_each(|test| test.blocks = u64::MAX);
-    guard.record(&rules, arms(2, 30).take(64).map(|arm| record(arm, false)), NOW);
-    guard.record(&rules, [Record::of(Arm::Canary, Nanos::ZERO)], NOW);
+    guard.record(&rules, arms(2, 30).take(64).flat_map(|arm| request(arm, false)), NOW);
+    guard.record(&rules, [Record::sent(Arm::Canary, Nanos::ZERO)], NOW);
     assert_eq!(guard.standing().canary, u64::MAX);
     assert_eq!(Guard::decode(&guard.encode()), Ok(guard));
 }

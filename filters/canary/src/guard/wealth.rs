@@ -5,18 +5,18 @@
 //! random variables by betting", JRSS B 2024; Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid
 //! inference", Statistical Science 2023). The games are here, for one block each:
 //!
-//! * [`odds`]: of the requests of a block so many ended badly; how many of these were the canary's? If the versions are equal, that is
-//!   drawn from an urn (hypergeometric), whatever the rate of bad ends, and however it changes from block to block. The bet is the ratio of
+//! * [`odds`]: so many of the records of a block say something bad; how many of these are the canary's? If the versions are equal, that is
+//!   drawn from an urn (hypergeometric), whatever the rate, and however it changes from block to block. The bet is the ratio of
 //!   likelihoods under odds that are `w` times as high and under equal odds (Fisher's noncentral hypergeometric distribution); where the
 //!   canary is better, its mean is below 1. Block by block as by Turner, Ly and Grünwald, "Generic E-variables for exact sequential
 //!   k-sample tests that allow for optional stopping", JSPI 2024; given how many are bad as by Lindon and Malek, "Anytime-valid inference
 //!   for multinomial count data", NeurIPS 2022, but with the shares of the requests as they were, not as the weights say they should be.
 //! * [`difference`]: each of the canary's amounts is set against some of the stable version's, and a part of the wealth on their
 //!   difference, which is between -1 and 1.
-//! * [`excess`]: a part of the wealth on each of the canary's requests ending badly, at the odds of a rate that is given.
+//! * [`excess`]: a part of the wealth on each of the canary's requests being bad, at the odds of a rate that is given.
 //!
 //! All is done with the four basic operations on `f64`, which are the same in every sandbox and natively. Nothing can become infinite or
-//! NaN: factors lie between 1e-30 and 1e100, and wealth is kept below [`WEALTH_MAX`].
+//! NaN: factors lie between 1e-30 and 1e120, and wealth is kept below [`WEALTH_MAX`].
 
 use super::block::{Amounts, BLOCK, Counts};
 use super::record::WHOLE;
@@ -28,8 +28,8 @@ const PRIOR: [f64; BETS] = [0.125, 0.125, 0.25, 0.25, 0.125, 0.125];
 /// More evidence than anybody asks for; what is above is cut.
 pub(super) const WEALTH_MAX: f64 = 1e18;
 
-/// How many times as high the canary's odds of a bad end are said to be. The lowest gains only where they are really 1.24 times as high, or
-/// more: what differs by less is never held against a canary.
+/// How many times as high the canary's odds of something bad are said to be. The lowest gains only where they are really some 1.25 times as
+/// high: what differs by less is held against a canary by chance only.
 const ODDS: [f64; BETS] = [1.5, 2.0, 3.0, 6.0, 12.0, 32.0];
 /// The parts of the wealth that are set on differences.
 const PARTS: [f64; BETS] = [0.0625, 0.125, 0.25, 0.5, 0.75, 0.9375];
@@ -125,13 +125,14 @@ pub(super) fn difference(amounts: &Amounts, canary: u32, larger: Larger, allowed
         let next: &mut usize = if is_canary { &mut next_canary } else { &mut next_stable };
         if let Some(group) = dealt.get_mut(*next) {
             let sum = if is_canary { &mut group.canary } else { &mut group.stable };
-            *sum = (sum.0 + f64::from(parts), sum.1 + f64::from(WHOLE));
+            *sum = (sum.0.saturating_add(u32::from(parts)), sum.1.saturating_add(u32::from(WHOLE)));
         }
-        *next = next.saturating_add(1).checked_rem(groups).unwrap_or(0);
+        let after = next.saturating_add(1);
+        *next = if after == groups { 0 } else { after };
     }
     let mut factors = [1.0; BETS];
     for Group { canary, stable } in dealt.into_iter().take(groups) {
-        let (canary, stable) = (canary.0 / canary.1, stable.0 / stable.1);
+        let [canary, stable] = [canary, stable].map(|(sum, most)| f64::from(sum) / f64::from(most));
         let difference = match larger {
             Larger::Canary => canary / allowed - stable,
             Larger::Stable => stable / allowed - canary,
@@ -145,20 +146,21 @@ pub(super) fn difference(amounts: &Amounts, canary: u32, larger: Larger, allowed
 /// version.
 #[derive(Clone, Copy, Default)]
 struct Group {
-    canary: (f64, f64),
-    stable: (f64, f64),
+    canary: (u32, u32),
+    stable: (u32, u32),
 }
 
-/// The bets on more of the canary's requests ending badly than `ceiling`, which is between 0 and 1. `None` where there are none.
-pub(super) fn excess(counts: Counts, ceiling: f64) -> Option<Factors> {
-    let Counts { canary, canary_bad, .. } = counts;
-    if canary == 0 {
+/// The bets on more than a share of `ceiling`, which is between 0 and 1, of the canary's requests being bad. Of each request it is said that
+/// it is not, and, of some, later, that it is: until then it counts as good. `None` where nothing is said.
+pub(super) fn excess(requests: u32, bad: u32, ceiling: f64) -> Option<Factors> {
+    if requests == 0 && bad == 0 {
         return None;
     }
     let mut factors = [1.0; BETS];
-    for request in 0..canary {
-        let gain = if request < canary_bad { 1.0 / ceiling - 1.0 } else { -1.0 };
-        factors.iter_mut().zip(STAKES).for_each(|(factor, stake)| *factor *= 1.0 + stake * gain);
+    for (factor, stake) in factors.iter_mut().zip(STAKES) {
+        let (lost, won) = (1.0 - stake, 1.0 + stake * (1.0 / ceiling - 1.0));
+        (0..requests).for_each(|_| *factor *= lost);
+        (0..bad).for_each(|_| *factor *= won / lost);
     }
     Some(factors)
 }
@@ -209,9 +211,21 @@ mod tests {
                 assert!(equal.iter().all(|mean| (mean - 1.0).abs() < 1e-9), "{canary}:{stable} at {p}: {equal:?}");
                 let better = mean(all_counts(canary, stable, p * 0.8, p), odds);
                 assert!(better.iter().all(|mean| *mean < 1.0), "{canary}:{stable} at {p}: {better:?}");
-                let at = |counts| excess(counts, p);
-                let at_the_ceiling = mean(all_counts(canary, 0, p, p), at);
+                let at_the_ceiling = mean(all_counts(canary, 0, p, p), |counts| excess(canary, counts.canary_bad, p));
                 assert!(at_the_ceiling.iter().all(|mean| (mean - 1.0).abs() < 1e-9), "{canary} at {p}");
+            }
+        }
+    }
+
+    /// A block has both records of a request that failed at once. That it failed then makes the canary's share of the block larger.
+    #[test]
+    fn failures_beside_the_requests_that_were_sent_are_no_better_a_game() {
+        for (canary, stable) in [(1, 27), (2, 26), (12, 12), (24, 1)] {
+            for p in [0.001, 0.02, 0.1, 0.3] {
+                let means = mean(all_counts(canary, stable, p, p), |Counts { canary, stable, canary_bad, bad }| {
+                    odds(Counts { canary: canary + canary_bad, stable: stable + bad - canary_bad, canary_bad, bad })
+                });
+                assert!(means.iter().all(|mean| *mean <= 1.0 + 1e-9), "{canary}:{stable} at {p}: {means:?}");
             }
         }
     }

@@ -3,6 +3,7 @@
 mod rivals;
 mod streams;
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::{env, fs};
 
@@ -12,7 +13,9 @@ use penstock_units::Nanos;
 use rivals::{Bands, Multinomial, Tally, fixed_horizon};
 use streams::{Draw, Rare, median};
 
-const NOW: Nanos = Nanos::SECOND;
+/// When all requests are sent, and when they are judged: late enough for amounts.
+const SENT: Nanos = Nanos::SECOND;
+const NOW: Nanos = Nanos(1000 * Nanos::SECOND.0);
 const ERRORS: Signal = Signal::More(Outcome::Error);
 const TTFT: Signal = Signal::More(Outcome::Ttft);
 /// How long a canary is watched.
@@ -20,6 +23,12 @@ const REQUESTS: u64 = 10_000;
 
 fn rules(signals: &[Signal]) -> Rules {
     Rules::new(Allowance::at(0.99).expect("a confidence"), signals).expect("signals")
+}
+
+/// What is told of a request.
+fn request(arm: Arm, outcome: Outcome, is_bad: bool) -> impl Iterator<Item = Record> {
+    let more = Record::of(arm, SENT).outcome(outcome, is_bad);
+    [Record::sent(arm, SENT), more].into_iter()
 }
 
 fn breach(guard: &Guard, rules: &Rules) -> Option<u64> {
@@ -36,17 +45,25 @@ fn taken_back_falsely(rate: f64, weight: f64) -> usize {
     // What requests that ended well cost, and how long their answers are: anything up to a cap, and some beyond.
     let amounts = [(); 256].map(|()| (draw.bits() & 0xff, draw.bits() & 0xff));
     let well = [Arm::Stable, Arm::Canary].map(|arm| {
-        let all = Outcome::ALL.into_iter().fold(Record::of(arm, NOW), |record, outcome| record.outcome(outcome, false));
+        let all =
+            Outcome::ALL.into_iter().fold(Record::sent(arm, SENT), |record, outcome| record.outcome(outcome, false));
         amounts.map(|(cost, length)| all.amount(Amount::Cost, cost, 200).amount(Amount::Length, length, 200))
     });
     let mut is_taken_back = || {
         let mut rare = Rare::<{ Outcome::ALL.len() }>::new(rate, &mut draw);
-        let mut guard = Guard::new(0, NOW);
+        let mut guard = Guard::new(0, SENT);
         for _ in 0..REQUESTS {
             let arm = draw.arm(weight);
-            let mut record = well[arm as usize][(draw.bits() & 0xff) as usize];
-            rare.happen(&mut draw, |which| record = record.outcome(Outcome::ALL[which], true));
-            guard.record(&rules, [record], NOW);
+            let mut sent = well[arm as usize][(draw.bits() & 0xff) as usize];
+            let mut ended = None;
+            rare.happen(&mut draw, |which| {
+                let outcome = Outcome::ALL[which];
+                match outcome {
+                    Outcome::Ttft | Outcome::InterToken | Outcome::Feedback => sent = sent.outcome(outcome, true),
+                    _ => ended = Some(ended.unwrap_or(Record::of(arm, SENT)).outcome(outcome, true)),
+                }
+            });
+            guard.record(&rules, [sent].into_iter().chain(ended), NOW);
             if breach(&guard, &rules).is_some() {
                 return true;
             }
@@ -84,17 +101,17 @@ fn an_outage_of_both_is_no_fault_of_the_canary() {
     let mut failed = [Tally::default(); 2];
     let mut is_taken_back = |seed: u64| {
         let mut draw = Draw(seed);
-        let mut guard = Guard::new(0, NOW);
-        for request in 0..REQUESTS {
-            let is_outage = (4000..9000).contains(&request);
-            if request == 4500 {
-                guard.redrawn(NOW);
+        let mut guard = Guard::new(0, SENT);
+        for at in 0..REQUESTS {
+            let is_outage = (4000..9000).contains(&at);
+            if at == 4500 {
+                guard.redrawn(SENT);
             }
-            let arm = draw.arm(if request < 4500 { 0.05 } else { 0.5 });
+            let arm = draw.arm(if at < 4500 { 0.05 } else { 0.5 });
             let is_bad = draw.happens(if is_outage { 0.6 } else { 0.01 });
             let tally = &mut failed[arm as usize];
             *tally = Tally { requests: tally.requests + 1.0, bad: tally.bad + f64::from(u8::from(is_bad)) };
-            guard.record(&rules, [Record::of(arm, NOW).outcome(Outcome::Error, is_bad)], NOW);
+            guard.record(&rules, request(arm, Outcome::Error, is_bad), NOW);
         }
         breach(&guard, &rules).is_some()
     };
@@ -111,14 +128,12 @@ enum Stream {
     Errors {
         stable: f64,
         canary: f64,
+        /// So many requests later it is told.
+        later: usize,
     },
     /// Lognormal times to the first token, with this deviation of their logarithms; the canary's are so many times as long. The bound lies so
     /// many deviations beyond the stable version's median.
-    Ttft {
-        sigma: f64,
-        times: f64,
-        bound: f64,
-    },
+    Ttft { sigma: f64, times: f64, bound: f64 },
 }
 
 /// After how many of the canary's requests each test says that it is worse.
@@ -150,17 +165,19 @@ fn watch(stream: Stream, weight: f64, seed: u64, until: fn(&Found) -> bool) -> F
         rules(&[Signal::More(Outcome::Error), Signal::More(Outcome::Ttft)]),
         rules(&Signal::ALL),
     ];
-    let mut guards = [(); 3].map(|()| Guard::new(0, NOW));
+    let mut guards = [(); 3].map(|()| Guard::new(0, SENT));
     let mut multinomial = Multinomial::new(weight);
-    let mut bands = Bands::new((1..64).map(|i| f64::from(i - 32) / 8.0).collect());
+    let mut bands = Bands::new();
     let (mut stable, mut canary) = (Tally::default(), Tally::default());
     let mut found = Found::default();
     let mut draw = Draw(seed);
+    // Failures that are not told yet.
+    let mut late = VecDeque::from(vec![None; if let Stream::Errors { later, .. } = stream { later } else { 0 }]);
     for _ in 0..REQUESTS {
         let arm = draw.arm(weight);
         let is_canary = arm == Arm::Canary;
         let (is_bad, lindon) = match stream {
-            Stream::Errors { stable, canary } => {
+            Stream::Errors { stable, canary, .. } => {
                 let is_bad = draw.happens(if is_canary { canary } else { stable });
                 (is_bad, is_bad && multinomial.bad(arm))
             }
@@ -176,9 +193,10 @@ fn watch(stream: Stream, weight: f64, seed: u64, until: fn(&Found) -> bool) -> F
         let now = canary.requests as u64;
         found.lindon = found.lindon.or(lindon.then_some(now));
         found.peeked = found.peeked.or_else(|| fixed_horizon(stable, canary).then_some(now));
-        let record = Record::of(arm, NOW).outcome(outcome, is_bad);
+        late.push_back(Some(Record::of(arm, SENT).outcome(outcome, is_bad)));
+        let told = late.pop_front().flatten();
         for ((guard, rules), found) in guards.iter_mut().zip(&all_rules).zip(&mut found.guard) {
-            guard.record(rules, [record], NOW);
+            guard.record(rules, [Record::sent(arm, SENT)].into_iter().chain(told), NOW);
             *found = found.or_else(|| breach(guard, rules));
         }
         if until(&found) {
@@ -204,7 +222,7 @@ fn failures_and_slowness_are_found_soon() {
         let found = watch_many(stream, 0.05, Found::by_the_guard);
         [1, 2].map(|rules| median(&column(&found, |found| found.guard[rules])).expect("found"))
     };
-    let [both, all] = at(Stream::Errors { stable: 0.02, canary: 0.1 });
+    let [both, all] = at(Stream::Errors { stable: 0.02, canary: 0.1, later: 0 });
     println!("2 % to 10 % fail: {both}, with all signals {all}");
     assert!(both <= 150 && all <= 150, "{both}, and {all} with all signals");
     for sigma in [0.5, 1.0] {
@@ -225,17 +243,19 @@ fn workers_that_tell_in_batches_find_it_as_soon() {
     let rules = rules(&[ERRORS, TTFT]);
     let found = |seed: u64, workers: u64| {
         let mut draw = Draw(seed);
-        let mut shared = Guard::new(0, NOW).encode();
+        let mut shared = Guard::new(0, SENT).encode();
         for _ in 0..REQUESTS / TICK as u64 {
-            let record = |draw: &mut Draw| {
-                let arm = draw.arm(0.05);
-                Record::of(arm, NOW).outcome(Outcome::Error, draw.happens(if arm == Arm::Canary { 0.1 } else { 0.02 }))
-            };
-            let mut ended: Vec<(u64, Record)> = (0..TICK).map(|_| (draw.bits() % workers, record(&mut draw))).collect();
-            ended.sort_by_key(|(worker, _)| *worker);
-            for batch in ended.chunk_by(|(one, _), (other, _)| one == other) {
+            let mut ended: Vec<(u64, Arm, bool)> = (0..TICK)
+                .map(|_| {
+                    let (worker, arm) = (draw.bits() % workers, draw.arm(0.05));
+                    (worker, arm, draw.happens(if arm == Arm::Canary { 0.1 } else { 0.02 }))
+                })
+                .collect();
+            ended.sort_by_key(|(worker, ..)| *worker);
+            for batch in ended.chunk_by(|(one, ..), (other, ..)| one == other) {
                 let mut guard = Guard::decode(&shared).expect("it was written so");
-                guard.record(&rules, batch.iter().map(|(_, record)| *record), NOW);
+                let records = batch.iter().flat_map(|(_, arm, is_bad)| request(*arm, Outcome::Error, *is_bad));
+                guard.record(&rules, records, NOW);
                 shared = guard.encode();
             }
         }
@@ -264,7 +284,7 @@ fn the_table_is_what_is_simulated() {
 }
 
 fn table() -> String {
-    let errors = |stable, canary| Stream::Errors { stable, canary };
+    let errors = |stable, canary| Stream::Errors { stable, canary, later: 0 };
     let ttft = |times, bound| Stream::Ttft { sigma: 0.7, times, bound };
     let rows = [
         ("equal: 2 % fail", errors(0.02, 0.02), 0.05),
@@ -272,6 +292,7 @@ fn table() -> String {
         ("equal: 10 % fail", errors(0.1, 0.1), 0.05),
         ("equal TTFT, bound at the 90th percentile", ttft(1.0, 1.2816), 0.05),
         ("2 % to 10 % fail", errors(0.02, 0.1), 0.05),
+        ("2 % to 10 % fail, seen 200 requests later", Stream::Errors { stable: 0.02, canary: 0.1, later: 200 }, 0.05),
         ("2 % to 10 % fail", errors(0.02, 0.1), 0.5),
         ("2 % to 10 % fail", errors(0.02, 0.1), 0.95),
         ("2 % to 5 % fail", errors(0.02, 0.05), 0.05),

@@ -1,5 +1,7 @@
 //! What else one could watch a canary with: the tests that the guard is compared to.
 
+use std::sync::LazyLock;
+
 use penstock_canary::guard::Arm;
 
 /// What a version did so far.
@@ -65,9 +67,12 @@ impl Bands {
     const A: f64 = 0.85;
     const FROM: f64 = 10.0;
 
-    pub fn new(grid: Vec<f64>) -> Self {
+    pub fn new() -> Self {
+        static CONSTANT: LazyLock<f64> = LazyLock::new(|| constant(0.005));
+        // In deviations from the stable version's median.
+        let grid: Vec<f64> = (1..64).map(|i| f64::from(i - 32) / 8.0).collect();
         let below = [vec![0.0; grid.len()], vec![0.0; grid.len()]];
-        Self { grid, below, requests: [0.0; 2], constant: constant(0.005) }
+        Self { grid, below, requests: [0.0; 2], constant: *CONSTANT }
     }
 
     /// Another request had this value. Whether the canary's are known to be larger.
