@@ -2,7 +2,11 @@
 //! is remembered. It is signed, so that nobody makes one up; for whom it is and from when it is are in it, so that nobody else uses it,
 //! and not for ever.
 //!
-//! What this crate does not do: sign (that is a function it is given), or know which tickets were used.
+//! Each is used once: [`spend`] remembers those that were, in pages that are bounded. A page that is full forgets the oldest, and from then
+//! on accepts none that is as old. So whoever fills a page makes tickets of it expire sooner, and none is used twice; pages are best told
+//! apart by tenant.
+//!
+//! What this crate does not do: sign (that is a function it is given).
 
 use penstock_units::{Fingerprint, Nanos};
 
@@ -10,6 +14,8 @@ use penstock_units::{Fingerprint, Nanos};
 pub const SIGNATURE: usize = 16;
 const PAYLOAD: usize = 1 + 8 + 8 + 8 + 4;
 const VERSION: u8 = 1;
+/// How many tickets a page remembers.
+pub const USED_MAX: usize = 256;
 /// How many characters a ticket has: two for each byte.
 pub const TICKET_CHARS: usize = (PAYLOAD + SIGNATURE) * 2;
 
@@ -38,6 +44,8 @@ pub enum Refused {
     Foreign,
     /// It is older than is accepted.
     Expired,
+    /// It was used before.
+    Used,
 }
 
 impl Ticket {
@@ -100,6 +108,44 @@ impl Ticket {
     }
 }
 
+/// The page with this ticket among those that were used. A page is the second up to which none is accepted (4 bytes, little-endian), and of
+/// each ticket its second (4) and its request (8); one that is empty begins so.
+///
+/// # Errors
+/// [`Refused::Used`] and [`Refused::Expired`]; the page is then to be left as it was.
+pub fn spend(page: &[u8], ticket: &Ticket) -> Result<Vec<u8>, Refused> {
+    let (until, entries) = page.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+    let until = u32::from_le_bytes(*until);
+    let (entries, _) = entries.as_chunks::<ENTRY>();
+    let own = entry(ticket);
+    if entries.contains(&own) {
+        return Err(Refused::Used);
+    }
+    if ticket.seconds <= until {
+        return Err(Refused::Expired);
+    }
+    let mut all: Vec<[u8; ENTRY]> = entries.iter().copied().chain([own]).collect();
+    let oldest = all.iter().map(second).min().filter(|_| all.len() > USED_MAX);
+    if let Some(oldest) = oldest {
+        all.retain(|entry| second(entry) > oldest);
+    }
+    let until = oldest.unwrap_or(until);
+    Ok([until.to_le_bytes().as_slice(), all.as_flattened()].concat())
+}
+
+const ENTRY: usize = 4 + 8;
+
+fn entry(ticket: &Ticket) -> [u8; ENTRY] {
+    let mut entry = [0; ENTRY];
+    let bytes = ticket.seconds.to_le_bytes().into_iter().chain(ticket.request.to_le_bytes());
+    entry.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    entry
+}
+
+fn second(entry: &[u8; ENTRY]) -> u32 {
+    entry.first_chunk().map_or(0, |second| u32::from_le_bytes(*second))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_is_full_forgets_the_oldest_and_refuses_what_is_as_old() {
+        let at = |seconds, request| Ticket { request, seconds, ..ticket() };
+        let fill = |page, second: u32| {
+            (0..128).fold(page, |page: Vec<u8>, request| spend(&page, &at(second, request)).unwrap())
+        };
+        let page = fill(fill(Vec::new(), 10), 11);
+        assert_eq!(spend(&page, &at(10, 0)), Err(Refused::Used));
+        let page = spend(&page, &at(12, 0)).unwrap();
+        assert_eq!(
+            (spend(&page, &at(10, 0)), spend(&page, &at(10, 999))),
+            (Err(Refused::Expired), Err(Refused::Expired))
+        );
+        assert_eq!(spend(&page, &at(11, 0)), Err(Refused::Used));
+        assert!(spend(&page, &at(11, 999)).is_ok());
+    }
+
+    #[test]
     fn nobody_else_uses_it_and_not_for_ever() {
         let text = ticket().encode(sign(1));
         let accept = |tenant, now| Ticket::accept(&text, tenant, now, DAY, sign(1));
@@ -140,6 +203,30 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is asked, in whatever order: none is used twice, and a page is bounded.
+        #[test]
+        fn no_ticket_is_used_twice(asked in prop::collection::vec((1u32..9, 0u64..400), 0..3000)) {
+            let mut page = Vec::new();
+            let mut used = std::collections::BTreeSet::new();
+            for (seconds, request) in asked {
+                let ticket = Ticket { request, seconds, ..ticket() };
+                match spend(&page, &ticket) {
+                    Ok(next) => {
+                        prop_assert!(used.insert((seconds, request)), "{ticket:?} twice");
+                        page = next;
+                        prop_assert!(page.len() <= 4 + USED_MAX * ENTRY);
+                    }
+                    Err(Refused::Used) => prop_assert!(used.contains(&(seconds, request))),
+                    Err(refused) => prop_assert_eq!(refused, Refused::Expired),
+                }
+            }
+        }
+
+        #[test]
+        fn any_page_is_one(page: Vec<u8>) {
+            let _ = spend(&page, &ticket());
+        }
+
         #[test]
         fn what_was_changed_is_unknown(at: prop::sample::Index, to in "[0-9a-f]") {
             let text = ticket().encode(sign(1));
