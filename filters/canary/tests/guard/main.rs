@@ -131,6 +131,9 @@ enum Stream {
         /// So many requests later it is told.
         later: usize,
     },
+    /// So many callers with as many requests each, who stick to their version. Of one in twenty a fifth of the requests fail, wherever they
+    /// go, and of the others one in a hundred.
+    Callers(usize),
     /// Lognormal times to the first token, with this deviation of their logarithms; the canary's are so many times as long. The bound lies so
     /// many deviations beyond the stable version's median.
     Ttft { sigma: f64, times: f64, bound: f64 },
@@ -157,7 +160,7 @@ impl Found {
 
 fn watch(stream: Stream, weight: f64, seed: u64, until: fn(&Found) -> bool) -> Found {
     let outcome = match stream {
-        Stream::Errors { .. } => Outcome::Error,
+        Stream::Errors { .. } | Stream::Callers(_) => Outcome::Error,
         Stream::Ttft { .. } => Outcome::Ttft,
     };
     let all_rules = [
@@ -173,12 +176,20 @@ fn watch(stream: Stream, weight: f64, seed: u64, until: fn(&Found) -> bool) -> F
     let mut draw = Draw(seed);
     // Failures that are not told yet.
     let mut late = VecDeque::from(vec![None; if let Stream::Errors { later, .. } = stream { later } else { 0 }]);
+    let callers = if let Stream::Callers(callers) = stream { callers } else { 0 };
+    let callers: Vec<(Arm, f64)> =
+        (0..callers).map(|_| (draw.arm(weight), if draw.happens(0.05) { 0.2 } else { 0.01 })).collect();
     for _ in 0..REQUESTS {
-        let arm = draw.arm(weight);
+        let caller = (draw.unit() * callers.len() as f64).ceil() as usize;
+        let (arm, fails) = callers.get(caller.wrapping_sub(1)).copied().unwrap_or_else(|| (draw.arm(weight), 0.0));
         let is_canary = arm == Arm::Canary;
         let (is_bad, lindon) = match stream {
             Stream::Errors { stable, canary, .. } => {
                 let is_bad = draw.happens(if is_canary { canary } else { stable });
+                (is_bad, is_bad && multinomial.bad(arm))
+            }
+            Stream::Callers(_) => {
+                let is_bad = draw.happens(fails);
                 (is_bad, is_bad && multinomial.bad(arm))
             }
             Stream::Ttft { sigma, times, bound } => {
@@ -291,6 +302,8 @@ fn table() -> String {
         ("equal: 2 % fail", errors(0.02, 0.02), 0.5),
         ("equal: 10 % fail", errors(0.1, 0.1), 0.05),
         ("equal TTFT, bound at the 90th percentile", ttft(1.0, 1.2816), 0.05),
+        ("equal: 2000 callers stick, a few fail more", Stream::Callers(2000), 0.05),
+        ("equal: 200 callers stick, a few fail more", Stream::Callers(200), 0.05),
         ("2 % to 10 % fail", errors(0.02, 0.1), 0.05),
         ("2 % to 10 % fail, seen 200 requests later", Stream::Errors { stable: 0.02, canary: 0.1, later: 200 }, 0.05),
         ("2 % to 10 % fail", errors(0.02, 0.1), 0.5),
