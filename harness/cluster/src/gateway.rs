@@ -108,6 +108,16 @@ impl Gateway {
         Ok(Metrics::parse(&page(&format!("http://127.0.0.1:{}/stats/prometheus", self.port(15020))).await?))
     }
 
+    /// Where Prometheus scrapes Envoy: the port `http-envoy-prom` of the pod.
+    pub fn envoy_metrics(&self) -> String {
+        format!("127.0.0.1:{}", self.port(15090))
+    }
+
+    /// The pod's name.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
     /// What the agent and Envoy printed so far, the access log among it.
     pub fn log(&self) -> String {
         self.process.log()

@@ -15,6 +15,7 @@ use kube::discovery::{ApiCapabilities, ApiResource, Scope};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use crate::certificates::Authority;
 use crate::keys::Key;
 use crate::objects;
 use crate::place::{DIRECTORY, Place};
@@ -31,6 +32,7 @@ const START_SECONDS_MAX: u64 = 120;
 /// A running API server and its store.
 pub struct Kubernetes {
     client: Client,
+    authority: Authority,
     kinds: Mutex<HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>>,
     // In the order in which they are stopped.
     _server: Process,
@@ -61,9 +63,10 @@ impl Kubernetes {
         etcd.args(["--unsafe-no-fsync", "--log-level", "warn"]);
         let mut etcd = Process::start("etcd", &mut etcd)?;
         etcd.until("healthy", START_SECONDS_MAX, || page("http://127.0.0.1:2379/health")).await?;
-        let mut server = Process::start("kube-apiserver", &mut server(place)?)?;
+        let authority = Authority::in_directory(&Path::new(DIRECTORY).join("authority"))?;
+        let mut server = Process::start("kube-apiserver", &mut server(place, &authority)?)?;
         let client = server.until("ready", START_SECONDS_MAX, client).await?;
-        let kubernetes = Self { client, kinds: Mutex::default(), _server: server, _etcd: etcd };
+        let kubernetes = Self { client, authority, kinds: Mutex::default(), _server: server, _etcd: etcd };
         kubernetes.apply(&["istio-system", "istio-ingress", "llm"].map(namespace)).await?;
         kubernetes.define(&place.crds("crds")?).await?;
         Ok(kubernetes)
@@ -72,6 +75,11 @@ impl Kubernetes {
     /// A client with all rights.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Who signs the certificates of servers that the API server asks in its turn.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Where kubectl finds its configuration.
@@ -125,6 +133,17 @@ impl Kubernetes {
             }
         }
         Ok(())
+    }
+
+    /// How many objects of a kind (`apiVersion`, `kind`) a namespace has.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn count(&self, (version, kind): (&str, &str), namespace: &str) -> Result<usize, String> {
+        let any = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "any", "namespace": namespace}});
+        let (api, _) = self.api(&any).await?;
+        let list = api.list_metadata(&ListParams::default()).await;
+        list.map(|list| list.items.len()).map_err(|error| format!("{kind} in {namespace}: {error}"))
     }
 
     /// An object as the server has it; `None` where there is none.
@@ -188,7 +207,7 @@ pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-fn server(place: &Place) -> Result<Command, String> {
+fn server(place: &Place, authority: &Authority) -> Result<Command, String> {
     let write = |name: &str, text: &str| {
         let path = Path::new(DIRECTORY).join(name);
         fs::write(&path, text).map(|()| path.display().to_string()).map_err(|error| format!("{name}: {error}"))
@@ -196,6 +215,7 @@ fn server(place: &Place) -> Result<Command, String> {
     let key = Key::generate()?;
     let (private, public) = (write("accounts.key", &key.private_pem())?, write("accounts.pub", &key.public_pem())?);
     let tokens = write("tokens.csv", &format!("{TOKEN},penstock,penstock,system:masters\n"))?;
+    let proxy = authority.issue("front-proxy", &[])?;
     let mut server = Command::new(place.file("kube-apiserver")?);
     server.arg(format!("--etcd-servers={ETCD}")).args([
         "--bind-address=127.0.0.1",
@@ -213,6 +233,16 @@ fn server(place: &Place) -> Result<Command, String> {
         // These wait for controllers and nodes that are not there.
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,Priority,StorageObjectInUseProtection",
         "--profiling=false",
+    ]);
+    // How it says to an API that is served by others (metrics) who asks.
+    server.args([
+        "--requestheader-allowed-names=front-proxy",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        &format!("--requestheader-client-ca-file={}", authority.directory().join("ca.crt").display()),
+        &format!("--proxy-client-cert-file={}", proxy.certificate.display()),
+        &format!("--proxy-client-key-file={}", proxy.key.display()),
     ]);
     Ok(server)
 }

@@ -84,6 +84,12 @@ impl Process {
         Ok(())
     }
 
+    /// Ends it at once, as when a node fails.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+
     fn tail(&self) -> String {
         const LINES: usize = 40;
         let log = self.log();
@@ -101,8 +107,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("{}", self.tail());
         }

@@ -25,8 +25,41 @@ const KUBERNETES: Module = Module {
     files: &[],
 };
 
+/// Of the same module, for who scales.
+const CONTROLLERS: Module = Module {
+    directory: "kubernetes",
+    programs: &[Program {
+        name: "kube-controller-manager",
+        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        what: "which scales Deployments",
+        usual: "1 min",
+    }],
+    files: &[],
+};
+
+/// What it is built of is, in part, what Kubernetes is built of, in the same versions: it is compiled once.
+const KEDA: Module = Module {
+    directory: "keda",
+    programs: &[
+        Program {
+            name: "keda-operator",
+            package: "github.com/kedacore/keda/v2/cmd/operator",
+            what: "which asks Prometheus, and makes HorizontalPodAutoscalers",
+            usual: "3 min",
+        },
+        Program {
+            name: "keda-adapter",
+            package: "github.com/kedacore/keda/v2/cmd/adapter",
+            what: "which serves them what they ask for",
+            usual: "30 s",
+        },
+    ],
+    files: &[Files { module: "github.com/kedacore/keda/v2", from: "config/crd/bases", to: KEDA_CRDS }],
+};
+
 /// Schemas that every cluster starts with, and those that a test asks for: starting takes longer with each.
 const CRDS: &str = "crds";
+const KEDA_CRDS: &str = "keda-crds";
 const MORE_CRDS: &str = "more-crds";
 
 const ISTIO_FILES: [Files; 4] = [
@@ -84,7 +117,6 @@ const SCHEMAS: Module = Module {
     directory: "schemas",
     programs: &[],
     files: &[
-        Files { module: "github.com/kedacore/keda/v2", from: "config/crd/bases", to: MORE_CRDS },
         Files {
             module: "github.com/envoyproxy/gateway",
             from: "charts/gateway-helm/charts/crds/crds/generated",
@@ -148,25 +180,41 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         }
     }
     let mut steps = Steps::new(4);
-    let programs = steps.step("the programs of the cluster", "10 min the first time", || programs(root, istio))?;
+    let programs =
+        steps.step("the programs of the cluster", "10 min the first time", || programs(root, istio, false))?;
     steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
-    let package = ["--package", "penstock-cluster", "--bin", "penstock-cluster"];
-    steps.step("compiling the cluster", "2 min", || cargo_long(root, "build").args(package).go())?;
+    steps.step("compiling the cluster", "2 min", || cargo_long(root, "build").args(COMMAND).go())?;
     steps.step("the cluster, until Ctrl-C", "up in 15 s", || {
-        let own = build::target_directory(root).join("debug/penstock-cluster");
-        let run = namespace::inside(root).args([&own]).args(["--set", set, "--pid-file"]).args([pid_file(root)]);
+        let run = namespace::inside(root)
+            .args([command_path(root)])
+            .args(["--set", set, "--pid-file"])
+            .args([pid_file(root)]);
         on(run, &programs)?.go()
     })?;
     steps.end();
     Ok(())
 }
 
-/// Runs the tests on the cluster; the test binary is compiled outside of it.
+/// The package of the cluster's command.
+const COMMAND: [&str; 4] = ["--package", "penstock-cluster", "--bin", "penstock-cluster"];
+
+fn command_path(root: &Path) -> PathBuf {
+    build::target_directory(root).join("debug/penstock-cluster")
+}
+
+/// What is tested, each in a cluster of its own: their servers listen on the same ports, and end with the namespace.
+const SUITES: [&[&str]; 3] = [&["--lib", "--bins"], &["--test", "mesh"], &["--test", "scaling"]];
+
+/// Runs the tests on the cluster, all of them whether or not one fails; the test binaries are compiled outside of it.
 pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> Outcome {
-    let package = ["test", "--package", "penstock-cluster", "--no-fail-fast"];
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = namespace::inside(root).args([cargo]).args(package).args(["--", "--test-threads=1"]).args(filter);
-    on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
+    let suite = |suite: &&[&str]| {
+        let run = namespace::inside(root).args([&cargo]).args(["test", "--package", "penstock-cluster"]).args(*suite);
+        let run = run.args(["--", "--test-threads=1"]).args(filter);
+        on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
+    };
+    let failed: Vec<String> = SUITES.iter().filter_map(|one| suite(one).err()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 /// Runs the tests of the manifests, and of the guides, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
@@ -180,7 +228,7 @@ pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
             run = run.env(variable, path);
         }
     }
-    let schemas = programs.iter().flat_map(|directory| [CRDS, MORE_CRDS].map(|name| directory.join(name)));
+    let schemas = programs.iter().flat_map(|directory| [CRDS, KEDA_CRDS, MORE_CRDS].map(|name| directory.join(name)));
     let schemas: Vec<PathBuf> = schemas.filter(|path| path.is_dir()).collect();
     run.env("PENSTOCK_CRDS", join(&schemas)?).go()
 }
@@ -198,11 +246,11 @@ pub fn compile_tests(root: &Path) -> Outcome {
     cargo_long(root, "test").args(["--package", "penstock-cluster", "--no-run"]).go()
 }
 
-/// Sees to it that all programs are there; the directories that have them.
+/// Sees to it that all programs are there, those that scale only where they are wanted; the directories that have them.
 ///
 /// # Errors
 /// When there is no Go, no Envoy, or no way to have namespaces; and when something does not compile.
-pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
+pub fn programs(root: &Path, istio: &str, scaling: bool) -> Result<Vec<PathBuf>, String> {
     namespace::possible(root)?;
     tools::envoy(root)?;
     let istio = match istio {
@@ -210,7 +258,10 @@ pub fn programs(root: &Path, istio: &str) -> Result<Vec<PathBuf>, String> {
         "1.30" => &ISTIO_1_30,
         other => return Err(format!("--istio {other}: there is 1.31 and 1.30")),
     };
-    [&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio].into_iter().map(|module| module.build(root)).collect()
+    let mut modules = vec![&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio];
+    // After Kubernetes, with which they share what they are built of.
+    modules.extend(if scaling { [&CONTROLLERS, &KEDA].as_slice() } else { &[] });
+    modules.into_iter().map(|module| module.build(root)).collect()
 }
 
 fn exec(root: &Path, command: &[&String]) -> Outcome {

@@ -12,8 +12,10 @@ use crate::stage::run;
 #[test]
 fn every_object_that_is_shipped_is_accepted() {
     run(async |base| {
-        let more = base.place.crds("more-crds").expect("the schemas");
-        base.kubernetes.define(&more).await.expect("they are served");
+        for more in ["keda-crds", "more-crds"] {
+            let more = base.place.crds(more).expect("the schemas");
+            base.kubernetes.define(&more).await.expect("they are served");
+        }
         let sets = kustomizations(&base.place.checkout.join("istio"));
         assert!(sets.len() >= 4, "{sets:?}");
         let read = |set: PathBuf| (objects::kustomization(&base.place, &set), set);

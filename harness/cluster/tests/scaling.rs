@@ -1,0 +1,8 @@
+//! From what gateways say of themselves to replicas, by the real Prometheus, KEDA and HorizontalPodAutoscaler.
+//!
+//! Started by `cargo xtask test --cluster`. One chain serves all tests, one after the other, and is emptied before each.
+
+#[path = "scaling/follows.rs"]
+mod follows;
+#[path = "scaling/stage.rs"]
+mod stage;
