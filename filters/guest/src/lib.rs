@@ -18,6 +18,8 @@
 mod abi;
 mod calls;
 mod effects;
+#[cfg(feature = "faults")]
+mod faults;
 mod host;
 mod log;
 mod root;

@@ -56,6 +56,8 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {
         let headers = abi::headers(MapType::HttpRequestHeaders).unwrap_or_default();
+        #[cfg(feature = "faults")]
+        crate::faults::commit(&headers);
         match self.tell(Event::RequestHead { headers: &headers, end }) {
             Progress::Held | Progress::Replied => Action::Pause,
             Progress::Unsaid | Progress::Released => Action::Continue,

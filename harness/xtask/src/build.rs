@@ -10,14 +10,17 @@ use crate::target::{self, TARGET};
 /// The modules in `dist/`, named as their packages are.
 pub const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
 const PROFILE: &str = "wasm";
+const ENCODINGS: [&str; 2] = ["o200k", "cl100k"];
 
 const HELP: &str = "\
 Compiles the filters to WebAssembly and writes dist/{token-counter,tenant-bucket,canary-router,pending-gauge,penstock}.wasm.
 
 Usage: cargo xtask build [--vocab FILE] [--encodings LIST]
+       cargo xtask build --for-tests
 
   --vocab FILE       builds in the table that `penstock vocab` made, as `tokenizer: custom`
   --encodings LIST   of o200k,cl100k: the encodings to build in (default: both); `none` with --vocab
+  --for-tests        instead: penstock.wasm with faults that requests can ask for, into target/for-tests/
 ";
 
 /// What is built into the modules.
@@ -41,7 +44,7 @@ impl Variant {
                     let file = fs::canonicalize(value).map_err(|error| format!("--vocab {value}: {error}"))?;
                     variant.vocab = Some(file);
                 }
-                "--encodings" => variant.encodings = Some(if value == "none" { String::new() } else { value.clone() }),
+                "--encodings" => variant.encodings = Some(encodings(value)?),
                 other => return Err(format!("`{command}` does not know `{other}`; see --help")),
             }
         }
@@ -49,10 +52,26 @@ impl Variant {
     }
 }
 
+/// The features of a list of encodings. Other features of the plugins are for tests.
+fn encodings(list: &str) -> Result<String, String> {
+    if list == "none" {
+        return Ok(String::new());
+    }
+    match list.split(',').find(|name| !ENCODINGS.contains(name)) {
+        Some(other) => {
+            Err(format!("--encodings {list}: there is no `{other}`; write `none` or some of {}", ENCODINGS.join(",")))
+        }
+        None => Ok(list.to_owned()),
+    }
+}
+
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     if help {
         print!("{HELP}");
         return Ok(());
+    }
+    if arguments == ["--for-tests"] {
+        return build_for_tests(root);
     }
     build_with(root, &PLUGINS, &Variant::parse("build", arguments)?)
 }
@@ -67,17 +86,28 @@ pub fn build_all_in_one(root: &Path) -> Outcome {
     build_with(root, &["penstock"], &Variant::default())
 }
 
+/// Compiles the module that tests ask to fail. It is not where the shipped ones are, so that nothing takes it for one.
+pub fn build_for_tests(root: &Path) -> Outcome {
+    let features = [&ENCODINGS[..], &["faults"]].concat().join(",");
+    let faulty = Variant { encodings: Some(features), ..Variant::default() };
+    build_into(root, "target/for-tests", &["penstock"], &faulty)
+}
+
 fn build_with(root: &Path, plugins: &[&str], variant: &Variant) -> Outcome {
+    build_into(root, "dist", plugins, variant)
+}
+
+fn build_into(root: &Path, directory: &str, plugins: &[&str], variant: &Variant) -> Outcome {
     let modules = compile(root, plugins, variant)?;
-    let dist = root.join("dist");
-    fs::create_dir_all(&dist).map_err(|error| format!("dist: {error}"))?;
+    let into = root.join(directory);
+    fs::create_dir_all(&into).map_err(|error| format!("{directory}: {error}"))?;
     for (plugin, built) in plugins.iter().zip(modules) {
         let name = format!("{plugin}.wasm");
         // Moved into place, so that an Envoy that is just reading the module does not see half of it.
-        let (next, shipped) = (dist.join(format!("{name}.next")), dist.join(&name));
+        let (next, shipped) = (into.join(format!("{name}.next")), into.join(&name));
         let size = fs::copy(&built, &next).map_err(|error| format!("{}: {error}", built.display()))?;
         fs::rename(&next, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
-        eprintln!("dist/{name:<20} {:>9.2} MiB", size as f64 / f64::from(1 << 20));
+        eprintln!("{directory}/{name:<20} {:>9.2} MiB", size as f64 / f64::from(1 << 20));
     }
     Ok(())
 }
@@ -102,4 +132,17 @@ pub fn compile(root: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<P
 /// Where cargo puts what it builds.
 pub fn target_directory(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |directory| root.join(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_encodings_are_built_into_what_is_shipped() {
+        assert_eq!(encodings("none"), Ok(String::new()));
+        assert_eq!(encodings("o200k,cl100k"), Ok("o200k,cl100k".to_owned()));
+        let refused = encodings("o200k,faults").unwrap_err();
+        assert!(refused.contains("there is no `faults`"), "{refused}");
+    }
 }

@@ -55,7 +55,10 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     steps.step("formatting", "1 s", || cargo(root).args(["fmt", "--all", "--check"]).go())?;
     steps.step("dependencies", "2 s", || cargo_deny.map_or(Ok(()), |program| dependencies(root, &program)))?;
     // The modules come before the lints: tests of other crates load them, and they fail on the same mistakes.
-    steps.step("compiling the filters", "30 s", || build::build(root))?;
+    steps.step("compiling the filters", "30 s", || {
+        build::build(root)?;
+        build::build_for_tests(root)
+    })?;
     let lints = ["--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.step("lints", "2 min", || cargo_long(root, "clippy").args(lints).go())?;
     steps.step("documentation", "45 s", || documentation(root))?;
