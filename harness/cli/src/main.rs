@@ -8,6 +8,7 @@ mod logging;
 mod model_server;
 #[cfg(not(feature = "sandbox"))]
 mod no_run;
+mod plan;
 #[cfg(feature = "sandbox")]
 mod run;
 mod vocab;
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Says what is wrong with manifests, values, Envoy files and configurations.
     Check(check::Arguments),
+    /// Says what autoscaling is to be set to, from what was measured of a replica and of the traffic.
+    Plan(plan::Arguments),
     /// Makes the table of a vocabulary, to be built into a module.
     Vocab(vocab::Arguments),
     /// Runs scenario files against the filters in the sandbox.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::ModelServer(arguments) => block_on(model_server::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
     };

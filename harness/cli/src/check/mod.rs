@@ -17,12 +17,12 @@ mod tests;
 mod yaml;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde_json::json;
 
-use at::At;
+pub use at::At;
 use codes::{CODES, Level, code};
 use finding::{Finding, Findings};
 use gather::Gathered;
@@ -83,6 +83,21 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         }
     }
     verdict(&found, arguments.strict)
+}
+
+/// The chart's values that a file has.
+///
+/// # Errors
+/// What is wrong with the file, as the findings say it.
+pub fn values(file: &Path) -> Result<At, String> {
+    let Gathered { common, findings, .. } = gather::gather(&[file.to_owned()]);
+    if let Some(finding) = findings.all().find(|finding| finding.level() == Level::Error) {
+        return Err(finding.line_of_text());
+    }
+    let values = common.into_iter().find(|document| document.kind == document::Kind::Values);
+    values
+        .map(|document| document.root)
+        .ok_or_else(|| format!("{}: there is no `config` of Penstock's in it", file.display()))
 }
 
 fn verdict(found: &Findings, strict: bool) -> Result<(), String> {
