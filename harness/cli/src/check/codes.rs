@@ -115,8 +115,11 @@ pub const CODES: &[Code] = &[
     rule("PS603", Error, "a query for a metric that there is not", "there is no metric {metric}", "the metrics are in docs/metrics.md"),
     rule("PS604", Error, "a query for a label that there is not", "{metric} never has {label}", "its labels are in docs/metrics.md"),
     rule("PS605", Error, "a threshold is not what a replica may hold", "threshold is {value}, and pending.perReplica of {model} is {wanted}", "write the same in both"),
-    rule("PS606", Error, "a version that gets requests is scaled to zero", "minReplicaCount is 0, and {model} {version} has weight {weight}: an idle one gets 503s, and nothing brings it back", "write 1, or weight 0"),
+    rule("PS606", Error, "a version that gets requests is scaled to zero", "minReplicaCount is 0, and {model} {version} has weight {weight}: an idle one gets 503s, and nothing brings it back", "write 1, or weight 0, or ask for penstock_admitted_tokens_total too"),
     rule("PS607", Warning, "replicas that are never asked for", "{replicas} replicas of {share} tokens are more than pending.ceiling, {ceiling}: requests are shed before", "raise pending.ceiling, or lower maxReplicaCount"),
     rule("PS608", Error, "a query that is not a total", "{what}", "write a sum() of penstock_pending_tokens and metricType: AverageValue: the HPA divides by the number of replicas"),
     rule("PS609", Error, "no series counts as zero", "ignoreNullValues is not \"false\": a lost scrape scales in at the peak", "write ignoreNullValues: \"false\""),
+    rule("PS610", Error, "a query divides by other figures than the configuration has", "nothing divides the {kind} tokens by {wanted}, which is {key} of {model}", "write the same in both; the chart makes the query of the configuration"),
+    rule("PS611", Error, "a query in replicas, with another threshold than 1", "threshold is {value}, and the query is in replicas", "write threshold: \"1\""),
+    rule("PS612", Error, "the last replicas go at once", "cooldownPeriod is {seconds} s, and one pod at a time takes {wanted} s: whoever is left then goes at once", "write more than {wanted}"),
 ];

@@ -35,6 +35,7 @@ const API: &str = "gateway-api.yaml";
 const ENVOY: &str = "envoy.yaml";
 const CONFIG: &str = "config.yaml";
 const VALUES: &str = "values.yaml";
+const SCALING: &str = "scaling.yaml";
 
 /// All of them.
 #[rustfmt::skip]
@@ -137,4 +138,13 @@ pub const EDITS: &[Edit] = &[
     edit("PS608", ISTIO, "metricType: AverageValue", "metricType: Value", "metricType"),
     edit("PS608", ISTIO, r#"sum(penstock_pending_tokens{model="chat",version="stable"})"#, r#"avg(penstock_pending_tokens{model="chat",version="stable"})"#, "avg("),
     edit("PS609", ISTIO, "version=\"canary\"})\n      threshold: \"24000\"\n      ignoreNullValues: \"false\"", "version=\"canary\"})\n      threshold: \"24000\"\n      ignoreNullValues: \"true\"", "ignoreNullValues: \"true\""),
+    edit("PS605", SCALING, "threshold: \"24000\"", "threshold: \"2400\"", "\"2400\""),
+    edit("PS606", SCALING, "minReplicaCount: 1 # small", "minReplicaCount: 0", "minReplicaCount: 0\n  maxReplicaCount: 8"),
+    edit("PS608", SCALING, "metricType: AverageValue # canary", "metricType: Value", "metricType: Value"),
+    edit("PS609", SCALING, "ignoreNullValues: \"false\" # canary", "ignoreNullValues: \"true\"", "\"true\""),
+    edit("PS610", SCALING, "prefillTokensPerSecond: 12000", "prefillTokensPerSecond: 9000", "query: |- # canary"),
+    edit("PS610", SCALING, "decodeTokensPerSecond: 2400", "decodeTokensPerSecond: 1800", "query: |- # canary"),
+    edit("PS611", SCALING, "threshold: \"1\"", "threshold: \"24000.0\"", "\"24000.0\""),
+    edit("PS612", SCALING, "cooldownPeriod: 1080", "cooldownPeriod: 960", "cooldownPeriod: 960"),
+    edit("PS612", SCALING, "  cooldownPeriod: 1080\n", "", "spec:\n  scaleTargetRef: {name: chat-canary}"),
 ];

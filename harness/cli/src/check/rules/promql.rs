@@ -37,6 +37,8 @@ pub struct Names {
     pub functions: Vec<String>,
     /// Whether it calculates.
     pub has_arithmetic: bool,
+    /// Numbers that something is divided by.
+    pub divisors: Vec<f64>,
 }
 
 /// Reads a query.
@@ -93,7 +95,13 @@ pub fn names(query: &str) -> Names {
                 }
                 end.map_or(1, |end| end - at)
             }
-            '0'..='9' => rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len()),
+            '0'..='9' => {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
+                if query[..at].trim_end().ends_with('/') {
+                    names.divisors.extend(rest[..end].parse::<f64>());
+                }
+                end
+            }
             '#' => rest.find('\n').unwrap_or(rest.len()),
             _ => {
                 names.has_arithmetic |= "+-*/%^".contains(first);
@@ -160,6 +168,7 @@ mod tests {
         let found: Vec<_> = names.selectors.iter().map(|selector| selector.metric.as_str()).collect();
         assert_eq!((found, names.has_arithmetic), (vec!["a_total", "b", "c"], true));
         assert_eq!(names.functions, ["sum", "rate"]);
+        assert_eq!(self::names("a / 12000 - b/ 1.8e3 * 0.5 / on (c) d[5m] / x").divisors, [12_000.0, 1_800.0]);
         assert_eq!(names.selectors[0].values("v"), ["y", "z"]);
         assert_eq!(names.selectors[1].matchers, [("n".to_owned(), "!=".to_owned(), "}".to_owned())]);
         assert_eq!(&query[names.selectors[1].offset..][..2], "b{");
