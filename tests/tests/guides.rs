@@ -20,7 +20,8 @@ use penstock_harness::model_server::ModelServer;
 use penstock_tests::{PATIENCE, checkout, find_envoy, gateway, shipped_gateway, skipped};
 use serde_json::Value;
 
-const GUIDES: [&str; 10] = [
+const GUIDES: [&str; 11] = [
+    "docs/autoscale.md",
     "docs/install-istio.md",
     "docs/install-envoy.md",
     "docs/install-envoy-gateway.md",

@@ -13,12 +13,20 @@ mod checks;
 mod contract;
 #[path = "manifests/crds.rs"]
 mod crds;
+#[path = "manifests/demand.rs"]
+mod demand;
 #[path = "manifests/envoy_gateway.rs"]
 mod envoy_gateway;
+#[path = "manifests/guide.rs"]
+mod guide;
+#[path = "manifests/oracle.rs"]
+mod oracle;
 #[path = "manifests/promql.rs"]
 mod promql;
 #[path = "manifests/render.rs"]
 mod render;
+#[path = "manifests/scaling.rs"]
+mod scaling;
 #[path = "manifests/set.rs"]
 mod set;
 #[path = "manifests/tools.rs"]
@@ -103,7 +111,7 @@ const CHECKS: [Check; 13] = [
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),
     ("versions", checks::versions),
-    ("scaling", checks::scaling),
+    ("scaling", scaling::scaling),
     ("series", checks::series),
     ("alert_constants", checks::alert_constants),
     ("access_log", checks::access_log),
@@ -115,7 +123,8 @@ fn every_check_sees_the_mistake_that_it_is_for() {
     let added = "/spec/configPatches/0/patch/value/typed_config/config";
     let trigger = "/spec/triggers/0/metadata";
     let config = "/spec/wasm/pluginConfig";
-    let edits: [(&str, &str, String, Value); 32] = [
+    let down = "/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown";
+    let edits: [(&str, &str, String, Value); 38] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
         ("configuration", "TrafficExtension", format!("{config}/models/0/output"), json!({"expected": 256})),
         ("configuration_copies", "TrafficExtension", format!("{config}/limits/0/tokens"), json!(1)),
@@ -143,6 +152,12 @@ fn every_check_sees_the_mistake_that_it_is_for() {
         ("scaling", "ScaledObject", format!("{trigger}/query"), json!("avg(penstock_pending_tokens{model=\"chat\"})")),
         ("scaling", "ScaledObject", format!("{trigger}/threshold"), json!("100")),
         ("scaling", "ScaledObject", format!("{trigger}/ignoreNullValues"), json!("true")),
+        ("scaling", "TrafficExtension", format!("{config}/models/0/replica/prefillTokensPerSecond"), json!(9000)),
+        ("scaling", "ScaledObject", "/spec/cooldownPeriod".into(), json!(600)),
+        ("scaling", "ScaledObject", "/spec/maxReplicaCount".into(), json!(17)),
+        ("scaling", "ScaledObject", "/spec/fallback/failureThreshold".into(), json!(3)),
+        ("scaling", "ScaledObject", "/spec/fallback/replicas".into(), json!(0)),
+        ("scaling", "ScaledObject", format!("{down}/policies/0/value"), json!(2)),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_token)")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{tenant=\"a\"})")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{phase=\"queued\"})")),

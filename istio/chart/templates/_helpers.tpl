@@ -44,8 +44,9 @@ selector:
 
 {{/*
 Where requests go, as a JSON list: every version of every model, with the model `*` last, because routes are tried in this order.
-Each has: name (of its route), model, version ("" where the model is not split), series (what selects its metrics), service, host, port,
-inferencePool, perReplica.
+Each has: name (of its route), model, version ("" where the model is not split), label (how metrics call the model), series (what selects
+its metrics), weight, share (of the model's requests), service, host, port, inferencePool, perReplica, prefill and decode (tokens a second
+of a replica; 0 where the configuration does not say).
 */}}
 {{- define "penstock.versions" -}}
 {{- $root := . -}}
@@ -58,7 +59,13 @@ inferencePool, perReplica.
   {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $service) -}}
     {{- fail (printf "servers.models: `%s` is no name of a Service; write {%q: {service: NAME}}" $service $model.name) -}}
   {{- end -}}
-  {{- range $version := $model.versions | default (list (dict "name" "")) -}}
+  {{- $weights := 0.0 -}}
+  {{- range $model.versions | default (list (dict "weight" 1)) -}}{{- $weights = addf $weights (.weight | default 0) -}}{{- end -}}
+  {{- range $version := $model.versions | default (list (dict "name" "" "weight" 1)) -}}
+    {{- $weight := $version.weight | default 0 -}}
+    {{- $replica := dict -}}
+    {{- range $key, $value := $model.replica | default dict -}}{{- $_ := set $replica $key $value -}}{{- end -}}
+    {{- range $key, $value := $version.replica | default dict -}}{{- $_ := set $replica $key $value -}}{{- end -}}
     {{- $own := get ($server.versions | default dict) $version.name | default dict -}}
     {{- $name := ternary $service (printf "%s-%s" $service $version.name) (eq $version.name "") -}}
     {{- $backend := ternary ($own.service | default $name) $service (eq $root.Values.gateway.kind "gatewayAPI") -}}
@@ -70,8 +77,13 @@ inferencePool, perReplica.
       "host" (printf "%s.%s.svc.cluster.local" $backend $root.Values.servers.namespace)
       "port" ($server.port | default $root.Values.servers.port)
       "inferencePool" ($own.inferencePool | default "")
+      "label" (include "penstock.modelLabel" $model.name)
       "series" (printf "model=%q,version=%q" (include "penstock.modelLabel" $model.name) ($version.name | default "default"))
+      "weight" $weight
+      "share" (divf $weight (ternary $weights 1.0 (gt $weights 0.0)))
       "perReplica" (($model.pending | default dict).perReplica | default 0)
+      "prefill" ($replica.prefillTokensPerSecond | default 0)
+      "decode" ($replica.decodeTokensPerSecond | default 0)
     -}}
     {{- if eq $model.name "*" -}}
       {{- $rest = append $rest $entry -}}

@@ -11,7 +11,7 @@ use super::set::{SETS, Set, root};
 use super::{CHECKS, checks, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
-const VARIANTS: [(&str, &[&str], &[&str]); 8] = [
+const VARIANTS: [(&str, &[&str], &[&str]); 9] = [
     ("the other gateway", &["gateway.kind=\"gatewayAPI\""], &[]),
     ("the other gateway, the other plugin", &["gateway.kind=\"gatewayAPI\"", "plugin.kind=\"WasmPlugin\""], &[]),
     (
@@ -40,6 +40,15 @@ const VARIANTS: [(&str, &[&str], &[&str]); 8] = [
         ],
         // These compare the names of models with those of Services.
         &["versions", "scaling", "alert_constants"],
+    ),
+    (
+        "a version that goes to 0, other figures for one version, an authenticated Prometheus, no prediction, caches watched",
+        &[
+            "autoscaling.models.chat.canary={\"min\":0,\"max\":4,\"scaleDownPeriodSeconds\":30,\"coldStartSeconds\":0,\"kvCacheUtilization\":0.8}",
+            "config.models[0].versions[1].replica={\"decodeTokensPerSecond\":2400}",
+            "autoscaling.authentication={\"modes\":\"bearer\",\"ref\":{\"name\":\"prometheus\",\"kind\":\"ClusterTriggerAuthentication\"}}",
+        ],
+        &[],
     ),
     ("an installation with labels", &["monitoring.labels={\"release\":\"prometheus\"}"], &[]),
 ];
@@ -72,13 +81,59 @@ fn the_model_for_all_others_comes_last() {
     );
     let queries: Vec<_> =
         set.of_kind("ScaledObject").map(|o| &o.value["spec"]["triggers"][0]["metadata"]["query"]).collect();
-    assert_eq!(
-        queries,
-        [
-            "sum(penstock_pending_tokens{model=\"gpt-4.1\",version=\"a\"})",
-            "sum(penstock_pending_tokens{model=\"other\",version=\"default\"})"
-        ]
+    for (query, series) in
+        queries.iter().zip(["model=\"gpt-4.1\",version=\"a\"", "model=\"other\",version=\"default\""])
+    {
+        let wanted = format!("sum(max by (namespace, pod, phase) (penstock_pending_tokens{{{series}}}))");
+        assert!(query.as_str().is_some_and(|query| query.contains(&wanted)), "{query} has no {wanted}");
+    }
+}
+
+/// What a version says of itself wins over the defaults, a 0 too, and what follows from it is worked out.
+#[test]
+fn a_version_scales_as_it_says() {
+    let Some(helm) = helm("a_version_scales_as_it_says") else { return };
+    let (_, values, _) = VARIANTS[7];
+    let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+    let object = |name: &str| {
+        let found = set.of_kind("ScaledObject").find(|object| object.value["metadata"]["name"] == *name);
+        found.expect(name).value["spec"].clone()
+    };
+    let (canary, stable) = (object("chat-canary"), object("chat-stable"));
+    assert_eq!((&canary["minReplicaCount"], &stable["minReplicaCount"]), (&json!(0), &json!(1)));
+    // 600 and 3 x 30 s, and one more; 600 and 15 x 120 s, and one more.
+    assert_eq!((&canary["cooldownPeriod"], &stable["cooldownPeriod"]), (&json!(720), &json!(2520)));
+    let query =
+        |spec: &serde_json::Value, i: usize| spec["triggers"][i]["metadata"]["query"].as_str().unwrap().to_owned();
+    assert!(query(&canary, 0).contains("/ 2400") && !query(&canary, 0).contains("predict_linear"));
+    assert!(query(&stable, 0).contains("/ 1800") && query(&stable, 0).contains("predict_linear"));
+    assert!(
+        query(&canary, 1).contains("pod=~\"chat-canary-") && canary["triggers"][1]["metadata"]["threshold"] == "0.8"
     );
+    for trigger in canary["triggers"].as_array().unwrap() {
+        assert_eq!(trigger["metadata"]["authModes"], "bearer");
+        assert_eq!(trigger["authenticationRef"]["name"], "prometheus");
+    }
+    assert!(stable["triggers"].as_array().unwrap().len() == 1);
+}
+
+/// Who installs it is told which versions are scaled by what is pending alone, and what to do about it.
+#[test]
+fn the_notes_name_what_nobody_has_measured() {
+    let Some(helm) = helm("the_notes_name_what_nobody_has_measured") else { return };
+    for (values, wanted) in [
+        (vec![], Some("not by what arrives: chat-small-stable.")),
+        (
+            vec!["config.models[1].replica={\"prefillTokensPerSecond\":30000}"],
+            Some("not by what arrives: chat-small-stable."),
+        ),
+        (vec!["config.models[1].replica={\"prefillTokensPerSecond\":30000,\"decodeTokensPerSecond\":4000}"], None),
+        (vec!["autoscaling.enabled=false"], None),
+    ] {
+        let said = helm.notes(&[example()], &values);
+        assert_eq!(said.contains("penstock plan"), wanted.is_some(), "{values:?}: {said}");
+        assert!(said.contains(wanted.unwrap_or("")), "{values:?}: {said}");
+    }
 }
 
 /// Helm lays maps over one another: a default in `values.yaml` would stay beside one's own labels, and select nothing.
@@ -120,7 +175,10 @@ fn the_chart_refuses_what_it_cannot_render() {
         ("config.limits[0].tokens=\"many\"", "/config/limits/0/tokens"),
         ("config.waitForBody=true", "config.waitForBody is set by the EnvoyFilter"),
         ("config.models[1].name=\"llama 3\"", "servers.models: `llama 3` is no name of a Service"),
-        ("config.models[1].pending.perReplica=null", "`chat-small` has no pending.perReplica"),
+        ("config.models[1].pending.perReplica=null", "`chat-small` says neither what a replica does"),
+        ("autoscaling.models.chat-small={\"stable\":{\"min\":0}}", "chat-small-stable has a min of 0 and a weight"),
+        ("autoscaling.defaults.fallbackReplicas=0", "/autoscaling/defaults/fallbackReplicas"),
+        ("autoscaling.defaults.utilization=60", "/autoscaling/defaults/utilization"),
         ("plugin.url=\"\"", "plugin.url is empty"),
         ("plugin.kind=\"Both\"", "/plugin/kind"),
         ("plugin.sha256=\"latest\"", "/plugin/sha256"),

@@ -1,7 +1,7 @@
 //! What has to agree across the manifests. Each check answers with the disagreements it found, so that the tests can
 //! also show that it finds one in a set that was spoilt on purpose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use penstock_exchange::{Config, metrics};
 use serde_json::{Value, json};
@@ -277,60 +277,13 @@ fn service(host: &Value) -> String {
     host.as_str().unwrap_or("").split('.').next().unwrap_or("").to_owned()
 }
 
-/// A ScaledObject per version, that asks for that version's pending tokens and divides them by what a replica may hold.
-pub fn scaling(set: &Set) -> Problems {
-    let mut problems = Problems::new();
-    let mut scaled = BTreeSet::new();
-    for object in set.of_kind("ScaledObject") {
-        let spec = &object.value["spec"];
-        let mut complain = |what: String| problems.push(format!("{}: {what}", object.title()));
-        let metadata = &spec["triggers"][0]["metadata"];
-        let query = metadata["query"].as_str().unwrap_or("");
-        let asked = promql::names(query);
-        if asked.selectors.len() != 1
-            || asked.selectors[0].metric != "penstock_pending_tokens"
-            || !query.starts_with("sum(")
-        {
-            complain(format!("{query} is not a sum of penstock_pending_tokens"));
-            continue;
-        }
-        let matchers: BTreeMap<_, _> = asked.selectors[0].matchers.iter().cloned().collect();
-        let label = |name: &str| matchers.get(name).cloned().unwrap_or_default();
-        let (model, version) = (label("model"), label("version"));
-        let deployment = format!("{model}-{version}");
-        if spec["scaleTargetRef"]["name"] != *deployment || object.value["metadata"]["name"] != *deployment {
-            complain(format!("asks for {model} {version}, and scales {}", spec["scaleTargetRef"]["name"]));
-        }
-        let per_replica = &model_named(set, &model)["pending"]["perReplica"];
-        if metadata["threshold"] != *per_replica.to_string() {
-            complain(format!("threshold {} is not pending.perReplica {per_replica}", metadata["threshold"]));
-        }
-        if metadata["ignoreNullValues"] != "false" {
-            complain("ignoreNullValues has to be \"false\": no series is not an empty queue".into());
-        }
-        if spec["triggers"][0]["metricType"] != "AverageValue" {
-            complain("metricType has to be AverageValue: the query is a total".into());
-        }
-        for key in ["threshold", "activationThreshold"] {
-            if metadata[key].as_str().is_none_or(|text| text.parse::<f64>().is_err()) {
-                complain(format!("{key} {} is not a number in a string", metadata[key]));
-            }
-        }
-        scaled.insert((model, version));
-    }
-    let wanted = configured_versions(set);
-    if scaled != wanted && !scaled.is_empty() {
-        problems.push(format!("scaled are {scaled:?}, pluginConfig has {wanted:?}"));
-    }
-    problems
-}
-
 /// Every series that a query asks for exists, with the labels and the values that it asks for.
 pub fn series(set: &Set) -> Problems {
     let rules: Vec<_> = rules(set).collect();
     let recorded: BTreeSet<_> = rules.iter().filter_map(|rule| rule["record"].as_str()).collect();
     let expressions = rules.iter().filter_map(|rule| rule["expr"].as_str());
-    let scaled = set.of_kind("ScaledObject").map(|object| &object.value["spec"]["triggers"][0]["metadata"]["query"]);
+    let triggers = set.of_kind("ScaledObject").flat_map(|object| list(&object.value["spec"]["triggers"]));
+    let scaled = triggers.map(|trigger| &trigger["metadata"]["query"]);
     let dashboard = set.dashboard();
     let panels = list(&dashboard["panels"]).iter().flat_map(|panel| list(&panel["targets"]));
     let queries = scaled.chain(panels.map(|target| &target["expr"])).filter_map(Value::as_str);
@@ -355,8 +308,7 @@ pub fn series(set: &Set) -> Problems {
             }
         }
         for label in &asked.grouping {
-            let known = metrics::TAGS.contains(&label.as_str());
-            if !known && !contract::SCRAPE_LABELS.contains(&label.as_str()) && label != "le" {
+            if !contract::is_label(label) {
                 complain(format!("no metric has the label {label}"));
             }
         }
@@ -400,7 +352,7 @@ pub fn alert_constants(set: &Set) -> Problems {
     let near = alert_expression(set, "PenstockNearCeiling");
     for model in configured_models(set) {
         let Some(ceiling) = model["pending"]["ceiling"].as_u64() else { continue };
-        let wanted = format!("{{model={}}}) > {}", model["name"], ceiling * 9 / 10);
+        let wanted = format!("{{model={}}})) > {}", model["name"], ceiling * 9 / 10);
         if !near.lines().any(|line| line.trim().ends_with(&wanted)) {
             problems.push(format!("PenstockNearCeiling does not ask for {wanted}: {near}"));
         }
@@ -451,7 +403,7 @@ fn configured_models(set: &Set) -> &[Value] {
     list(&set.config()["models"])
 }
 
-fn model_named<'a>(set: &'a Set, name: &str) -> &'a Value {
+pub fn model_named<'a>(set: &'a Set, name: &str) -> &'a Value {
     configured_models(set).iter().find(|model| model["name"] == *name).unwrap_or(&Value::Null)
 }
 

@@ -9,13 +9,19 @@ pub const SCRAPE_LABELS: [&str; 2] = ["namespace", "pod"];
 /// Metrics that reach Prometheus as `_bucket`, `_sum` and `_count`.
 const HISTOGRAMS: [Metric; 4] = [Metric::Ttft, Metric::InterToken, Metric::Duration, Metric::EstimateError];
 
-/// What the proxy itself counts, and is compared with: the name, and the labels that are asked for (Istio, "Standard Metrics").
-const PROXY: (&str, [&str; 1]) = ("istio_requests_total", ["reporter"]);
+/// What others count: the name, and the labels that are asked for. Istio's "Standard Metrics"; Prometheus' own; vLLM's "Production Metrics";
+/// KEDA's "Integrate with Prometheus".
+const OTHERS: [(&str, &[&str]); 4] = [
+    ("istio_requests_total", &["reporter"]),
+    ("up", &["job"]),
+    ("vllm:kv_cache_usage_perc", &[]),
+    ("keda_scaler_detail_errors_total", &["scaledObject"]),
+];
 
 /// The labels of a series, `le` included for a histogram's buckets. `None`: there is no such series.
 pub fn series_labels(series: &str) -> Option<Vec<&'static str>> {
-    if series == PROXY.0 {
-        return Some([PROXY.1.as_slice(), &SCRAPE_LABELS].concat());
+    if let Some((_, labels)) = OTHERS.iter().find(|(name, _)| *name == series) {
+        return Some([*labels, &SCRAPE_LABELS].concat());
     }
     let histogram = |name: &str| HISTOGRAMS.iter().any(|metric| metric.name() == name);
     for name in metrics::NAMES {
@@ -30,6 +36,12 @@ pub fn series_labels(series: &str) -> Option<Vec<&'static str>> {
     None
 }
 
+/// Whether some series has this label.
+pub fn is_label(label: &str) -> bool {
+    let others = OTHERS.iter().flat_map(|(_, labels)| *labels);
+    metrics::TAGS.iter().chain(&SCRAPE_LABELS).chain(&["le"]).chain(others).any(|known| *known == label)
+}
+
 /// The values that a label with a fixed alphabet can have.
 pub fn values(label: &str) -> Option<Vec<&'static str>> {
     use Outcome::{Abandoned, ClientError, Denied, Limited, Ok, Shed, UpstreamError};
@@ -40,7 +52,7 @@ pub fn values(label: &str) -> Option<Vec<&'static str>> {
         }
         "handling" => Some(Handling::ALL.map(Handling::label).to_vec()),
         "reporter" => Some(vec!["source", "destination"]),
-        "kind" => Some(vec!["prompt", "cached", "completion", "reasoning"]),
+        "kind" => Some(vec!["prompt", "cached", "completion", "reasoning", "expected"]),
         _ => None,
     }
 }

@@ -28,7 +28,8 @@ pub fn names(query: &str) -> Names {
             rest = rest[word.len()..].trim_start();
             if GROUPING.contains(&word) {
                 let list = inside(&mut rest, '(', ')').unwrap_or("");
-                names.grouping.extend(list.split(',').map(|label| label.trim().to_owned()));
+                let labels = list.split(',').map(str::trim).filter(|label| !label.is_empty());
+                names.grouping.extend(labels.map(str::to_owned));
             } else if !is_function(rest) && !OPERATORS.contains(&word) {
                 let matchers = inside(&mut rest, '{', '}').map(matchers).unwrap_or_default();
                 names.selectors.push(Selector { metric: word.to_owned(), matchers });

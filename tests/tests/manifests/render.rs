@@ -63,9 +63,19 @@ impl Helm {
 
     /// What the chart makes of the values of these files, with these on top of them.
     pub fn template(&self, files: &[PathBuf], set: &[&str]) -> Output {
+        self.run(&["template"], files, set)
+    }
+
+    /// What whoever installs it is told.
+    pub fn notes(&self, files: &[PathBuf], set: &[&str]) -> String {
+        let said = printed(&self.run(&["install", "--dry-run=client"], files, set));
+        said.split_once("\nNOTES:\n").expect("notes").1.to_owned()
+    }
+
+    fn run(&self, verb: &[&str], files: &[PathBuf], set: &[&str]) -> Output {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm");
         let mut command = Command::new(&self.0);
-        command.args(["template", "penstock"]).arg(root().join("chart")).args(["--namespace", "istio-ingress"]);
+        command.args(verb).arg("penstock").arg(root().join("chart")).args(["--namespace", "istio-ingress"]);
         for file in files {
             command.arg("-f").arg(file);
         }

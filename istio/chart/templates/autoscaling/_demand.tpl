@@ -1,0 +1,88 @@
+{{/*
+How a version is scaled, as JSON: what autoscaling.defaults says, and over that what the version's own entry does; `deployment` and
+`cooldownSeconds` where neither says. `hasFigures`: whether the configuration says what a replica does, so that demand is in replicas.
+*/}}
+{{- define "penstock.scaling" -}}
+{{- $own := get (get .root.Values.autoscaling.models .version.model | default dict) (.version.version | default "default") | default dict -}}
+{{- $scale := dict "deployment" .version.name -}}
+{{- /* Not merge: that takes a 0 for nothing. */ -}}
+{{- range list .root.Values.autoscaling.defaults $own -}}
+  {{- range $key, $value := . -}}{{- $_ := set $scale $key $value -}}{{- end -}}
+{{- end -}}
+{{- if not (hasKey $scale "cooldownSeconds") -}}
+  {{- $walk := mul (sub (int64 $scale.max) 1) (int64 $scale.scaleDownPeriodSeconds) -}}
+  {{- $_ := set $scale "cooldownSeconds" (add (int64 $scale.scaleDownWindowSeconds) $walk (int64 $scale.scaleDownPeriodSeconds)) -}}
+{{- end -}}
+{{- $hasFigures := and (gt (int64 .version.prefill) 0) (gt (int64 .version.decode) 0) -}}
+{{- $_ := set $scale "hasFigures" $hasFigures -}}
+{{- if and (not $hasFigures) (not .version.perReplica) -}}
+  {{- fail (printf "config.models: `%s` says neither what a replica does (replica.prefillTokensPerSecond and decodeTokensPerSecond; `penstock plan` makes them of what was measured) nor what one may have waiting (pending.perReplica); autoscaling divides by one of them" .version.model) -}}
+{{- end -}}
+{{- if and (not $hasFigures) (eq (int64 $scale.min) 0) (gt (float64 .version.weight) 0.0) -}}
+  {{- fail (printf "autoscaling.models: %s has a min of 0 and a weight: what is drawn to it is answered with 503 and is never pending, so nothing would bring it back. Write 1, or say in config.models what a replica does (replica), so that it is scaled by what arrives" .version.name) -}}
+{{- end -}}
+{{- toJson $scale -}}
+{{- end -}}
+
+{{/* The sum of a series over the gateways, each once, however many jobs scrape it. */}}
+{{- define "penstock.arrives" -}}
+sum(max by (namespace, pod) (rate({{ . }}[1m])))
+{{- end -}}
+
+{{/* The work that arrives, in replicas that have nothing else to do: seconds of a replica's time, each second. */}}
+{{- define "penstock.work" -}}
+{{- $admitted := printf "penstock_admitted_tokens_total{%s,kind=%%q}" .version.series -}}
+{{- $prefill := include "penstock.number" .version.prefill -}}
+{{ include "penstock.arrives" (printf $admitted "prompt") }} / {{ $prefill }}
+- {{ include "penstock.arrives" (printf $admitted "cached") }} / {{ $prefill }}
++ {{ include "penstock.arrives" (printf $admitted "expected") }} / {{ include "penstock.number" .version.decode }}
+{{- if gt (float64 .version.share) 0.0 }}
++ {{ include "penstock.arrives" (printf "penstock_refused_demand_tokens_total{model=%q,reason=\"shed\"}" .version.label) }} / {{ include "penstock.number" (max (int64 .version.prefill) (int64 .version.decode)) }}
+{{- if ne (float64 .version.share) 1.0 }} * {{ include "penstock.number" .version.share }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{/* How many replicas are wanted now: the most of what arrives, what will arrive by the time a new replica serves, and what waits. */}}
+{{- define "penstock.replicas" -}}
+{{- $work := include "penstock.work" . -}}
+{{- $utilization := include "penstock.number" .scale.utilization -}}
+max(
+  (
+    {{- $work | nindent 4 }}
+  ) / {{ $utilization }}
+  {{- if gt (int64 .scale.coldStartSeconds) 0 }}
+  or label_replace(predict_linear((
+    {{- $work | nindent 4 }}
+  )[{{ max 300 (mul 2 (int64 .scale.coldStartSeconds)) }}s:15s], {{ include "penstock.number" .scale.coldStartSeconds }}) / {{ $utilization }}, "of", "predicted", "", "")
+  {{- end }}
+  or label_replace(
+    sum(max by (namespace, pod) (penstock_pending_tokens{ {{- .version.series }},phase="prefill"})) / {{ include "penstock.number" .version.prefill }} / {{ include "penstock.number" .scale.backlogSeconds }},
+    "of", "backlog", "", "")
+)
+and on () penstock_admitted_tokens_total{ {{- .version.series }}}
+{{- end -}}
+
+{{/* The tokens that are pending. */}}
+{{- define "penstock.pending" -}}
+sum(max by (namespace, pod, phase) (penstock_pending_tokens{ {{- .version.series }}}))
+{{- end -}}
+
+{{/*
+The query of a ScaledObject, of `version`, `scale` and the demand as PromQL. Where a gateway that was there cannot be scraped any more, and where
+nothing is there, the most of the last while counts: as long as the HPA keeps replicas anyway, so that this raises nobody.
+*/}}
+{{- define "penstock.query" -}}
+{{- $window := include "penstock.number" .scale.scaleDownWindowSeconds -}}
+{{- $series := printf "penstock_pending_tokens{%s}" .version.series -}}
+(
+  {{- .demand | nindent 2 }}
+)
+unless on () (
+  present_over_time({{ $series }}[{{ $window }}s])
+  unless on (namespace, pod) {{ $series }}
+  and on (namespace, pod) up == 0
+)
+or max_over_time((
+  {{- .demand | nindent 2 }}
+)[{{ $window }}s:15s])
+{{- end -}}
