@@ -4,5 +4,7 @@
 
 #[path = "scaling/follows.rs"]
 mod follows;
+#[path = "scaling/shipped.rs"]
+mod shipped;
 #[path = "scaling/stage.rs"]
 mod stage;
