@@ -63,6 +63,7 @@ impl From<Arguments> for Options {
             concurrency,
             queue,
             seed,
+            ..Self::default()
         }
     }
 }

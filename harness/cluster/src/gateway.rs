@@ -23,11 +23,18 @@ pub struct Options {
     pub labels: Value,
     /// Is added to the usual ports 15000, 15020, 15021 and 15090: gateways share an address here.
     pub port_offset: u16,
+    /// Environment variables of the pod, as Helm's values for a gateway have them.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "gateway-0".to_owned(), labels: json!({"istio": "ingressgateway"}), port_offset: 0 }
+        Self {
+            name: "gateway-0".to_owned(),
+            labels: json!({"istio": "ingressgateway"}),
+            port_offset: 0,
+            env: Vec::new(),
+        }
     }
 }
 
@@ -81,11 +88,17 @@ impl Gateway {
             // A test of a failed fetch should not wait for five of them.
             ("WASM_HTTP_REQUEST_MAX_RETRIES", "2"),
         ]);
+        command.envs(options.env.iter().map(|(name, value)| (name, value)));
         let process = Process::start(&options.name, &mut command)?;
         let mut gateway = Self { process, options };
-        let ready = format!("http://127.0.0.1:{}/healthz/ready", gateway.port(15021));
+        let ready = gateway.ready_url();
         gateway.process.until("ready", START_SECONDS_MAX, || page(&ready)).await?;
         Ok(gateway)
+    }
+
+    /// What the readiness probe of the pod asks.
+    pub fn ready_url(&self) -> String {
+        format!("http://127.0.0.1:{}/healthz/ready", self.port(15021))
     }
 
     fn port(&self, usual: u16) -> u16 {
@@ -121,6 +134,19 @@ impl Gateway {
     /// What the agent and Envoy printed so far, the access log among it.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Asks it to end, as Kubernetes does: SIGTERM to the agent.
+    pub fn ask_to_end(&self) {
+        self.process.ask_to_end();
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it is still there after so many seconds.
+    pub async fn ended(&mut self, seconds: u64) -> Result<(), String> {
+        self.process.ended(seconds).await
     }
 
     /// Ends it as Kubernetes does: SIGTERM, and time to drain.

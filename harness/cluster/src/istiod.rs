@@ -103,6 +103,8 @@ impl Istiod {
             ("PILOT_ENABLE_ALPN_FILTER", "false"),
             // It would make Deployments of gateways.
             ("PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER", "false"),
+            // Pools of endpoints, once their schemas are there.
+            ("ENABLE_GATEWAY_API_INFERENCE_EXTENSION", "true"),
             // Tests wait for every push.
             ("PILOT_DEBOUNCE_AFTER", "50ms"),
         ]);

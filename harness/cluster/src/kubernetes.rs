@@ -102,6 +102,16 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Sets the status of an object, as the controller would that is not there.
+    ///
+    /// # Errors
+    /// The server's, with the object's kind and name.
+    pub async fn set_status(&self, document: &Value) -> Result<(), String> {
+        let (api, name) = self.api(document).await?;
+        let set = api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(document)).await;
+        set.map(drop).map_err(|error| format!("{}: {error}", objects::describe(document)))
+    }
+
     /// Deletes objects; those that are not there are no error.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The control plane of Kubernetes and Istio as it is, without nodes: etcd, kube-apiserver, istiod, a registry for modules, a rate limit service, gateways that
+//! The control plane of Kubernetes and Istio as it is, without nodes: etcd, kube-apiserver, istiod, a registry for modules, a rate limit service, an endpoint picker, gateways that
 //! Istio's agent runs (a stock Envoy, whose modules the agent fetches), and what scales Deployments ([`scaling`]). Model servers are processes of this one.
 //!
 //! All of it is upstream code, built by `cargo xtask cluster` from the Go modules that the directories here pin. It runs in the namespaces that
@@ -14,6 +14,7 @@ pub mod istiod;
 pub mod keys;
 pub mod kubernetes;
 pub mod objects;
+pub mod picker;
 pub mod place;
 pub mod pods;
 pub mod process;

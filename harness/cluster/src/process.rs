@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::place::DIRECTORY;
 
@@ -73,11 +73,24 @@ impl Process {
     /// # Errors
     /// When it is still there after so many seconds.
     pub async fn terminate(&mut self, seconds: u64) -> Result<(), String> {
-        self.signal(Signal::TERM);
+        self.ask_to_end();
+        self.ended(seconds).await
+    }
+
+    /// Asks it to end. What it started is not asked: that is its own affair.
+    pub fn ask_to_end(&self) {
+        let _ = self.pid().map(|pid| kill_process(pid, Signal::TERM));
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it is still there after so many seconds.
+    pub async fn ended(&mut self, seconds: u64) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         while self.child.try_wait().map_err(|error| format!("{}: {error}", self.name))?.is_none() {
             if Instant::now() > deadline {
-                return Err(format!("{} has not ended {seconds} s after SIGTERM", self.name));
+                return Err(format!("{} has not ended after {seconds} s", self.name));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -86,7 +99,8 @@ impl Process {
 
     /// Ends it at once, as when a node fails.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
+        // Nothing can be done about a process that is already gone.
+        let _ = self.pid().map(|pid| kill_process_group(pid, Signal::KILL));
         let _ = self.child.wait();
     }
 
@@ -98,10 +112,8 @@ impl Process {
         format!("The end of the log of {}:\n{end}", self.name)
     }
 
-    fn signal(&self, signal: Signal) {
-        // Nothing can be done about a process that is already gone.
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let _ = pid.map(|pid| kill_process_group(pid, signal));
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 }
 

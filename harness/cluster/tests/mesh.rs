@@ -4,10 +4,14 @@
 
 #[path = "mesh/analysis.rs"]
 mod analysis;
+#[path = "mesh/drains.rs"]
+mod drains;
 #[path = "mesh/faults.rs"]
 mod faults;
 #[path = "mesh/gateway_api.rs"]
 mod gateway_api;
+#[path = "mesh/picker.rs"]
+mod picker;
 #[path = "mesh/schemas.rs"]
 mod schemas;
 #[path = "mesh/serves.rs"]

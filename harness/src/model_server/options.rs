@@ -1,11 +1,15 @@
 //! How a model server behaves.
 
+use std::net::Ipv4Addr;
+
 use super::count::Encoding;
 
 /// How the model server behaves. Every request can deviate from it with the header `x-model-server`, see `Script`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Port to listen on, on 127.0.0.1 (0: any free one).
+    /// Address to listen on, one of this machine's own.
+    pub host: Ipv4Addr,
+    /// Port to listen on (0: any free one).
     pub port: u16,
     /// What this server calls itself in `x-served-by` and in the label `model_name`.
     pub name: String,
@@ -32,6 +36,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            host: Ipv4Addr::LOCALHOST,
             port: 0,
             name: "model-server".to_owned(),
             models: Vec::new(),

@@ -34,12 +34,12 @@ pub struct ModelServer {
 }
 
 impl ModelServer {
-    /// Listens on 127.0.0.1 and serves in the background of the current tokio runtime.
+    /// Listens and serves in the background of the current tokio runtime.
     ///
     /// # Errors
     /// When the port is taken.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+        let listener = TcpListener::bind((options.host, options.port)).await?;
         let address = listener.local_addr()?;
         // The vocabulary is built here rather than inside the first request, whose time to first token would otherwise be a lie.
         let encoding = options.encoding;

@@ -113,6 +113,17 @@ const RATE_LIMIT: Module = Module {
     files: &[],
 };
 
+const PICKER: Module = Module {
+    directory: "picker",
+    programs: &[Program {
+        name: "epp",
+        package: "sigs.k8s.io/gateway-api-inference-extension/cmd/epp",
+        what: "which picks an endpoint of a pool",
+        usual: "2 min",
+    }],
+    files: &[],
+};
+
 const SCHEMAS: Module = Module {
     directory: "schemas",
     programs: &[],
@@ -246,11 +257,11 @@ pub fn compile_tests(root: &Path) -> Outcome {
     cargo_long(root, "test").args(["--package", "penstock-cluster", "--no-run"]).go()
 }
 
-/// Sees to it that all programs are there, those that scale only where they are wanted; the directories that have them.
+/// Sees to it that all programs are there, those that scale and that pick endpoints only for tests; the directories that have them.
 ///
 /// # Errors
 /// When there is no Go, no Envoy, or no way to have namespaces; and when something does not compile.
-pub fn programs(root: &Path, istio: &str, scaling: bool) -> Result<Vec<PathBuf>, String> {
+pub fn programs(root: &Path, istio: &str, for_tests: bool) -> Result<Vec<PathBuf>, String> {
     namespace::possible(root)?;
     tools::envoy(root)?;
     let istio = match istio {
@@ -260,7 +271,7 @@ pub fn programs(root: &Path, istio: &str, scaling: bool) -> Result<Vec<PathBuf>,
     };
     let mut modules = vec![&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio];
     // After Kubernetes, with which they share what they are built of.
-    modules.extend(if scaling { [&CONTROLLERS, &KEDA].as_slice() } else { &[] });
+    modules.extend(if for_tests { [&CONTROLLERS, &KEDA, &PICKER].as_slice() } else { &[] });
     modules.into_iter().map(|module| module.build(root)).collect()
 }
 

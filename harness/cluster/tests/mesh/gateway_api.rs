@@ -63,6 +63,18 @@ fn an_envoy_filter_for_another_gateway_leaves_headers_that_cannot_wait_and_it_is
 
 /// The set as it is shipped, but for two things: tokens are signed by this key, and there is no pool with a picker behind the gateway.
 fn set(base: &Base, key: &Key) -> Vec<Value> {
+    let mut objects = with_pool(base, key);
+    for route in objects::of_kind(&mut objects, "HTTPRoute") {
+        let backend = &mut route["spec"]["rules"][0]["backendRefs"][0];
+        if backend["kind"] == "InferencePool" {
+            *backend = json!({"name": backend["name"], "namespace": backend["namespace"], "port": 8000});
+        }
+    }
+    objects
+}
+
+/// The set as it is shipped, but that tokens are signed by this key.
+pub fn with_pool(base: &Base, key: &Key) -> Vec<Value> {
     let mut objects = shipped(base, Set::GatewayApi, "stage");
     let is_of_others = |version: &str| version.starts_with("keda.sh/") || version.starts_with("monitoring.coreos.com/");
     objects.retain(|object| object["apiVersion"].as_str().is_some_and(|version| !is_of_others(version)));
@@ -71,12 +83,6 @@ fn set(base: &Base, key: &Key) -> Vec<Value> {
         assert!(rule["jwksUri"].is_string(), "{rule}");
         *rule = json!({"issuer": rule["issuer"], "jwks": key.jwks().to_string()});
     }
-    for route in objects::of_kind(&mut objects, "HTTPRoute") {
-        let backend = &mut route["spec"]["rules"][0]["backendRefs"][0];
-        if backend["kind"] == "InferencePool" {
-            *backend = json!({"name": backend["name"], "namespace": backend["namespace"], "port": 8000});
-        }
-    }
     objects.push(json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "istio"},
         "spec": {"controllerName": "istio.io/gateway-controller"},
@@ -84,7 +90,7 @@ fn set(base: &Base, key: &Key) -> Vec<Value> {
     objects
 }
 
-async fn up(base: &'static Base, objects: Vec<Value>) -> Stage {
+pub async fn up(base: &'static Base, objects: Vec<Value>) -> Stage {
     let options = gateway::Options { labels: json!({LABEL: "llm"}), ..gateway::Options::default() };
     Stage::behind(base, objects, model_server::Options::default(), endpoints, options).await
 }
@@ -102,7 +108,7 @@ fn endpoints(servers: &[servers::Server]) -> Vec<Value> {
     objects
 }
 
-fn bearer(key: &Key) -> String {
+pub fn bearer(key: &Key) -> String {
     let claims =
         json!({"iss": "https://issuer.example.com", "sub": "someone", "org_id": "acme", "exp": 4_000_000_000_u64});
     format!("Bearer {}", key.token(&claims).expect("a token"))

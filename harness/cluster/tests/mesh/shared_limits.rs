@@ -90,7 +90,7 @@ async fn wait_for_a_day_that_lasts() {
 }
 
 /// Both gateways listen on the same port: the kernel gives each connection to one of them, and each request has a connection of its own.
-async fn ask(model: &str, tenant: &str) -> Result<Answer, String> {
+pub async fn ask(model: &str, tenant: &str) -> Result<Answer, String> {
     let http = reqwest::Client::builder()
         .pool_max_idle_per_host(0)
         .timeout(Duration::from_secs(30))
@@ -102,7 +102,7 @@ async fn ask(model: &str, tenant: &str) -> Result<Answer, String> {
     Answer::read(request.send().await.map_err(|error| error.to_string())?).await
 }
 
-async fn until_both_count(gateways: &[&Gateway; 2]) {
+pub async fn until_both_count(gateways: &[&Gateway; 2]) {
     let counted = eventually("both gateways count", PATIENCE_SECONDS, || async {
         for _ in 0..10 {
             let answer = ask("chat", "somebody").await?;
