@@ -36,17 +36,20 @@ enum Role {
     Cluster,
     /// What is published of a module.
     Dist,
+    /// Model servers and autoscalers as arithmetic.
+    Simulate,
     Xtask,
     Tests,
     Benches,
 }
 
 use Role::{
-    Benches, Cluster, Command as CommandRole, Dist, Exchange, Guest, Harness, Leaf, Plugin, Tables, Tests, Units, Xtask,
+    Benches, Cluster, Command as CommandRole, Dist, Exchange, Guest, Harness, Leaf, Plugin, Simulate, Tables, Tests,
+    Units, Xtask,
 };
 
 /// The crates by directory; `*` is any one name.
-const ROLES: [(&str, Role); 19] = [
+const ROLES: [(&str, Role); 20] = [
     ("filters/units", Units),
     ("filters/tokens/tables", Tables),
     ("filters/tokens", Leaf),
@@ -62,6 +65,7 @@ const ROLES: [(&str, Role); 19] = [
     ("harness/playground", CommandRole),
     ("harness/cluster", Cluster),
     ("harness/dist", Dist),
+    ("harness/simulate", Simulate),
     ("harness/xtask", Xtask),
     ("tests", Tests),
     ("benches", Benches),
@@ -69,7 +73,7 @@ const ROLES: [(&str, Role); 19] = [
 ];
 
 /// Who may depend on whom. Only `filters/tokens` may have the tables too, of the leaves.
-const ARROWS: [(Role, &[Role]); 13] = [
+const ARROWS: [(Role, &[Role]); 14] = [
     (Units, &[]),
     (Tables, &[]),
     (Leaf, &[Units]),
@@ -77,9 +81,10 @@ const ARROWS: [(Role, &[Role]); 13] = [
     (Guest, &[Units, Exchange]),
     (Plugin, &[Guest]),
     (Harness, &[]),
-    (CommandRole, &[Units, Tables, Leaf, Exchange, Harness]),
+    (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate]),
     (Cluster, &[Harness, Dist]),
     (Dist, &[]),
+    (Simulate, &[]),
     (Xtask, &[]),
     (Tests, &[Units, Tables, Leaf, Exchange, Harness, Benches]),
     (Benches, &[Units, Tables, Leaf, Exchange, Harness, Benches]),

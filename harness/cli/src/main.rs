@@ -11,6 +11,7 @@ mod no_run;
 mod plan;
 #[cfg(feature = "sandbox")]
 mod run;
+mod simulate;
 mod vocab;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     Vocab(vocab::Arguments),
     /// Runs scenario files against the filters in the sandbox.
     Run(run::Arguments),
+    /// Plays a trace against triggers for autoscaling, without a cluster.
+    Simulate(Box<simulate::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     outcome.map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS)
 }

@@ -1,0 +1,33 @@
+//! What a trigger must not do: flap on a steady load, or run to the maximum because clients wait for answers.
+
+mod common;
+
+use common::setup;
+use penstock_simulate::{Law, Ramp, Setup, run};
+
+#[test]
+fn a_steady_load_is_scaled_at_most_twelve_times_an_hour() {
+    for rate in ["3", "6", "12"] {
+        let trace = Ramp { poisson: true, ..Ramp::parse(rate, 3600.0, 2000.0, 300.0).unwrap() }.trace();
+        let base = setup(&trace);
+        for trend in [0.0, 300.0] {
+            let outcome =
+                run(&trace, &Setup { law: base.law.with_windows(60.0, trend, 60.0), ..base.clone() }).unwrap();
+            let events = outcome.scaled_up + outcome.scaled_down;
+            assert!(events <= 12, "{rate} requests a second, trend {trend} s: {events}");
+            assert!(outcome.attainment >= 0.95, "{rate} requests a second: {}", outcome.attainment);
+        }
+    }
+}
+
+/// Clients that wait keep as many tokens pending as there are clients, however many replicas answer: a trigger on what is pending runs to the
+/// maximum, and one on what arrives does not.
+#[test]
+fn clients_that_wait_for_answers_do_not_pin_it_at_the_maximum() {
+    let trace = Ramp::parse("40", 1800.0, 2000.0, 300.0).unwrap().trace();
+    let base = Setup { clients: Some((120, 0.0)), initial: 1, max: 16, ..setup(&trace) };
+    let peak = |law: Law| run(&trace, &Setup { law, ..base.clone() }).unwrap().replicas_peak;
+    assert_eq!(peak(Law::InFlight { per_replica: 4.0 }), 16);
+    let ours = peak(base.law);
+    assert!(ours < 16, "{ours} replicas");
+}
