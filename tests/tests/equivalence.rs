@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use penstock_harness::scenario::{Chain, OnEnvoy, Scenario, load, run_on_envoy, run_on_host};
 use penstock_tests::{checkout, find_envoy, module, skip};
 
-/// Every scenario of the checkout, with the file it comes from.
+/// Every scenario of the checkout, or of the one file that `SCENARIOS` names, with the file it comes from.
 fn scenarios() -> Vec<(String, Scenario)> {
     let directory = checkout().join("tests/scenarios");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    if let Some(only) = std::env::var_os("SCENARIOS") {
+        files.retain(|file| file.file_stem() == Some(&only));
+    }
     let read = |file: &PathBuf| {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         load(file).unwrap().into_iter().map(move |scenario| (name.clone(), scenario))

@@ -172,6 +172,10 @@ impl Guest<'_> {
         let state = self.0.data();
         let context = state.context().ok_or(Status::BadArgument)?;
         let Request { protocol, upstream, method, headers, body, timeout_ms } = request;
+        let known = state.process.uncallable().get(String::from_utf8_lossy(&upstream).as_ref()).copied();
+        if let Some(status) = known.filter(|_| protocol == Protocol::Http) {
+            return Err(status.into());
+        }
         let (vm, root, stream) = (state.index, context.root, context.stream);
         let call = Callout { token: 0, protocol, upstream, method, headers, body, timeout_ms, stream, vm, root };
         let token = lock(&state.traffic).callouts.send(call);

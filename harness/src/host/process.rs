@@ -30,6 +30,8 @@ pub(super) struct Process {
     shared: Mutex<SharedData>,
     metrics: Mutex<Metrics>,
     log: Mutex<Vec<LogLine>>,
+    /// Clusters that cannot be called by HTTP, and what plugins are told then.
+    uncallable: Mutex<HashMap<String, Status>>,
     guest_log: GuestLog,
 }
 
@@ -44,6 +46,10 @@ impl Process {
 
     pub fn set_now(&self, now: Duration) {
         self.now_ns.fetch_max(now.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    pub fn uncallable(&self) -> MutexGuard<'_, HashMap<String, Status>> {
+        lock(&self.uncallable)
     }
 
     pub fn shared(&self) -> MutexGuard<'_, SharedData> {

@@ -7,6 +7,7 @@ use super::lock::lock;
 use super::metrics::Metrics;
 use super::options::{Options, Plugin};
 use super::process::{LogLine, Process, SharedData};
+use super::status::Status;
 use super::worker::Worker;
 
 /// One proxy process.
@@ -61,6 +62,12 @@ impl Host {
             (0..self.workers()).for_each(|index| self.worker(index).run_due_ticks());
         }
         self.process.set_now(target);
+    }
+
+    /// From now on a call to this cluster by HTTP fails at once. Envoy says [`Status::BadArgument`] where it has no such cluster, and
+    /// [`Status::InternalFailure`] where the cluster has no host.
+    pub fn fail_calls(&self, cluster: &str, status: Status) {
+        self.process.uncallable().insert(cluster.to_owned(), status);
     }
 
     /// The statistics of all workers.

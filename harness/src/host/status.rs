@@ -15,6 +15,8 @@ pub enum Status {
     InvalidMemoryAccess = 6,
     /// The value changed since it was read.
     CasMismatch = 8,
+    /// It failed at once.
+    InternalFailure = 10,
     /// The host does not offer this.
     Unimplemented = 12,
 }

@@ -46,6 +46,8 @@ pub enum Step {
     Advance(Span),
     /// Another configuration is in force from now on.
     Configure(Value),
+    /// What clusters answer from now on to calls that the plugins make by HTTP.
+    Servers(BTreeMap<String, Servers>),
     /// What the statistics must say.
     Metrics(BTreeMap<String, Bound>),
 }
@@ -106,10 +108,34 @@ impl Repeat {
     }
 }
 
+/// What the servers of a cluster answer to calls that the plugins make by HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
+pub enum Servers {
+    /// This status.
+    Status(u16),
+    /// Nothing.
+    Silent,
+}
+
+impl TryFrom<Value> for Servers {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match (value.as_u64().and_then(|status| u16::try_from(status).ok()), value.as_str()) {
+            (Some(status), _) => Ok(Servers::Status(status)),
+            (_, Some("silent")) => Ok(Servers::Silent),
+            _ => Err(format!("{value} is no answer to a call; write a status, or silent")),
+        }
+    }
+}
+
 /// When the client leaves.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Abort {
+    /// After so much time without an answer.
+    Waiting(Span),
     /// After so many bytes of its own body.
     Bytes(usize),
     /// After so many pieces of the answer.
@@ -221,6 +247,8 @@ pub struct Edit {
 #[allow(missing_docs, reason = "the module above documents every key")]
 pub struct Concurrent {
     pub requests: Vec<Request>,
+    #[serde(default)]
+    pub waiting: Vec<Step>,
     pub admitted: Bound,
     #[serde(default)]
     pub meanwhile: Vec<Step>,
@@ -379,18 +407,18 @@ impl Scenario {
         self.all_steps().flat_map(|step| match step {
             Step::Request(request) => std::slice::from_ref(request.as_ref()),
             Step::Concurrent(concurrent) => &concurrent.requests,
-            Step::Advance(_) | Step::Configure(_) | Step::Metrics(_) => &[],
+            Step::Advance(_) | Step::Configure(_) | Step::Servers(_) | Step::Metrics(_) => &[],
         })
     }
 }
 
 impl Step {
     fn all(&self) -> Vec<&Step> {
-        let meanwhile = match self {
-            Step::Concurrent(concurrent) => concurrent.meanwhile.as_slice(),
-            _ => &[],
+        let inner = match self {
+            Step::Concurrent(concurrent) => [concurrent.waiting.as_slice(), &concurrent.meanwhile],
+            _ => [[].as_slice(); 2],
         };
-        [self].into_iter().chain(meanwhile.iter().flat_map(Step::all)).collect()
+        [self].into_iter().chain(inner.into_iter().flatten().flat_map(Step::all)).collect()
     }
 }
 

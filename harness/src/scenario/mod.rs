@@ -22,7 +22,8 @@
 //!       chunks: 3                                    # default 1: in how many pieces the body arrives
 //!       body_after: 2s                               # default 0s: how long after the headers the body begins
 //!       worker: 0
-//!       abort_after: {bytes: 10}                     # the client leaves after so much of its body, or {events: 2} of the answer
+//!       abort_after: {bytes: 10}                     # the client leaves after so much of its body, or {events: 2} of the answer, or
+//!                                                    # {waiting: 1s} without an answer
 //!       times: 5                                     # default 1
 //!       upstream:                                    # the model server's answer; default 200 with the JSON {}
 //!         status: 200
@@ -51,10 +52,13 @@
 //!         spread: {x-penstock-version: {canary: {min: 1, max: 9}}}   # over all repetitions: how often each value comes
 //!   - concurrent:                                    # requests in flight together, answered when all have been sent
 //!       requests: [{times: 20, body: {}}]            # as above; `expect` holds for those that are admitted
+//!       waiting: [{advance: 1s}]                     # steps before it is asked what became of them, for requests that may be held
 //!       admitted: {min: 9, max: 10}                  # how many reach the model server
 //!       meanwhile: [{advance: 1s}, {metrics: {}}]    # steps while they are in flight
 //!       refused: {status: 429}                       # expectation for the rest
 //!   - advance: 2s                                    # time passes
+//!   - servers: {stable: 503, canary: silent}         # what clusters answer from now on to calls that the plugins make by HTTP; before, 200.
+//!                                                    # The clusters no-host, no-cluster and refused are what they are called
 //!   - configure: {models: []}                        # another pluginConfig is in force; requests in flight keep theirs
 //!   - metrics: {'penstock_requests_total{…}': 1, other: {min: 1}}   # series as Prometheus shows them, absent reads 0 where the name exists
 //! ```

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::chain::Chain;
 use super::exchange::{Answer, Exchange, Sent};
-use super::format::{Abort, Scenario, Step, Unreachable};
+use super::format::{Abort, Scenario, Servers, Step, Unreachable};
 use super::run::{Executor, run_steps, split};
 use super::wire::{Wire, chunk, head};
 use crate::envoy::{self, Envoy, Gateway};
@@ -77,6 +77,8 @@ struct EnvoyExecutor {
 struct Exchanges {
     by_ticket: Mutex<HashMap<usize, State>>,
     changed: Condvar,
+    /// What clusters answer to calls that the plugins make.
+    servers: Mutex<BTreeMap<String, Servers>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -135,8 +137,12 @@ impl EnvoyExecutor {
         if scenario.requests().any(|request| request.upstream.follow.is_some()) {
             gateway = gateway.follows_redirects();
         }
-        if scenario.requests().any(|request| request.upstream.unreachable.is_some()) {
-            gateway = gateway.and_without_servers(UNREACHABLE, &Unreachable::ALL.map(Unreachable::label));
+        let config = scenario.config.to_string();
+        let is_probed = |name: &str| config.contains(&format!("\"cluster\":\"{name}\""));
+        let names = Unreachable::ALL.map(Unreachable::label);
+        if names.into_iter().any(is_probed) || scenario.requests().any(|request| request.upstream.unreachable.is_some())
+        {
+            gateway = gateway.and_without_servers(UNREACHABLE, &names);
         }
         let is_replaced = scenario.all_steps().any(|step| matches!(step, Step::Configure(_)));
         let mut rendered = if is_replaced { gateway.render_replaceable() } else { gateway.render() };
@@ -264,6 +270,11 @@ impl Executor for EnvoyExecutor {
         }
     }
 
+    fn servers(&mut self, answers: &BTreeMap<String, Servers>) {
+        let mut servers = self.exchanges.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.extend(answers.iter().map(|(name, answer)| (name.clone(), *answer)));
+    }
+
     fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String> {
         let metrics = self.runtime.block_on(self.envoy.metrics())?;
         let series = metrics.0.into_iter().filter(|sample| sample.name.starts_with("penstock_")).map(|sample| {
@@ -308,6 +319,11 @@ fn client(gateway: SocketAddr, ticket: usize, sent: &Sent, exchanges: &Exchanges
         wire.stream().shutdown(Shutdown::Both)?;
         return Ok(false);
     }
+    if let Some(Abort::Waiting(span)) = sent.abort {
+        std::thread::sleep(span.0);
+        wire.stream().shutdown(Shutdown::Both)?;
+        return Ok(false);
+    }
     let Some((start, headers)) = wire.read_head()? else { return Ok(false) };
     let status = start.split(' ').nth(1).unwrap_or("0");
     let all = Headers::new([(":status", status.as_bytes())].into_iter().chain(headers.iter()));
@@ -339,7 +355,12 @@ fn serve(listener: TcpListener, exchanges: Arc<Exchanges>) {
 
 fn serve_connection(mut wire: Wire, exchanges: &Exchanges) -> io::Result<()> {
     while let Some((start, headers)) = wire.read_head()? {
-        let Some(ticket) = headers.text(TICKET).and_then(|ticket| ticket.parse().ok()) else { return Ok(()) };
+        let Some(ticket) = headers.text(TICKET).and_then(|ticket| ticket.parse().ok()) else {
+            if !answer_call(&mut wire, &headers.text("host").unwrap_or_default(), exchanges)? {
+                return Ok(());
+            }
+            continue;
+        };
         let mut line = start.split(' ');
         let pseudo = [(":method", line.next().unwrap_or_default()), (":path", line.next().unwrap_or_default())];
         let all = Headers::new(pseudo.into_iter().map(|(name, value)| (name, value.as_bytes())).chain(headers.iter()));
@@ -368,6 +389,22 @@ fn serve_connection(mut wire: Wire, exchanges: &Exchanges) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Answers a call that a plugin makes, which names its cluster as the host. False when the connection must not be used any further.
+fn answer_call(wire: &mut Wire, cluster: &str, exchanges: &Exchanges) -> io::Result<bool> {
+    let known = exchanges.servers.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied();
+    match known.unwrap_or(Servers::Status(200)) {
+        Servers::Status(status) => {
+            wire.write(&head(&format!("HTTP/1.1 {status} Scripted"), [("content-length", &b"0"[..])]))?;
+            Ok(true)
+        }
+        Servers::Silent => {
+            wire.stream().set_read_timeout(Some(PATIENCE))?;
+            let _ = wire.read_head();
+            Ok(false)
+        }
+    }
 }
 
 /// Plays the script. False when the connection must not be used any further.

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::chain::Chain;
 use super::exchange::{Answer, Exchange, Sent};
-use super::format::{Abort, Scenario};
+use super::format::{Abort, Scenario, Servers, Unreachable};
 use super::run::{Executor, run_steps, split};
-use crate::host::{FailPolicy, Host, Module, Options, Plugin, StreamId};
+use crate::host::{FailPolicy, Host, Module, Options, Plugin, Protocol, Status, StreamId};
 use crate::message::Headers;
 
 /// How long a request may stay undecided on the simulated clock: a proxy whose headers cannot wait needs ticks to find that out.
@@ -45,6 +45,9 @@ pub struct HostExecutor {
     host: Host,
     plugins: usize,
     open: Vec<Open>,
+    servers: BTreeMap<String, Servers>,
+    /// Plugins may call somebody.
+    calls: bool,
 }
 
 struct Open {
@@ -80,7 +83,45 @@ impl HostExecutor {
             fail: FailPolicy::Reload,
             ..Options::default()
         };
-        Ok(HostExecutor { host: Host::start(plugins, &options)?, plugins: plugins.len(), open: Vec::new() })
+        let host = Host::start(plugins, &options)?;
+        host.fail_calls(Unreachable::NoHost.label(), Status::InternalFailure);
+        host.fail_calls(Unreachable::NoCluster.label(), Status::BadArgument);
+        let servers = BTreeMap::from([(Unreachable::Refused.label().to_owned(), Servers::Status(503))]);
+        let calls = scenario.config.to_string().contains("coldStart");
+        Ok(HostExecutor { host, plugins: plugins.len(), open: Vec::new(), servers, calls })
+    }
+
+    /// Time passes, in which calls of the plugins are answered.
+    fn pass(&self, by: Duration) {
+        if !self.calls {
+            return self.host.advance(by);
+        }
+        let until = self.host.now() + by;
+        loop {
+            self.answer_calls();
+            let left = until.saturating_sub(self.host.now());
+            if left.is_zero() {
+                return;
+            }
+            self.host.advance(left.min(UNDECIDED_STEP));
+        }
+    }
+
+    fn answer_calls(&self) {
+        for index in 0..self.host.workers() {
+            let calls = self.host.worker(index).callouts();
+            for call in calls.into_iter().filter(|call| call.protocol == Protocol::Http) {
+                let upstream = String::from_utf8_lossy(&call.upstream).into_owned();
+                let answer = self.servers.get(&upstream).copied().unwrap_or(Servers::Status(200));
+                if let Servers::Status(status) = answer {
+                    self.host.worker(index).answer_call(
+                        call.token,
+                        Headers::new([(":status", status.to_string())]),
+                        b"",
+                    );
+                }
+            }
+        }
     }
 
     /// What must hold after every scenario: no VM died, and no context outlived its stream.
@@ -119,8 +160,9 @@ impl HostExecutor {
 
     /// Lets time pass until the request is either at the model server or answered.
     fn decide(&self, open: &Open) -> Result<bool, String> {
-        let deadline = self.host.now() + UNDECIDED_MAX;
+        let (began, deadline) = (self.host.now(), self.host.now() + UNDECIDED_MAX);
         loop {
+            self.answer_calls();
             let upstream = self.host.worker(open.worker).upstream(open.stream);
             if self.finished(open) {
                 return Ok(upstream.headers.is_some());
@@ -128,12 +170,16 @@ impl HostExecutor {
             if upstream.end || (open.sent.abort.is_some() && upstream.headers.is_some()) {
                 return Ok(true);
             }
+            if matches!(open.sent.abort, Some(Abort::Waiting(span)) if self.host.now() >= began + span.0) {
+                self.host.worker(open.worker).client_abort(open.stream);
+                return Ok(upstream.headers.is_some());
+            }
             if self.host.now() >= deadline {
                 return Err(format!(
                     "stuck: the request is neither forwarded nor answered; the model server has {upstream:?}"
                 ));
             }
-            self.host.advance(UNDECIDED_STEP);
+            self.pass(UNDECIDED_STEP);
         }
     }
 
@@ -244,8 +290,12 @@ impl Executor for HostExecutor {
     }
 
     fn advance(&mut self, by: Duration) -> Result<(), String> {
-        self.host.advance(by);
+        self.pass(by);
         Ok(())
+    }
+
+    fn servers(&mut self, answers: &BTreeMap<String, Servers>) {
+        self.servers.extend(answers.iter().map(|(name, answer)| (name.clone(), *answer)));
     }
 
     fn configure(&mut self, config: &Value) -> Result<(), String> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::check;
 use super::exchange::{Answer, Exchange, Sent};
-use super::format::{Bound, Concurrent, Request, Scenario, Step, Upstream};
+use super::format::{Bound, Concurrent, Request, Scenario, Servers, Step, Upstream};
 
 /// Carries requests: the wasmtime host, or a real Envoy.
 pub trait Executor {
@@ -21,6 +21,8 @@ pub trait Executor {
     fn advance(&mut self, by: Duration) -> Result<(), String>;
     /// Puts another configuration in force. Requests that are open keep theirs.
     fn configure(&mut self, config: &Value) -> Result<(), String>;
+    /// Says what clusters answer to calls that the plugins make by HTTP; before, it is 200.
+    fn servers(&mut self, answers: &BTreeMap<String, Servers>);
     /// The statistics: Prometheus series with sorted labels.
     fn metrics(&mut self) -> Result<BTreeMap<String, u64>, String>;
     /// How long statistics may take to become what they must be; nothing where time is simulated.
@@ -39,6 +41,10 @@ fn run_all(scenario: &Scenario, executor: &mut dyn Executor, steps: &[Step], sen
             Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, sent)),
             Step::Advance(span) => ("advance", executor.advance(span.0)),
             Step::Configure(config) => ("configure", executor.configure(config)),
+            Step::Servers(answers) => {
+                executor.servers(answers);
+                ("servers", Ok(()))
+            }
             Step::Metrics(expected) => ("metrics", check_metrics(executor, expected)),
         };
         outcome.map_err(|why| format!("step {number} ({kind}): {why}"))?;
@@ -77,11 +83,12 @@ fn run_concurrent(
             open.push((executor.open(&sent)?, request, sent));
         }
     }
+    let waiting = run_all(scenario, executor, &step.waiting, count);
+    let mut differences: Vec<String> = waiting.err().map(|why| format!("waiting: {why}")).into_iter().collect();
     let mut admitted = Vec::new();
     for (ticket, ..) in &open {
-        admitted.push(executor.admitted(*ticket)?);
+        admitted.push(executor.admitted(*ticket).map_err(|why| [differences.clone(), vec![why]].concat().join("\n"))?);
     }
-    let mut differences = Vec::new();
     let number = admitted.iter().filter(|admitted| **admitted).count() as u64;
     if !step.admitted.holds(number) {
         differences.push(format!("admitted: expected {}, got {number} of {}", step.admitted, open.len()));
