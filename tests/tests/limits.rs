@@ -20,6 +20,7 @@ const TENANTS_MAX: usize = 2 << 20;
 #[test]
 fn admission_costs_no_more_than_it_did() {
     let figures = admission::measure(&module("penstock")).expect("figures");
+    println!("{figures:?}");
     assert!(figures.fuel_of_a_request <= REQUEST_MAX, "{figures:?}, at most {REQUEST_MAX}");
     assert!(figures.fuel_of_three_limits <= THREE_LIMITS_MAX, "{figures:?}, at most {THREE_LIMITS_MAX}");
     assert!(figures.tenants_bytes <= TENANTS_MAX, "{figures:?}, at most {TENANTS_MAX}");

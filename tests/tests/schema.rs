@@ -138,7 +138,10 @@ fn the_tables_of_the_docs_have_every_key_with_its_default() {
 fn the_defaults_are_those_of_the_parser() {
     let bare = json!({
         "tenant": {"from": [{"header": "x-tenant"}, {"jwt": "org"}]}, "tenants": {"NAME": {}}, "mesh": {"service": "rls", "salt": "x"},
-        "paths": {}, "models": [{"name": "m", "output": {}, "price": {}, "pending": {}}],
+        "paths": {}, "models": [{
+            "name": "m", "output": {}, "price": {}, "pending": {}, "coldStart": {"cluster": "c"},
+            "versions": [{"name": "v", "weight": 1, "coldStart": {"cluster": "c"}}],
+        }],
         "limits": [{"name": "l", "tokens": 9, "every": "1m", "cost": {}}],
     });
     let mut told = bare.clone();

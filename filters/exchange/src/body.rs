@@ -36,6 +36,8 @@ pub struct Body {
     pub head: Head,
     /// Some of it has come.
     pub has_begun: bool,
+    /// How many bytes of it are here.
+    pub bytes: usize,
     /// How it came compressed.
     pub coding: Option<Coding>,
     /// What that was decoded to, until it is handed over to the proxy.
@@ -51,6 +53,7 @@ impl Default for Body {
         Self {
             head: Head::Held { length: None },
             has_begun: false,
+            bytes: 0,
             coding: None,
             decoded: None,
             is_fixed: false,
@@ -86,6 +89,7 @@ impl Body {
         let bytes = properties.body(0..usize::MAX >> 1).unwrap_or_default();
         let most = most.min(bytes.len().saturating_mul(RATIO_MAX).max(DECODED_FREE));
         let decoded = coding.decode(&bytes, most).map_err(|error| Refusal::undecodable(coding, error, most))?;
+        self.bytes = decoded.len();
         self.decoded = Some(decoded);
         Ok(())
     }

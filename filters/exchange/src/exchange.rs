@@ -12,16 +12,17 @@ use crate::flow::{Flow, Read};
 use crate::labels;
 use crate::media;
 use crate::metrics::Metric;
-use crate::port::{CallAnswer, CallId, Effect, Event, Headers};
+use crate::port::{Effect, Event, Headers};
 use crate::prompt::Prompt;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::stage::{Plugin, Stage, Stop, admit, count, door, limit, pending, route};
+use crate::stage::{Plugin, Stage, Stop, admit, count, door, hold, limit, pending, route};
 use crate::worker::Handling;
 use crate::world::World;
 
 mod passes;
+mod waiting;
 
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
 pub struct Exchange {
@@ -31,6 +32,7 @@ pub struct Exchange {
     count: count::State,
     admit: admit::State,
     limit: limit::State,
+    hold: hold::State,
     response: Response,
 }
 
@@ -41,8 +43,8 @@ enum State {
     Foreign,
     /// Held back until its body has been read.
     Reading(Box<Reading>),
-    /// Held back until a service has answered.
-    Calling,
+    /// Held back until a service has answered, or there is a server.
+    Waiting,
     /// Let go.
     Decided,
     /// Answered here.
@@ -78,13 +80,14 @@ impl Exchange {
             count: count::State::default(),
             admit: admit::State::default(),
             limit: limit::State::default(),
+            hold: hold::State::default(),
             response: Response::default(),
         }
     }
 
     /// Whether the request is being held back.
     pub fn is_holding(&self) -> bool {
-        matches!(self.state, State::Reading(_) | State::Calling)
+        matches!(self.state, State::Reading(_) | State::Waiting)
     }
 
     /// Whether it is being held back for its body.
@@ -126,7 +129,7 @@ impl Exchange {
 
     /// The stages in their order, those that are this plugin's to run.
     fn run(&mut self, from: Stage, world: &mut World<'_>) -> Result<(), Stop> {
-        let Self { id, flow, count, admit, limit, .. } = self;
+        let Self { id, flow, count, admit, limit, hold, .. } = self;
         let plugin = world.worker.plugin;
         let is_count = flow.is_count;
         let runs = |stage: Stage| plugin.runs(stage) && (!is_count || matches!(stage, Stage::Door | Stage::Route));
@@ -137,7 +140,10 @@ impl Exchange {
                 Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
                 Stage::Route => route::run(flow, world),
-                Stage::Pending => pending::run(*id, flow, world),
+                Stage::Pending => {
+                    pending::run(*id, flow, world);
+                    hold::run(*id, hold, flow, world)?;
+                }
             }
         }
         Ok(())
@@ -203,11 +209,11 @@ impl Exchange {
 
     /// The request does not go on to the next stage.
     fn stop(&mut self, stop: Stop, world: &mut World<'_>) {
-        if !matches!(stop, Stop::Call(_)) {
+        if !matches!(stop, Stop::Wait(_)) {
             self.flow.read = None;
         }
         match stop {
-            Stop::Pass | Stop::Call(_) => self.flow.body.hand_over(world.out),
+            Stop::Pass | Stop::Wait(_) => self.flow.body.hand_over(world.out),
             Stop::Answer(_) | Stop::Refuse(_) => self.flow.body.decoded = None,
         }
         self.state = match stop {
@@ -221,9 +227,9 @@ impl Exchange {
                 world.out.push((*answer).into());
                 State::Answered
             }
-            Stop::Call(call) => {
-                world.out.push(Effect::Call(call));
-                State::Calling
+            Stop::Wait(call) => {
+                world.out.extend(call.map(Effect::Call));
+                State::Waiting
             }
             Stop::Refuse(refusal) => {
                 let Flow { facts, .. } = &mut self.flow;
@@ -301,24 +307,13 @@ impl Exchange {
         world.out.push(Effect::Publish(flow.facts.encode()));
     }
 
-    /// A tick has passed: headers that have been held for too long without a body are let go.
-    fn tick(&mut self, world: &mut World<'_>) {
-        let body = &mut self.flow.body;
-        let State::Reading(reading) = &mut self.state else { return };
-        if body.has_begun || !body.holds_headers() {
-            return;
-        }
-        reading.ticks = reading.ticks.saturating_add(1);
-        if world.worker.patience().is_some_and(|patience| reading.ticks > patience) {
-            body.let_headers_go(Head::Released(world.now), world.out);
-            world.out.push(Effect::Ticks(false));
-            world.out.push(Effect::Resume);
-        }
-    }
-
     fn request_chunk(&mut self, bytes: &[u8], end: bool, world: &mut World<'_>) {
+        self.flow.body.bytes = self.flow.body.bytes.saturating_add(bytes.len());
         if !core::mem::replace(&mut self.flow.body.has_begun, true) && self.is_holding() {
             self.body_begins(end, world);
+        }
+        if matches!(self.state, State::Waiting) {
+            return self.look(world);
         }
         let State::Reading(reading) = &mut self.state else { return };
         let Flow { body, config, is_known, .. } = &mut self.flow;
@@ -342,11 +337,12 @@ impl Exchange {
 
     /// The body begins to come: tells whether headers may wait, and whether an earlier plugin has read it by now.
     fn body_begins(&mut self, end: bool, world: &mut World<'_>) {
+        let is_reading = self.is_reading();
         let World { worker, store, out, now, properties, .. } = world;
         match self.flow.body.head {
             Head::Held { .. } => {
                 worker.waiting.body_while_held(*store);
-                if worker.patience().is_some() {
+                if is_reading && worker.patience().is_some() {
                     out.push(Effect::Ticks(false));
                 }
             }
@@ -428,25 +424,12 @@ impl Exchange {
         self.stop(door::or_pass(policy, refusal), world);
     }
 
-    /// A service has answered, or not: the stage that asked goes on. As others may have come in meanwhile, a request that was read here has
-    /// to find room once more before that, with its fallbacks.
-    fn call_done(&mut self, id: CallId, answer: Option<CallAnswer<'_>>, world: &mut World<'_>) {
-        if !matches!(self.state, State::Calling) || !limit::awaits(&self.limit, id) {
-            return limit::late(&mut self.limit, id, answer, world);
-        }
-        match limit::answered(&mut self.limit, &mut self.flow, answer, world) {
-            Ok(()) if self.flow.is_known => self.decide(Stage::Limit, world),
-            Ok(()) => self.decide(Stage::Admit, world),
-            Err(stop) => self.stop(stop, world),
-        }
-    }
-
     fn response_head(&mut self, headers: &Headers, end: bool, world: &mut World<'_>) {
         if self.is_foreign() {
             return;
         }
         self.learn(world);
-        let Self { state, flow, count, admit, limit, response, .. } = self;
+        let Self { state, flow, count, admit, limit, hold, response, .. } = self;
         if let Some(would) = &flow.facts.would {
             world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
         }
@@ -458,6 +441,9 @@ impl Exchange {
         route::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
         response.head(headers, end, flow, world.out);
+        if world.worker.plugin.owns(Stage::Pending) && flow.facts.refused.is_none() {
+            hold::heard(hold, flow, response, world);
+        }
     }
 
     /// A plugin that runs by itself asks what later ones found; the all-in-one knows.
@@ -471,6 +457,7 @@ impl Exchange {
             facts.limit = facts.limit.take().or(known.limit);
             facts.refused = facts.refused.or(known.refused);
             facts.would = known.would.or(facts.would.take());
+            facts.held = facts.held.take().or(known.held);
         }
     }
 
@@ -493,7 +480,7 @@ impl Exchange {
             State::Foreign => Some(Handling::Passed),
             State::Answered => Some(Handling::Answered),
             State::Refused => Some(Handling::Refused),
-            State::Reading(_) | State::Calling | State::Decided => Some(Handling::Counted),
+            State::Reading(_) | State::Waiting | State::Decided => Some(Handling::Counted),
         }
     }
 
@@ -514,6 +501,7 @@ impl Exchange {
         let handling = self.handling();
         let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
+        hold::leave(&mut self.hold, &mut self.flow, world);
         self.state = State::Closed;
         let landed = pending::done(self.id, world);
         if is_foreign {
@@ -524,10 +512,13 @@ impl Exchange {
         self.learn(world);
         self.count_stream(handling, world);
         let Self { flow, count, limit, response, .. } = self;
-        let was_forwarded = decided && flow.facts.refused.is_none();
+        let waited = flow.facts.held.as_deref().copied().unwrap_or_default();
+        let held = held || waited.waits;
+        let was_forwarded = decided && !held && flow.facts.refused.is_none();
         let outcome = flow.facts.refused.unwrap_or_else(|| response.outcome(held, world.properties));
         flow.facts.quality = response.quality();
-        let took = response.duration(world.now);
+        // Nothing was generated while it waited.
+        let took = response.duration(world.now).saturating_sub(waited.ms);
         let properties = world.properties;
         let by_time = || count::generated_in(flow, took, world);
         let used = if was_forwarded { response.used(outcome, &flow.facts, properties, by_time) } else { None };

@@ -88,6 +88,17 @@ impl From<Usage> for Used {
     }
 }
 
+/// How a request waited for a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Held {
+    /// It waits, and has not gone on.
+    #[serde(skip_serializing_if = "is_false")]
+    pub waits: bool,
+    /// For how many milliseconds it has waited.
+    pub ms: Millis,
+}
+
 /// What the structure of a response told; what is not there is as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -160,6 +171,9 @@ pub struct Facts {
     /// The proxy follows a redirect of the server with it: under which number the exchange goes on with its second pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirected: Option<u64>,
+    /// How it waited for a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<Held>>,
     /// The limit that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,

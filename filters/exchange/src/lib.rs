@@ -58,7 +58,7 @@ mod world;
 
 pub use config::{Config, ConfigErrors};
 pub use exchange::Exchange;
-pub use facts::{Facts, Outcome, Used};
+pub use facts::{Facts, Held, Outcome, Used};
 pub use metrics::{Labels, Metric, SeriesId};
 pub use port::{
     Call, CallAnswer, CallId, CallMessage, Change, Contended, Effect, Event, Headers, Level, Properties, Store,

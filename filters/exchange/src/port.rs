@@ -48,7 +48,7 @@ pub enum Event<'a> {
         /// What came of it; `None` where nothing did so far.
         answer: Option<CallAnswer<'a>>,
     },
-    /// A tick has passed. Reaches exchanges that asked for it with [`Effect::Ticks`].
+    /// A tick has passed, or [`Effect::Wake`] names this one. Reaches exchanges that asked for it with [`Effect::Ticks`].
     Tick,
     /// It is over, however it ended. Comes once, last but for answers to calls.
     Closed,
@@ -88,6 +88,8 @@ pub enum Effect {
     Call(Box<Call>),
     /// From now on, or no longer, [`Event::Tick`] is wanted.
     Ticks(bool),
+    /// Tell these exchanges of the worker that a tick has passed: in this order, after this event, and before any other that is not their own.
+    Wake(Vec<u32>),
     /// Leave the facts for later plugins and the access log.
     Publish(Vec<u8>),
     /// Add to a counter. The amount is not zero. What the series is, the worker's [`crate::metrics::Registry`] knows.
@@ -152,6 +154,8 @@ pub enum CallAnswer<'a> {
         /// The body.
         body: &'a [u8],
     },
+    /// Nothing, as the proxy has no such cluster.
+    NoCluster,
 }
 
 /// How much an operator should care.

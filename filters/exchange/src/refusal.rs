@@ -10,6 +10,8 @@ use crate::port::Effect;
 
 /// When to come back to a model that is full.
 const SATURATED: Millis = Millis(2000);
+/// When to come back to a model that has no server: one takes longer to start, and a client gives up after some attempts.
+const COLD: Millis = Millis(10_000);
 /// When to come back where nothing tells: a request may have ended, or a service answer, by then.
 const A_MOMENT: Millis = Millis(1000);
 
@@ -38,6 +40,8 @@ pub enum Reason {
     Limited,
     /// The model has no room.
     Shed,
+    /// The model has no server, and none came while it waited.
+    NoBackend,
     /// A limit cannot be checked.
     Unavailable,
 }
@@ -57,6 +61,7 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::Limited => "limited",
             Self::Shed => "shed",
+            Self::NoBackend => "no_backend",
             Self::Unavailable => "unavailable",
         }
     }
@@ -246,6 +251,26 @@ impl Refusal {
         Self::new(Reason::Shed, Outcome::Shed, ErrorKind::Overloaded, message).after(SATURATED)
     }
 
+    /// A model that has no server, when the request has waited for so long.
+    pub fn no_server_came(model: &str, waited: Nanos) -> Self {
+        let seconds = waited.to_millis().to_seconds_ceil();
+        let message =
+            format!("{model:?} has no server at the moment, and none came within {seconds} s; try again later");
+        Self::new(Reason::NoBackend, Outcome::Shed, ErrorKind::Overloaded, message).after(COLD)
+    }
+
+    /// A model that has no server, when as many requests wait for one as may.
+    pub fn no_server_to_wait_for(model: &str) -> Self {
+        let message =
+            format!("{model:?} has no server at the moment, and no more requests may wait for one; try again later");
+        Self::new(Reason::NoBackend, Outcome::Shed, ErrorKind::Overloaded, message).after(COLD)
+    }
+
+    /// When to come back, in words of the header `retry-after`, where the proxy itself has said that a model has no server.
+    pub fn no_server_again() -> Effect {
+        Effect::ResponseHeader("retry-after", COLD.to_seconds_ceil().to_string().into_bytes())
+    }
+
     /// A prompt that is longer than all that may be pending for a model.
     pub fn never_has_room(model: &str, prompt: Tokens, ceiling: Tokens) -> Self {
         let message = format!(
@@ -383,6 +408,14 @@ mod tests {
             ),
             (Refusal::suspended_model(), 503, "overloaded", "overloaded_error", &[]),
             (Refusal::saturated("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "2")]),
+            (
+                Refusal::no_server_came("chat", Nanos(5 * Nanos::SECOND.0)),
+                503,
+                "overloaded",
+                "overloaded_error",
+                &[("retry-after", "10")],
+            ),
+            (Refusal::no_server_to_wait_for("chat"), 503, "overloaded", "overloaded_error", &[("retry-after", "10")]),
             (Refusal::contended(None), 503, "overloaded", "overloaded_error", &[("retry-after", "1")]),
             (
                 Refusal::contended(Some("tpm")),

@@ -124,6 +124,11 @@ impl Response {
         is_unavailable.then(|| code_details(properties)).and_then(|details| Want::of(&details))
     }
 
+    /// Whether a server has answered, and not the proxy in its place.
+    pub fn shows_server(&self) -> bool {
+        self.status.is_some_and(|status| !matches!(status, SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT))
+    }
+
     /// What the structure told.
     pub fn quality(&mut self) -> Option<Signals> {
         self.reader.as_deref_mut().map(|(reader, _)| reader.quality().into())

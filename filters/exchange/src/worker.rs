@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 use penstock_bucket::permit::Holder;
+use penstock_pending::gate::Gate;
 use penstock_pending::slot::{OTHER, ROWS_MAX, SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 use penstock_units::Nanos;
@@ -86,6 +87,12 @@ pub struct Worker {
     pub(crate) redirected: redirect::Waiting,
     /// The operator has been told that a host is served by a virtual host of another name.
     pub(crate) told_of_host: bool,
+    /// Whether what serves is there, by [`crate::config::ColdStart::gate`].
+    pub(crate) gates: Vec<Gate>,
+    /// The operator has been told that a cold start holds nothing here.
+    pub(crate) told_of_unheld: bool,
+    /// The operator has been told what is wrong with a cold start.
+    pub(crate) told_of_probe: bool,
     /// Streams are counted from zero on.
     shows_streams: bool,
     /// Their series, by what became of them.
@@ -122,6 +129,7 @@ impl Worker {
             waiting,
             clock,
             served: Served::new(&config),
+            gates: (0..config.gates).map(|_| Gate::default()).collect(),
             config,
             plugin,
             series: Registry::default(),
@@ -136,6 +144,8 @@ impl Worker {
             carry: HashMap::new(),
             redirected: redirect::Waiting::default(),
             told_of_host: false,
+            told_of_unheld: false,
+            told_of_probe: false,
             shows_streams: false,
             streams: [None; Handling::ALL.len()],
             said_again: false,

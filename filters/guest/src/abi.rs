@@ -12,8 +12,12 @@ pub struct Status(pub u32);
 impl Status {
     /// `NotFound`
     pub const NOT_FOUND: Self = Self(1);
+    /// `BadArgument`
+    pub const BAD_ARGUMENT: Self = Self(2);
     /// `CasMismatch`
     pub const CAS_MISMATCH: Self = Self(8);
+    /// `InternalFailure`
+    pub const INTERNAL_FAILURE: Self = Self(10);
 }
 
 mod host {

@@ -11,7 +11,7 @@ use penstock_units::Millis;
 
 use crate::abi::{self, Status};
 
-/// For how much longer than the request a call is waited for.
+/// For how much longer than the request a call by gRPC is waited for: what it asked for counts all the same.
 const LATE: Millis = Millis(10_000);
 
 thread_local! {
@@ -51,13 +51,20 @@ pub fn in_root<T>(act: impl FnOnce() -> T) -> T {
 
 fn make(call: &Call) -> Result<u32, Status> {
     let Call { cluster, timeout, message, .. } = call;
-    let timeout = Millis(timeout.0.saturating_add(LATE.0));
+    let timeout = *timeout;
     let called = match message {
-        CallMessage::Grpc { service, method, message } => abi::grpc_call(cluster, service, method, message, timeout),
+        CallMessage::Grpc { service, method, message } => {
+            abi::grpc_call(cluster, service, method, message, timeout.saturating_add(LATE))
+        }
         CallMessage::Http { headers, body } => {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             abi::http_call(cluster, &headers, body, timeout)
         }
     };
-    called.inspect_err(|Status(status)| log::warn!("{cluster:?} cannot be called: status {status}"))
+    // A call that fails at once, as where the cluster has no host, is one that was not answered.
+    called.inspect_err(|status| {
+        if *status != Status::INTERNAL_FAILURE {
+            log::warn!("{cluster:?} cannot be called: status {}", status.0);
+        }
+    })
 }

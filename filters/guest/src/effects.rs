@@ -1,8 +1,10 @@
 //! Effects become host calls.
 
+use std::collections::VecDeque;
+
 use penstock_exchange::metrics::{Kind, Registry, stat_name};
 use penstock_exchange::series::shown;
-use penstock_exchange::{Call, CallId, Effect, Level, SeriesId, Splice, apply};
+use penstock_exchange::{Call, CallAnswer, CallId, Effect, Level, SeriesId, Splice, apply};
 use penstock_units::Millis;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
@@ -43,8 +45,8 @@ pub struct Ran {
     pub progress: Progress,
     /// Calls that are on their way, with the host's numbers for them, and how long they are waited for.
     pub calls: Vec<(u32, CallId, Millis)>,
-    /// Calls that could not be made.
-    pub failed: Vec<CallId>,
+    /// Calls that could not be made, and what is to be said of them.
+    pub failed: Vec<(CallId, Option<CallAnswer<'static>>)>,
     /// Whether ticks are wanted from now on; `None` where nothing was said about it.
     pub ticks: Option<bool>,
 }
@@ -66,8 +68,14 @@ enum Shown {
     Nothing,
 }
 
-/// Carries out effects in their order, on the current stream.
-pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, root: u32) -> Ran {
+/// Carries out effects in their order, on the current stream. `woken`: where those go that are to be told of a tick.
+pub fn run(
+    effects: &mut Vec<Effect>,
+    metrics: &mut Metrics,
+    series: &Registry,
+    root: u32,
+    woken: &mut VecDeque<u32>,
+) -> Ran {
     let mut ran = Ran { progress: Progress::Unsaid, calls: Vec::new(), failed: Vec::new(), ticks: None };
     for effect in effects.drain(..) {
         match effect {
@@ -79,6 +87,7 @@ pub fn run(effects: &mut Vec<Effect>, metrics: &mut Metrics, series: &Registry, 
             }
             Effect::Call(call) => dispatch(call, root, &mut ran),
             Effect::Ticks(wanted) => ran.ticks = Some(wanted),
+            Effect::Wake(exchanges) => woken.extend(exchanges),
             Effect::RequestBody(bytes) => {
                 let set = abi::set_buffer(BufferType::HttpRequestBody, usize::MAX >> 1, &bytes);
                 warn(set, "replacing the request's body");
@@ -160,7 +169,11 @@ fn dispatch(call: Box<Call>, root: u32, ran: &mut Ran) {
                 ran.progress = Progress::Held;
             }
         }
-        Err(Status(_)) => ran.failed.push(id),
+        Err(status) => {
+            // Envoy knows no cluster of that name.
+            let is_unknown = status == Status::BAD_ARGUMENT;
+            ran.failed.push((id, is_unknown.then_some(CallAnswer::NoCluster)));
+        }
     }
 }
 

@@ -38,8 +38,17 @@ impl Root {
         Some(act(&mut vm))
     }
 
-    /// Acts on a stream, and lets it go where that is said.
+    /// Acts on a stream, and lets it go where that is said; then on those that are to know of it.
     fn with_stream(&self, act: impl FnOnce(&mut Vm) -> Progress) {
+        self.with_one(act);
+        while let Some((id, exchange)) = self.with(Vm::woken).flatten() {
+            if abi::set_effective_context(id).is_ok() {
+                self.with_one(|vm| vm.tell(id, &exchange, Event::Tick));
+            }
+        }
+    }
+
+    fn with_one(&self, act: impl FnOnce(&mut Vm) -> Progress) {
         if self.with(act) == Some(Progress::Released) {
             let _ = abi::continue_request();
         }

@@ -1,6 +1,7 @@
 //! What the streams of one root context share: the worker, and by id the exchanges that may be told something without a callback of theirs.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
@@ -20,6 +21,8 @@ pub struct Vm {
     effects: Vec<Effect>,
     /// Exchanges that want ticks.
     ticking: HashMap<u32, Shareable>,
+    /// Those of them that are to be told at once, in this order.
+    woken: VecDeque<u32>,
     /// Calls that are on their way: whose they are, by the host's number. They outlive their requests.
     calls: HashMap<u32, (u32, CallId, Shareable)>,
     /// Until when a request waits for its call.
@@ -49,6 +52,7 @@ impl Vm {
             metrics: Metrics::default(),
             effects: Vec::new(),
             ticking: HashMap::new(),
+            woken: VecDeque::new(),
             calls: HashMap::new(),
             waits: Vec::new(),
             beat: Nanos::ZERO,
@@ -69,7 +73,7 @@ impl Vm {
     /// Something happened to the current stream. Where its exchange is being told something already, that is not for it.
     pub fn tell(&mut self, id: u32, shared: &Shareable, event: Event<'_>) -> Progress {
         let Ok(mut exchange) = shared.try_borrow_mut() else { return Progress::Unsaid };
-        let Self { worker, metrics, effects, ticking, calls, waits, root, .. } = self;
+        let Self { worker, metrics, effects, ticking, woken, calls, waits, root, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut progress = Progress::Unsaid;
         let (mut next, mut failed) = (Some(event), Vec::new());
@@ -77,7 +81,7 @@ impl Vm {
             let mut world =
                 World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
             exchange.on(event, &mut world);
-            let ran = effects::run(effects, metrics, &worker.series, *root);
+            let ran = effects::run(effects, metrics, &worker.series, *root, woken);
             match ran.ticks {
                 Some(true) => drop(ticking.insert(id, shared.clone())),
                 Some(false) => drop(ticking.remove(&id)),
@@ -94,9 +98,23 @@ impl Vm {
             if ran.progress != Progress::Unsaid {
                 progress = ran.progress;
             }
-            next = failed.pop().map(|id| Event::CallDone { id, answer: None });
+            next = failed.pop().map(|(id, answer)| Event::CallDone { id, answer });
+            if !woken.is_empty() && next.is_none() {
+                // It need not wait for another callback.
+                next = woken.pop_front_if(|first| *first == id).map(|_| Event::Tick);
+            }
         }
         progress
+    }
+
+    /// The next exchange that is to be told of a tick at once.
+    pub fn woken(&mut self) -> Option<(u32, Shareable)> {
+        while let Some(id) = self.woken.pop_front() {
+            if let Some(exchange) = self.ticking.get(&id) {
+                return Some((id, exchange.clone()));
+            }
+        }
+        None
     }
 
     /// A call by gRPC has ended. The caller lets the request go, where that is said.
@@ -124,7 +142,7 @@ impl Vm {
     /// The host's tick: the heartbeat, where it is due, and what is to be told to exchanges afterwards. While requests wait for calls, ticks
     /// come when the first of them has waited long enough.
     pub fn tick(&mut self) -> Due {
-        let Self { worker, metrics, effects, ticking, calls, waits, beat, root } = self;
+        let Self { worker, metrics, effects, ticking, woken, calls, waits, beat, root } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut due = Due::default();
         if !waits.is_empty() {
@@ -145,7 +163,7 @@ impl Vm {
                 World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
             Exchange::settle_late(&mut world);
             worker.tick(now, &mut Shared, effects);
-            effects::run(effects, metrics, &worker.series, *root);
+            effects::run(effects, metrics, &worker.series, *root, woken);
             due.ticking = ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();
         }
         due
@@ -153,12 +171,12 @@ impl Vm {
 
     /// The last heartbeat, with which what this worker held is gone: no stream is left that could be told anything after it.
     pub fn end(&mut self) {
-        let Self { worker, metrics, effects, root, .. } = self;
+        let Self { worker, metrics, effects, woken, root, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut world =
             World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
         Exchange::settle_waiting(&mut world);
-        effects::run(effects, metrics, &worker.series, *root);
+        effects::run(effects, metrics, &worker.series, *root, woken);
         self.beat = Nanos::ZERO;
         self.tick();
     }

@@ -6,7 +6,7 @@
 //! died takes its tokens with it, and there is no counter that could drift.
 //!
 //! The requests that pass also teach what serves them: how much of a prompt is cached, and how much a replica does in a second. A worker
-//! gathers that as [`Lesson`]s, which are added to what all workers have [`Learnt`].
+//! gathers that as [`Lesson`]s, which are added to what all workers have [`Learnt`]. And whether anything serves at all is what a [`gate`] knows.
 //!
 //! What this crate does not do: decide whether to shed, or talk to anybody.
 
@@ -22,6 +22,7 @@
 )]
 
 pub mod fair;
+pub mod gate;
 mod histogram;
 mod learnt;
 mod ledger;

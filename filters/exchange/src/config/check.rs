@@ -3,6 +3,7 @@
 use penstock_units::{Millis, Nanos};
 
 use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
+use super::cold_start;
 use super::hosts::hosts;
 use super::limits::{limits, strangers};
 use super::models::{implicit, models};
@@ -68,6 +69,12 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         models.extend(implicit());
     }
     let names = names(problems, &models, &aliases);
+    let gates = cold_start::number(&mut models);
+    if gates > 0 && raw.wait_for_body == raw::WaitForBody::No {
+        let text = "coldStart needs headers that wait for the body, and waitForBody is false: no request is held, and a version without a \
+                    server answers 503";
+        problems.notices.push(text.to_owned());
+    }
     reachable(problems, &tenants, &tenant_from, &keys);
     if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {
         problems.problem("defaultModel", format!("{name:?} is not a configured model; use one of models[].name"));
@@ -107,6 +114,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         },
         count_bytes_max: raw.count_bytes_max.unwrap_or(COUNT_BYTES_MAX),
         decoded_bytes_max: raw.decoded_bytes_max.map_or(DECODED_BYTES_MAX, |bytes| decoded_bytes_max(problems, bytes)),
+        gates,
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
     }

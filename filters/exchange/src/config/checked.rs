@@ -1,5 +1,6 @@
 //! What a configuration means, once it has been checked.
 
+mod cold_start;
 pub mod names;
 pub mod paths;
 pub mod policy;
@@ -14,6 +15,7 @@ use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
+pub use cold_start::ColdStart;
 pub use names::Names;
 pub use paths::{PathPattern, Paths};
 pub use policy::{CountEndpoints, Mode, Policy, UnknownModel};
@@ -128,6 +130,8 @@ pub struct Config {
     pub decoded_bytes_max: usize,
     /// Between two heartbeats.
     pub tick: Millis,
+    /// How many gates there are in front of servers, by [`ColdStart::gate`].
+    pub gates: usize,
     /// What the operator is to be told at load.
     pub notices: Vec<String>,
 }
@@ -233,6 +237,8 @@ pub struct Model {
     pub suspended: bool,
     /// What one replica does.
     pub replica: Figures,
+    /// How requests wait while there is no server; that of a model without versions.
+    pub cold_start: Option<ColdStart>,
     /// How many tokens may be pending.
     pub ceiling: Option<Tokens>,
     /// Whether what does not fit is refused.
@@ -285,6 +291,18 @@ pub struct Version {
     pub weight: u32,
     /// What one replica of it does: the model's where it gives none.
     pub replica: Figures,
+    /// How its requests wait while there is no server.
+    pub cold_start: Option<ColdStart>,
+}
+
+impl Model {
+    /// How requests wait while this version of it, or the model that has none, has no server.
+    pub fn cold_start(&self, version: Option<&str>) -> Option<&ColdStart> {
+        match version {
+            None => self.cold_start.as_ref(),
+            Some(name) => self.versions.iter().find(|version| version.name == name)?.cold_start.as_ref(),
+        }
+    }
 }
 
 /// A limit.

@@ -5,6 +5,7 @@
 
 mod check;
 pub mod checked;
+mod cold_start;
 mod hosts;
 mod limits;
 mod models;
@@ -17,9 +18,9 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin, PathPattern,
-    Paths, Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version,
-    WaitForBody, Weights, Whose,
+    ColdStart, Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin,
+    PathPattern, Paths, Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel,
+    VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

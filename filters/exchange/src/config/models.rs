@@ -6,6 +6,7 @@ use penstock_tokens::Encoding;
 use penstock_units::Tokens;
 
 use super::checked::{Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
+use super::cold_start::{self, Said};
 use super::problems::{Problems, mode};
 use super::raw;
 use super::sources::sources;
@@ -56,6 +57,7 @@ pub fn implicit() -> Option<Model> {
         sticky: Vec::new(),
         suspended: false,
         replica: Figures::default(),
+        cold_start: None,
         ceiling: None,
         ceiling_mode: Mode::Enforce,
         fallback: None,
@@ -85,7 +87,8 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         problems.problem(format!("{path}.fallback"), "missing; name the model to serve when this one is full");
     }
     let replica = replica(problems, &format!("{path}.replica"), &raw.replica, Figures::default());
-    let (versions, split) = versions(problems, &path, raw.versions, replica);
+    let said = raw.cold_start.map(|raw| cold_start::said(problems, &format!("{path}.coldStart"), raw));
+    let (versions, split) = versions(problems, &path, raw.versions, replica, said.as_ref());
     Some(Model {
         encoding: encoding?,
         is_implicit: false,
@@ -99,15 +102,19 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         context: raw.output.context.map(Tokens),
         price: price(problems, &path, &raw.price),
         media: flat(problems, &path, &raw.media),
-        versions,
         split,
         sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
         suspended: raw.suspended,
         replica,
+        cold_start: match versions.as_slice() {
+            [] => cold_start::of(problems, &format!("{path}.coldStart"), None, said.as_ref()),
+            _ => None,
+        },
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),
         fallback: raw.fallback.filter(|_| falls_back),
         name: raw.name,
+        versions,
     })
 }
 
@@ -117,17 +124,24 @@ fn versions(
     path: &str,
     raw: Vec<raw::Version>,
     of_model: Figures,
+    said: Option<&Said>,
 ) -> (Vec<Version>, Option<Split>) {
     problems.count(&format!("{path}.versions"), raw.len(), VERSIONS_MAX);
     let mut versions: Vec<Version> = Vec::new();
-    for (j, raw::Version { name, weight, model, replica: figures }) in raw.into_iter().enumerate() {
+    let mut inherits = 0usize;
+    for (j, raw::Version { name, weight, model, replica: figures, cold_start: own }) in raw.into_iter().enumerate() {
         problems.name(format!("{path}.versions[{j}].name"), &name);
         if versions.iter().any(|other| other.name == name) {
             problems.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
         }
         let replica = replica(problems, &format!("{path}.versions[{j}].replica"), &figures, of_model);
-        versions.push(Version { name, model, weight, replica });
+        let at = format!("{path}.versions[{j}].coldStart");
+        inherits = inherits.saturating_add(usize::from(own.as_ref().is_none_or(|own| own.cluster.is_none())));
+        let own = own.map(|raw| cold_start::said(problems, &at, raw));
+        let cold_start = cold_start::of(problems, &at, own, said);
+        versions.push(Version { name, model, weight, replica, cold_start });
     }
+    cold_start::shared(problems, &format!("{path}.coldStart"), said, inherits);
     let weights: Vec<u32> = versions.iter().map(|version| version.weight).collect();
     let split = Split::new(&weights);
     if !versions.is_empty() && split.is_none() {

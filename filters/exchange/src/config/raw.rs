@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use common::stated;
-pub use common::{Mode, Source};
+pub use common::{Mode, Size, Source};
 pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
 pub use models::{
-    Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version,
-    WhenFull,
+    ColdStart, Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer,
+    Version, WhenFull,
 };
 
 /// The document.

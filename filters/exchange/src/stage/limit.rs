@@ -40,7 +40,7 @@ pub struct State {
 /// Charges the limits.
 ///
 /// # Errors
-/// [`Stop::Refuse`], or [`Stop::Call`] where a service is to be asked first; nothing is charged then.
+/// [`Stop::Refuse`], or [`Stop::Wait`] where a service is to be asked first; nothing is charged then.
 pub fn run(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Result<(), Stop> {
     let secret = world.worker.secret;
     let by = Applicant { secret: &secret, caller: &flow.caller, facts: &flow.facts };
@@ -167,13 +167,13 @@ fn ask(state: &mut State, flow: &mut Flow, request: Box<LeaseRequest>) -> Stop {
     };
     state.calls = state.calls.saturating_add(1);
     state.asked = Some((id, request));
-    Stop::Call(Box::new(call))
+    Stop::Wait(Some(Box::new(call)))
 }
 
 /// The service has answered, or not: takes that to the books. Then the limits are to be charged again.
 ///
 /// # Errors
-/// [`Stop::Call`] where it is asked again, for less.
+/// [`Stop::Wait`] where it is asked again, for less.
 pub fn answered(
     state: &mut State,
     flow: &mut Flow,
@@ -210,7 +210,7 @@ pub fn late(state: &mut State, id: CallId, answer: Option<CallAnswer<'_>>, world
 fn message(answer: Option<CallAnswer<'_>>) -> Option<&[u8]> {
     match answer {
         Some(CallAnswer::Grpc(message)) => Some(message),
-        Some(CallAnswer::Http { .. }) | None => None,
+        Some(CallAnswer::Http { .. } | CallAnswer::NoCluster) | None => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pending: the request is in flight, until it is over; then its times are observed, and what it taught of its server is kept.
 
 use penstock_pending::Landed;
-use penstock_units::Tokens;
+use penstock_units::{Millis, Tokens};
 
 use super::order::Stage;
 use crate::demand::learnt;
@@ -40,6 +40,8 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
     if let Some(lesson) = landed.filter(|_| !used.counted).and_then(|landed| world.worker.ledger.lesson(landed)) {
         lesson.reported(flow.facts.prompt_tokens, used.prompt, used.cached);
         if let Some(ttft) = ttft {
+            // A server is not slower for having come late.
+            let ttft = ttft.saturating_sub(flow.facts.held.as_ref().map_or(Millis::ZERO, |held| held.ms));
             lesson.answered(used.prompt.saturating_sub(used.cached), ttft);
         }
     }

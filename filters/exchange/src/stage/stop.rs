@@ -15,8 +15,8 @@ pub enum Stop {
     Refuse(Box<Refusal>),
     /// It is answered here.
     Answer(Box<Answer>),
-    /// A service is to be asked first. Nothing is charged until it has answered.
-    Call(Box<Call>),
+    /// It waits: until a service has answered that is to be asked first, or for a server.
+    Wait(Option<Box<Call>>),
     /// It is none of ours: passes untouched.
     Pass,
 }

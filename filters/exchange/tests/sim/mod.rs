@@ -73,9 +73,17 @@ impl Proxy {
     }
 
     pub fn with(config: &str, plugin: Plugin) -> Self {
-        let mut store = Map::default();
+        Self::of(config, plugin, Map::default(), 7)
+    }
+
+    /// Another worker of the process that this store belongs to, or one with another configuration.
+    pub fn beside(config: &str, store: Map, owner: u64) -> Self {
+        Self::of(config, Plugin::Penstock, store, owner)
+    }
+
+    fn of(config: &str, plugin: Plugin, mut store: Map, owner: u64) -> Self {
         let config = Config::parse(config.as_bytes()).unwrap();
-        let worker = Worker::new(config, plugin, [7, 8, 9], &mut store);
+        let worker = Worker::new(config, plugin, [owner, 8, 9], &mut store);
         Self { now: 1_700_000_000 * SECOND, store, worker, next: 0 }
     }
 

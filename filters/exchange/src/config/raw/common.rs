@@ -30,6 +30,40 @@ pub enum Source {
     Model,
 }
 
+/// A size in bytes as it is written: a number, or text such as `64Mi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size(pub String);
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Size {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+(Ki|Mi|Gi)?$"})
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Size;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of bytes, or text such as 64Mi")
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Size, E> {
+                Ok(Size(value.to_string()))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Size, E> {
+                Ok(Size(value.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 /// Writes the default and the example that each key's description states to where tools look for them.
 #[cfg(feature = "schema")]
 pub(super) fn stated(schema: &mut schemars::Schema) {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use super::common::stated;
-use super::common::{Mode, Source};
+use super::common::{Mode, Size, Source};
 
 /// An element of `models`.
 #[derive(Debug, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Model {
     /// Default: learnt. Example: `{"prefillTokensPerSecond": 12000, "decodeTokensPerSecond": 1800}`.
     #[serde(default)]
     pub replica: Replica,
+    /// What to do with requests while there is no server for them: they wait until a probe succeeds. Needs headers that wait for the body.
+    /// Default: none, the proxy answers 503. Example: `{"cluster": "chat-stable", "hold": "120s"}`.
+    pub cold_start: Option<ColdStart>,
     /// How many tokens may be pending: admitted, and not yet done.
     /// Default: none. Example: `{"ceiling": 400000, "whenFull": "shed"}`.
     pub pending: Option<Pending>,
@@ -182,6 +185,33 @@ pub struct Version {
     /// Default: what the model's does. Example: `{"decodeTokensPerSecond": 2400}`.
     #[serde(default)]
     pub replica: Replica,
+    /// What to do with requests while the version has no server. What it does not say, its model's says.
+    /// Default: what the model's does. Example: `{"cluster": "chat-canary"}`.
+    pub cold_start: Option<ColdStart>,
+}
+
+/// `models[].coldStart` and `models[].versions[].coldStart`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ColdStart {
+    /// The cluster of the proxy that requests go to, as the proxy calls it: in Istio `outbound|8000||chat-stable.llm.svc.cluster.local`, with
+    /// the name of a subset between the two bars. The model or the version has to name one.
+    /// Default: none. Example: `chat-stable`.
+    pub cluster: Option<String>,
+    /// The path that is asked for by GET. Any answer below 500 says that there is a server.
+    /// Default: `/health`. Example: `/v1/models`.
+    pub probe: Option<String>,
+    /// For how long a request waits before it is answered 503: a duration from `1s` to `1h`, shorter than what clients and load balancers wait.
+    /// Default: `120s`. Example: `50s`.
+    pub hold: Option<String>,
+    /// How many requests may wait, over all workers of the proxy, from 1 to 10,000; further ones are answered 503.
+    /// Default: `500`. Example: `2000`.
+    pub max_held: Option<u64>,
+    /// How many bytes the bodies of all of them may have, over all workers of the proxy: a number, or one of `Ki`, `Mi` and `Gi`, from `64Ki`
+    /// to `4Gi`.
+    /// Default: `64Mi`. Example: `256Mi`.
+    pub max_held_bytes: Option<Size>,
 }
 
 /// `models[].replica` and `models[].versions[].replica`
