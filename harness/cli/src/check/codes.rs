@@ -97,6 +97,7 @@ pub const CODES: &[Code] = &[
     rule("PS308", Error, "a timeout is too short for an answer", "the timeout is {value}: a long answer is broken off", "write 600s, or 0s for none"),
     rule("PS309", Error, "retries send a prompt twice", "{condition} sends a prompt again that a server may have begun", "write connect-failure,refused-stream"),
     rule("PS310", Error, "a mesh limit has no rate limit cluster", "mesh.service is {service}, and there is no such cluster", "add the cluster, or write the name of one: outbound|8081||ratelimit.NAMESPACE.svc.cluster.local in Istio"),
+    rule("PS311", Warning, "a cold start probes a cluster that is not there", "coldStart.cluster is {cluster}, and there is no such cluster: no request waits for a server", "write the name of the cluster that the route has: outbound|PORT||HOST in Istio"),
 
     rule("PS401", Error, "two owners of the weights", "weights between destinations, and Penstock draws the version too", "route on x-penstock-version, without weights"),
     rule("PS402", Error, "a rollout moves weights that Penstock owns", "{kind} {name} moves the weights of a route, and Penstock splits {model} itself", "let one of them split: one version in the configuration, or no traffic routing in the {kind}"),
@@ -115,7 +116,7 @@ pub const CODES: &[Code] = &[
     rule("PS603", Error, "a query for a metric that there is not", "there is no metric {metric}", "the metrics are in docs/metrics.md"),
     rule("PS604", Error, "a query for a label that there is not", "{metric} never has {label}", "its labels are in docs/metrics.md"),
     rule("PS605", Error, "a threshold is not what a replica may hold", "threshold is {value}, and pending.perReplica of {model} is {wanted}", "write the same in both"),
-    rule("PS606", Error, "a version that gets requests is scaled to zero", "minReplicaCount is 0, and {model} {version} has weight {weight}: an idle one gets 503s, and nothing brings it back", "write 1, or weight 0, or ask for penstock_admitted_tokens_total too"),
+    rule("PS606", Error, "a version that gets requests is scaled to zero", "minReplicaCount is 0, and {model} {version} has weight {weight}: an idle one gets 503s, and nothing brings it back", "write 1, or weight 0, or give it a coldStart, or ask for penstock_admitted_tokens_total too"),
     rule("PS607", Warning, "replicas that are never asked for", "{replicas} replicas of {share} tokens are more than pending.ceiling, {ceiling}: requests are shed before", "raise pending.ceiling, or lower maxReplicaCount"),
     rule("PS608", Error, "a query that is not a total", "{what}", "write a sum() of penstock_pending_tokens and metricType: AverageValue: the HPA divides by the number of replicas"),
     rule("PS609", Error, "no series counts as zero", "ignoreNullValues is not \"false\": a lost scrape scales in at the peak", "write ignoreNullValues: \"false\""),

@@ -107,6 +107,7 @@ pub const EDITS: &[Edit] = &[
     edit("PS309", ENVOY, "retry_on: connect-failure", "retry_on: \"connect-failure,reset\"", "retry_on"),
     edit("PS310", ENVOY, "  - name: ratelimit\n", "", r#""service": "ratelimit""#),
     also(r#"mesh: {service: "outbound|8081||ratelimit.llm.svc.cluster.local""#, "mesh: {service: ratelimit", edit("PS310", ISTIO, r#""mesh": {"service": "outbound|8081||ratelimit.llm.svc.cluster.local""#, r#""mesh": {"service": "ratelimit""#, r#""service": "ratelimit""#)),
+    edit("PS311", ENVOY, r#""coldStart": {"cluster": "canary"}"#, r#""coldStart": {"cluster": "canaries"}"#, "canaries"),
 
     edit("PS401", ISTIO, "    - destination: {host: chat.llm.svc.cluster.local, subset: canary}\n", "    - {destination: {host: chat.llm.svc.cluster.local, subset: canary}, weight: 10}\n    - {destination: {host: chat.llm.svc.cluster.local, subset:  stable}, weight: 90}\n", "    route:\n    - {destination"),
     edit("PS401", ENVOY, "route: {cluster: canary, timeout: 0s}", "route: {weighted_clusters: {clusters: [{name: canary, weight: 1}]}, timeout: 0s}", "weighted_clusters"),

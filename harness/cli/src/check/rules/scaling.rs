@@ -83,8 +83,10 @@ fn size(object: &Document, trigger: &At, asked: &Names, model: &At, version: &st
     if min.number().unwrap_or_default() == 0.0 {
         // What arrives for a version is counted whether it has a replica or not; what is pending is not there without one.
         let wakes = ["prompt", "expected"].iter().any(|kind| arrives(asked, kind));
+        // Then requests wait for it, and are pending meanwhile.
+        let waits = own.iter().chain([model]).any(|at| at.get("coldStart").exists());
         let at = if min.exists() { &min } else { &spec };
-        if weight > 0.0 && !wakes {
+        if weight > 0.0 && !wakes && !waits {
             found.say("PS606", at, &[("model", &name), ("version", &version), ("weight", &weight)]);
         }
         walk(&spec, found);

@@ -90,11 +90,25 @@ fn clusters(set: &Set, wasms: &[Wasm], envoy: Option<&At>, found: &mut Findings)
     }
 }
 
-/// The cluster that limits of all proxies ask. Istio names its own: of those only the form can be checked.
+/// The clusters that the filters call: the one that limits of all proxies ask, and those that cold starts probe.
 fn cluster(set: &Set, config: &At, envoy: Option<&At>, found: &mut Findings) {
     let service = config.get("mesh").get("service");
-    let Some(name) = service.text() else { return };
-    let is_known = match envoy {
+    if let Some(name) = service.text().filter(|name| !is_known(set, envoy, name)) {
+        found.say("PS310", &service, &[("service", &name)]);
+    }
+    for model in config.get("models").items() {
+        for place in model.get("versions").items().into_iter().chain([model]) {
+            let probed = place.get("coldStart").get("cluster");
+            if let Some(name) = probed.text().filter(|name| !is_known(set, envoy, name)) {
+                found.say("PS311", &probed, &[("cluster", &name)]);
+            }
+        }
+    }
+}
+
+/// Whether the proxy has a cluster of this name. Istio names its own: of those only the form can be checked.
+fn is_known(set: &Set, envoy: Option<&At>, name: &str) -> bool {
+    match envoy {
         Some(envoy) => {
             let clusters = envoy.down(&["static_resources", "clusters"]).items();
             // Clusters may come from elsewhere while it runs.
@@ -102,9 +116,6 @@ fn cluster(set: &Set, config: &At, envoy: Option<&At>, found: &mut Findings) {
                 || clusters.iter().any(|cluster| cluster.get("name").words() == name)
         }
         None => is_outbound(name) || patched(set, name),
-    };
-    if !is_known {
-        found.say("PS310", &service, &[("service", &name)]);
     }
 }
 
