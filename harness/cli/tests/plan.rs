@@ -2,10 +2,11 @@
 //! what the command says.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The page's example, without its values file.
 const CHAT: [&str; 22] = [
@@ -59,8 +60,7 @@ fn values_are_those_of_the_chart_and_pass_the_check() {
     for arguments in [CHAT.to_vec(), [&CHAT[..], &OVER].concat()] {
         let said = text(&penstock(&arguments));
         let values: Value = serde_yaml_ng::from_str(&said).unwrap();
-        let config = json!({"config": values["config"]});
-        let errors: Vec<_> = schema.iter_errors(&config).map(|error| error.to_string()).collect();
+        let errors: Vec<_> = schema.iter_errors(&values).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}: {said}");
         let own = values["autoscaling"]["models"]["chat"].as_object().unwrap().values().next().unwrap();
         let keys: Vec<_> = own.as_object().unwrap().keys().map(String::as_str).collect();
@@ -104,6 +104,54 @@ fn what_it_is_laid_over_keeps_what_it_has() {
         before[0].as_object_mut().unwrap().remove(key);
     }
     assert_eq!(*after, before);
+}
+
+/// What Helm makes of a plan over the example: the ScaledObject that it is for is as planned, and the others are as they were.
+#[test]
+fn what_it_is_laid_over_is_rendered() {
+    let Some(helm) = std::env::var_os("PENSTOCK_HELM") else {
+        // Past the capture of the test runner, so that it is seen.
+        return writeln!(std::io::stderr(), "SKIPPED what_it_is_laid_over_is_rendered: no PENSTOCK_HELM").unwrap();
+    };
+    let plan = scratch("plan.yaml");
+    let report = text(&penstock(&[&CHAT[..], &OVER, &["--json", "--out", plan.to_str().unwrap()]].concat()));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let planned = &report["values"]["autoscaling"]["models"]["chat"]["stable"];
+    let render = |files: &[&str]| {
+        let mut command = Command::new(&helm);
+        command.args(["template", "penstock", "istio/chart", "--namespace", "istio-ingress"]).current_dir(root());
+        for file in files {
+            command.args(["-f", file]);
+        }
+        for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(folder, scratch("helm"));
+        }
+        let said = text(&command.output().unwrap());
+        let documents = said.split("\n---").map(|text| serde_yaml_ng::from_str::<Value>(text).unwrap());
+        documents.filter(|document| document["kind"] == "ScaledObject").collect::<Vec<_>>()
+    };
+    let (before, after) = (render(&[EXAMPLE]), render(&[EXAMPLE, plan.to_str().unwrap()]));
+    let [was, is] = [&before, &after]
+        .map(|objects| objects.iter().partition::<Vec<_>, _>(|object| object["metadata"]["name"] == "chat-stable"));
+    assert_eq!((is.0.len(), was.0.len()), (1, 1));
+    let names =
+        |objects: &[&Value]| objects.iter().map(|object| object["metadata"]["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&is.1), names(&was.1));
+    let spec = &is.0[0]["spec"];
+    let behavior = &spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"];
+    for (rendered, key) in [
+        (&spec["minReplicaCount"], "min"),
+        (&spec["maxReplicaCount"], "max"),
+        (&spec["cooldownPeriod"], "cooldownSeconds"),
+        (&behavior["stabilizationWindowSeconds"], "scaleDownWindowSeconds"),
+        (&behavior["policies"][0]["periodSeconds"], "scaleDownPeriodSeconds"),
+    ] {
+        assert_eq!(*rendered, planned[key], "{key}");
+    }
+    let query = spec["triggers"][0]["metadata"]["query"].as_str().unwrap();
+    for key in ["utilization", "backlogSeconds", "coldStartSeconds"] {
+        assert!(query.contains(&planned[key].to_string()), "{key}: {query}");
+    }
 }
 
 /// Two plans over one file: the second has what the first has said.

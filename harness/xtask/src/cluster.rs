@@ -228,7 +228,7 @@ pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> 
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Runs the tests of the manifests, and of the guides, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
+/// Runs the tests of the manifests, of the guides and of plans, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
 pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
     let mut run = cargo(root).args(MANIFESTS);
     for (name, variable) in
@@ -245,9 +245,9 @@ pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
 }
 
 /// Without `--package`: with other packages, features of dependencies change, and all of them are compiled anew.
-const MANIFESTS: [&str; 5] = ["test", "--test", "manifests", "--test", "guides"];
+const MANIFESTS: [&str; 7] = ["test", "--test", "manifests", "--test", "guides", "--test", "plan"];
 
-/// Compiles the tests of the manifests and of the guides.
+/// Compiles the same.
 pub fn compile_manifests(root: &Path) -> Outcome {
     cargo_long(root, MANIFESTS[0]).args(&MANIFESTS[1..]).args(["--no-run"]).go()
 }

@@ -1,6 +1,6 @@
 //! `penstock plan`: from what was measured of a replica and of the traffic to what autoscaling is to be set to.
 //!
-//! The [figures] are checked, a [plan](decide::plan) is made of them or a reason why there is none, and what comes out is [values](mod@values) of the
+//! The [figures] are checked, a [plan] is made of them or a reason why there is none, and what comes out is [values](mod@values) of the
 //! Helm chart with a [line](explain) for each that says what it follows from.
 
 mod decide;
