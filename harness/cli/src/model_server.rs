@@ -36,6 +36,15 @@ pub struct Arguments {
     /// Requests that may wait for their turn; one more is answered with 503.
     #[arg(long, default_value_t = Options::default().queue)]
     queue: usize,
+    /// Prompt tokens that are read per second, one prompt after the other (0: any number).
+    #[arg(long, default_value_t = Options::default().prefill_tokens_per_second)]
+    prefill_tokens_per_second: u64,
+    /// Tokens that are generated per second, by all streams together (0: any number).
+    #[arg(long, default_value_t = Options::default().decode_tokens_per_second)]
+    decode_tokens_per_second: u64,
+    /// Milliseconds from the start during which everything is answered with 503, `/health` too: the model is being loaded.
+    #[arg(long, default_value_t = Options::default().load_ms)]
+    load_ms: u64,
     /// Seed of completion lengths, texts and errors: the same prompt and seed give the same completion.
     #[arg(long, default_value_t = Options::default().seed)]
     seed: u64,
@@ -51,6 +60,7 @@ impl From<Arguments> for Options {
     fn from(arguments: Arguments) -> Self {
         let Arguments { port, name, models, encoding, ttft_ms, inter_token_ms, completion_tokens, .. } = arguments;
         let Arguments { error_rate, concurrency, queue, seed, .. } = arguments;
+        let Arguments { prefill_tokens_per_second, decode_tokens_per_second, load_ms, .. } = arguments;
         Self {
             port,
             name,
@@ -62,6 +72,9 @@ impl From<Arguments> for Options {
             error_rate,
             concurrency,
             queue,
+            prefill_tokens_per_second,
+            decode_tokens_per_second,
+            load_ms,
             seed,
             ..Self::default()
         }

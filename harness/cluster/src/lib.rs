@@ -9,6 +9,7 @@
 //! Like the harness, this knows nothing of the filters but the module, headers and metrics.
 
 pub mod certificates;
+pub mod closed_loop;
 pub mod gateway;
 pub mod istiod;
 pub mod keys;

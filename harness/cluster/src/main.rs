@@ -1,11 +1,13 @@
 //! `penstock-cluster`: the cluster for a person. Started by `cargo xtask cluster`, in namespaces of its own.
 
+mod demo;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use penstock_cluster::gateway::{self, Gateway};
 use penstock_cluster::istiod::{Istiod, Mesh};
 use penstock_cluster::kubernetes::Kubernetes;
@@ -23,6 +25,14 @@ struct Arguments {
     /// Where to write, line by line, the number of this process and the directories of the programs.
     #[arg(long)]
     pid_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Instead: Prometheus, KEDA and the HPA too, and a ramp of requests.
+    Demo(demo::Arguments),
 }
 
 #[tokio::main]
@@ -37,25 +47,35 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
-    let began = Instant::now();
     // The first process of a PID namespace is not ended by signals that it does not wait for.
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let work = async {
+        match &arguments.command {
+            Some(Command::Demo(options)) => demo::run(options).await,
+            None => serve(&arguments).await,
+        }
+    };
     tokio::select! {
         biased;
-        _ = &mut interrupted => return Ok(()),
-        started = up(&arguments) => {
-            let _cluster = started?;
-            println!("up in {:.1} s", began.elapsed().as_secs_f64());
-            println!("The gateway listens on 127.0.0.1:80 of the cluster's network; logs are in {DIRECTORY} of its files.");
-            println!("In another terminal, for example:");
-            println!("  cargo xtask cluster exec -- kubectl get --all-namespaces envoyfilters");
-            println!("  cargo xtask cluster exec -- curl -i 127.0.0.1/v1/chat/completions -H 'host: llm.example.com' -H 'content-type: application/json' \\");
-            println!("    -d '{{\"model\": \"chat\", \"messages\": [{{\"role\": \"user\", \"content\": \"hello\"}}]}}'");
-            println!("Ctrl-C ends it.");
-            interrupted.await.map_err(|error| error.to_string())?;
-        }
+        _ = interrupted => Ok(()),
+        done = work => done,
     }
-    Ok(())
+}
+
+/// Starts the cluster, and keeps it until it is not polled any more.
+async fn serve(arguments: &Arguments) -> Result<(), String> {
+    let began = Instant::now();
+    let _cluster = up(arguments).await?;
+    println!("up in {:.1} s", began.elapsed().as_secs_f64());
+    println!("The gateway listens on 127.0.0.1:80 of the cluster's network; logs are in {DIRECTORY} of its files.");
+    println!("In another terminal, for example:");
+    println!("  cargo xtask cluster exec -- kubectl get --all-namespaces envoyfilters");
+    println!(
+        "  cargo xtask cluster exec -- curl -i 127.0.0.1/v1/chat/completions -H 'host: llm.example.com' -H 'content-type: application/json' \\"
+    );
+    println!("    -d '{{\"model\": \"chat\", \"messages\": [{{\"role\": \"user\", \"content\": \"hello\"}}]}}'");
+    println!("Ctrl-C ends it.");
+    std::future::pending().await
 }
 
 /// What lives as long as the cluster, in the order in which it is stopped.

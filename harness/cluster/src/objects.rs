@@ -52,6 +52,23 @@ pub fn replace(value: &mut Value, from: &str, to: &str) {
     }
 }
 
+/// Changes the module's configurations: that of plugins of this kind, which is a document, and that of EnvoyFilters, which is in a string.
+///
+/// # Panics
+/// Where an EnvoyFilter has a configuration that is not JSON.
+pub fn configure(objects: &mut [Value], kind: &str, change: impl Fn(&mut Value)) {
+    let pointer = if kind == "WasmPlugin" { "/spec/pluginConfig" } else { "/spec/wasm/pluginConfig" };
+    of_kind(objects, kind).filter_map(|plugin| plugin.pointer_mut(pointer)).for_each(&change);
+    let patches = of_kind(objects, "EnvoyFilter").filter_map(|filter| filter["spec"]["configPatches"].as_array_mut());
+    for patch in patches.flatten() {
+        let text = patch.pointer_mut("/patch/value/typed_config/config/configuration/value");
+        let Some(Value::String(text)) = text else { continue };
+        let mut config: Value = serde_json::from_str(text).expect("JSON");
+        change(&mut config);
+        *text = config.to_string();
+    }
+}
+
 /// Kind, namespace and name.
 pub fn describe(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

@@ -17,6 +17,7 @@ use super::answer::{Answer, Usage};
 use super::api::Api;
 use super::ledger::Ticket;
 use super::options::Options;
+use super::pace::Generating;
 use super::refusal::refuse;
 use super::script::Script;
 use super::shared::Shared;
@@ -43,6 +44,7 @@ struct Completion {
     ticket: Ticket,
     // Held for as long as the completion lives: this is the slot on the GPU.
     _slot: OwnedSemaphorePermit,
+    generating: Generating,
     script: Script,
     arrived: Instant,
     stream: bool,
@@ -66,6 +68,9 @@ impl Completion {
             Ok(read) => read,
             Err((status, message)) => return Err(refuse(api, shared, ticket, status, &message)),
         };
+        if !shared.is_loaded() {
+            return Err(refuse(api, shared, ticket, 503, "The model is being loaded."));
+        }
         let Ok(slot) = shared.capacity.enter().await else {
             return Err(refuse(api, shared, ticket, 503, "The queue is full."));
         };
@@ -87,18 +92,20 @@ impl Completion {
 
         // Only what is worked on counts as used: a request that failed reports no usage.
         ticket.prompt(prompt);
+        let cached = script.cached_tokens.unwrap_or(0);
+        shared.pace.read(prompt.saturating_sub(cached)).await;
         let natural = script.tokens.unwrap_or_else(|| natural_length(draw, options.completion_tokens));
         let usage = Usage {
             reported: script.usage != Some(false),
             prompt,
-            cached: script.cached_tokens.unwrap_or(0),
+            cached,
             completion: natural.min(limit),
             reasoning: script.reasoning_tokens.unwrap_or(0),
         };
         let (number, cut) = (ticket.id(), natural > limit);
         let answer = Answer { api, number, model, include_usage, usage, cut, text: String::new() };
-        let (shared, words) = (Arc::clone(shared), Words::new(draw));
-        Ok(Self { shared, ticket, _slot: slot, script, arrived, stream, words, answer })
+        let (shared, words, generating) = (Arc::clone(shared), Words::new(draw), shared.pace.generate());
+        Ok(Self { shared, ticket, _slot: slot, generating, script, arrived, stream, words, answer })
     }
 
     fn streamed(self) -> Response {
@@ -178,7 +185,8 @@ impl Completion {
     }
 
     fn inter_token(&self) -> Duration {
-        Duration::from_millis(self.script.inter_token_ms.unwrap_or(self.shared.options.inter_token_ms))
+        let alone = self.script.inter_token_ms.unwrap_or(self.shared.options.inter_token_ms);
+        self.generating.inter_token(Duration::from_millis(alone))
     }
 }
 

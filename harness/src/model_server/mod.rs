@@ -23,6 +23,7 @@ mod embeddings;
 mod ledger;
 mod metrics;
 mod options;
+mod pace;
 mod refusal;
 mod script;
 mod server;

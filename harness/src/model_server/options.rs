@@ -29,6 +29,12 @@ pub struct Options {
     pub concurrency: usize,
     /// Requests that may wait for their turn; one more is answered with 503.
     pub queue: usize,
+    /// Prompt tokens that are read per second, one prompt after the other (0: any number).
+    pub prefill_tokens_per_second: u64,
+    /// Tokens that are generated per second, by all streams together (0: any number).
+    pub decode_tokens_per_second: u64,
+    /// Milliseconds from the start during which everything is answered with 503, `/health` too: the model is being loaded.
+    pub load_ms: u64,
     /// Seed of completion lengths, texts and errors: the same prompt and seed give the same completion.
     pub seed: u64,
 }
@@ -47,6 +53,9 @@ impl Default for Options {
             error_rate: 0.0,
             concurrency: 256,
             queue: 1024,
+            prefill_tokens_per_second: 0,
+            decode_tokens_per_second: 0,
+            load_ms: 0,
             seed: 0,
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,11 +15,13 @@ use axum::serve::ListenerExt;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::api::Api;
 use super::capacity::Capacity;
 use super::ledger::{Ledger, Seen, Totals};
 use super::options::Options;
+use super::pace::Pace;
 use super::shared::Shared;
 use super::{completion, embeddings, metrics};
 
@@ -46,7 +49,9 @@ impl ModelServer {
         tokio::task::spawn_blocking(move || encoding.count("warm")).await?;
         let shared = Arc::new(Shared {
             capacity: Capacity::new(options.concurrency, options.queue),
+            pace: Arc::new(Pace::new(options.prefill_tokens_per_second, options.decode_tokens_per_second)),
             ledger: Ledger::default(),
+            loaded: Instant::now() + Duration::from_millis(options.load_ms),
             options,
         });
         let router = router(Arc::clone(&shared));
@@ -72,6 +77,11 @@ impl ModelServer {
         self.shared.ledger.requests()
     }
 
+    /// Whether the model is loaded; before that nothing is served.
+    pub fn is_loaded(&self) -> bool {
+        self.shared.is_loaded()
+    }
+
     /// Requests that are being worked on at this moment.
     pub fn running(&self) -> usize {
         self.shared.capacity.running()
@@ -92,7 +102,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/messages", serve(Api::Messages))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(models))
-        .route("/health", get(|| async { StatusCode::OK }))
+        .route("/health", get(health))
         .route("/metrics", get(prometheus))
         .route("/debug/requests", get(debug_requests))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -104,6 +114,10 @@ fn serve(api: Api) -> MethodRouter<Arc<Shared>> {
     post(move |shared: State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes| {
         completion::complete(api, shared, uri, headers, body)
     })
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
+    if shared.is_loaded() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 async fn models(State(shared): State<Arc<Shared>>) -> Response {

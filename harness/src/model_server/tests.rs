@@ -207,3 +207,32 @@ async fn requests_are_kept_as_they_arrived_and_metrics_have_vllms_names() {
         assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn nothing_is_served_while_the_model_is_loaded() {
+    let server = server(Options { load_ms: 300, ..Options::default() }).await;
+    let health =
+        async || reqwest::get(format!("http://{}/health", server.address())).await.expect("an answer").status();
+    assert_eq!(health().await, 503);
+    let early = post(&server, &json!({}), &chat(json!({}))).send().await.expect("an answer");
+    assert_eq!(early.status(), 503);
+    while !server.is_loaded() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(health().await, 200);
+    assert_eq!(post(&server, &json!({}), &chat(json!({}))).send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_prompt_waits_for_those_before_it() {
+    let server = server(Options { prefill_tokens_per_second: 100, ..Options::default() }).await;
+    let body = chat(json!({}));
+    let takes = Duration::from_secs_f64(Encoding::O200kBase.count_chat(&body) as f64 / 100.0);
+    let began = Instant::now();
+    let ask = async || {
+        let answer = post(&server, &json!({"tokens": 1}), &body).send().await.expect("an answer");
+        answer.text().await.map(|_| began.elapsed()).expect("a body")
+    };
+    let (one, two) = tokio::join!(ask(), ask());
+    assert!(one.min(two) >= takes && one.max(two) >= takes * 2, "{one:?} and {two:?} of {takes:?}");
+}

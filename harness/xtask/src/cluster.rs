@@ -206,6 +206,37 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     Ok(())
 }
 
+const DEMO_HELP: &str = "\
+The closed loop on the real control plane: clients, a gateway with the filter, Prometheus, KEDA, the HPA, and model servers that are started
+and stopped as the Deployment's replicas change. Shows a line every other second, and at the end a JSON object and a picture.
+
+Usage: cargo xtask demo --cluster [--json] [--plot FILE]
+
+  --json        nothing but the JSON object
+  --plot FILE   where the picture goes (default: target/closed-loop.svg)
+
+Needs Go 1.26, Prometheus, and a user who may make namespaces.
+";
+
+/// `cargo xtask demo --cluster`: what follows are the options of `penstock-cluster demo`.
+pub fn demo(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if help {
+        print!("{DEMO_HELP}");
+        return Ok(());
+    }
+    let mut steps = Steps::new(4);
+    let programs =
+        steps.step("the programs of the cluster", "15 min the first time", || programs(root, "1.31", true))?;
+    steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
+    steps.step("compiling the cluster", "2 min", || cargo_long(root, "build").args(COMMAND).go())?;
+    steps.step("the demo", "4 min", || {
+        let run = namespace::inside(root).args([command_path(root)]).args(["demo"]).args(arguments);
+        on(run, &programs)?.go()
+    })?;
+    steps.end();
+    Ok(())
+}
+
 /// The package of the cluster's command.
 const COMMAND: [&str; 4] = ["--package", "penstock-cluster", "--bin", "penstock-cluster"];
 

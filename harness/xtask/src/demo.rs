@@ -4,16 +4,22 @@ use std::path::Path;
 
 use crate::run::{Outcome, Run, cargo, cargo_long};
 use crate::steps::Steps;
-use crate::{build, tools};
+use crate::{build, cluster, tools};
 
 /// The package of the `penstock` command.
 const COMMAND: [&str; 5] = ["--package", "penstock-cli", "--bin", "penstock", "--no-default-features"];
 /// With the host that runs filters without an Envoy, which is most of what there is to compile.
 const SANDBOX: [&str; 2] = ["--features", "sandbox"];
 
-/// Takes the options of `penstock demo`.
+/// Takes the options of `penstock demo`; or `--cluster`, and the options of that.
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
+    if let Some(("--cluster", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return cluster::demo(root, rest, help);
+    }
     if help {
+        println!(
+            "With --cluster first: the closed loop with a real KEDA; `cargo xtask demo --cluster --help` says more.\n"
+        );
         return penstock(cargo(root).args(["run", "--quiet"]), false).args(["--", "demo", "--help"]).go();
     }
     let wanted = arguments.iter().any(|argument| argument == "--sandbox");

@@ -311,21 +311,9 @@ pub fn remote_code(objects: &mut [Value]) -> Vec<&mut Value> {
     codes.collect()
 }
 
-/// The configurations of the module: that of the plugin as a document, and that of the EnvoyFilter in a string.
+/// Changes the module's configuration wherever the set has it.
 pub fn configure(objects: &mut [Value], set: Set, change: impl Fn(&mut Value)) {
-    for plugin in objects::of_kind(objects, set.kind()) {
-        change(match set {
-            Set::WasmPlugin => &mut plugin["spec"]["pluginConfig"],
-            Set::TrafficExtension | Set::GatewayApi => &mut plugin["spec"]["wasm"]["pluginConfig"],
-        });
-    }
-    let patches =
-        objects::of_kind(objects, "EnvoyFilter").flat_map(|filter| array(&mut filter["spec"]["configPatches"]));
-    for text in patches.filter_map(|patch| patch.pointer_mut("/patch/value/typed_config/config/configuration/value")) {
-        let mut config: Value = serde_json::from_str(text.as_str().unwrap_or_default()).expect("JSON");
-        change(&mut config);
-        *text = json!(config.to_string());
-    }
+    objects::configure(objects, set.kind(), change);
 }
 
 fn array(value: &mut Value) -> &mut [Value] {

@@ -1,0 +1,41 @@
+//! The loop as a whole: what is asked makes replicas, replicas serve it, and what is asked no more takes them away.
+
+use std::time::Duration;
+
+use penstock_cluster::closed_loop::{Options, Ramp, Stage as Loop};
+use penstock_cluster::scaling;
+
+use crate::stage::{Stage, run};
+
+/// A replica serves two requests per second, and there are five at the top.
+const OPTIONS: Options = Options {
+    cold_start: Duration::from_secs(2),
+    ramp: Ramp {
+        low: 0.5,
+        high: 5.0,
+        rise: Duration::from_secs(10),
+        hold: Duration::from_secs(20),
+        fall: Duration::from_secs(5),
+        // Somebody asks while it is scaled in.
+        tail: Duration::from_secs(40),
+    },
+};
+
+#[test]
+fn replicas_follow_what_is_asked_and_no_request_is_lost() {
+    let options = scaling::Options { gateways: 0, ..scaling::Options::default() };
+    run(options, async |Stage { place, kubernetes, scaling }| {
+        let stage = Loop::start(place, kubernetes, scaling, OPTIONS).await?;
+        let report = stage.play(scaling, |_| {}).await?;
+        let tally = &report.tally;
+        assert_eq!(tally.lost, Vec::<String>::new());
+        assert_eq!(tally.sent, tally.answered + tally.refused.values().sum::<u64>(), "{tally:?}");
+        assert!(tally.answered > tally.sent / 2, "{tally:?}");
+        assert_eq!(report.steps.first().map(|step| step.replicas), Some(1), "{:?}", report.steps);
+        assert!(report.most() >= 2, "{:?}", report.steps);
+        let last = report.steps.last().map(|step| step.replicas);
+        assert_eq!(last, Some(1), "{:?}", report.steps);
+        assert_eq!(report.pending_at_end, 0.0);
+        Ok(())
+    });
+}
