@@ -1,12 +1,15 @@
 //! What the queries of the ScaledObjects have to come to, worked out from what each gateway showed at each scrape, without PromQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds between scrapes.
 pub const SCRAPE: i64 = 5;
 /// Seconds over which a rate is taken, and between the points of a trend.
 const RATE: i64 = 60;
 const STEP: i64 = 15;
+
+/// The kinds of tokens that are admitted, and what is shed.
+pub const COUNTED: [&str; 4] = ["prompt", "cached", "expected", "shed"];
 
 /// What a gateway shows of one version at a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,8 +45,8 @@ pub struct Gateway {
     pub pod: &'static str,
     pub jobs: Vec<&'static str>,
     pub scrapes: Vec<Scrape>,
-    /// Whether it counts what it admits: older modules do not.
-    pub counts_admitted: bool,
+    /// What it counts, of [`COUNTED`]: older modules count none of it.
+    pub counts: &'static [&'static str],
 }
 
 /// What the query was made of.
@@ -85,9 +88,7 @@ impl Oracle<'_> {
     }
 
     fn wanted(&self, figures: &Figures, at: i64) -> Option<f64> {
-        let is_counted = |gateway: &&Gateway| gateway.counts_admitted && gateway.at(at).is_some();
-        self.gateways.iter().find(is_counted)?;
-        let arriving = self.arriving(figures, at).map(|work| work / figures.utilization);
+        let arriving = Some(self.arriving(figures, at)? / figures.utilization);
         let trend = self.trend(figures, at).filter(|_| figures.cold_start > 0).map(|work| work / figures.utilization);
         let waiting = self.total(|gateway| gateway.at(at).map(|shown| shown.prefill));
         let backlog = waiting.map(|tokens| tokens / figures.prefill / figures.backlog_seconds);
@@ -96,11 +97,12 @@ impl Oracle<'_> {
 
     /// Replicas that would have nothing else to do.
     fn arriving(&self, figures: &Figures, at: i64) -> Option<f64> {
-        let total = |counter: fn(&Shown) -> f64| {
-            self.total(|gateway| self.rate(gateway, counter, at).filter(|_| gateway.counts_admitted))
+        let total = |kind: &str, counter: fn(&Shown) -> f64| {
+            self.total(|gateway| self.rate(gateway, counter, at).filter(|_| gateway.counts.contains(&kind)))
         };
-        let (prompt, cached) = (total(|shown| shown.prompt)?, total(|shown| shown.cached)?);
-        let (expected, shed) = (total(|shown| shown.expected)?, total(|shown| shown.shed)?);
+        let (prompt, cached) = (total("prompt", |shown| shown.prompt)?, total("cached", |shown| shown.cached)?);
+        let expected = total("expected", |shown| shown.expected)?;
+        let shed = total("shed", |shown| shown.shed).unwrap_or(0.0);
         let fastest = figures.prefill.max(figures.decode);
         Some((prompt - cached) / figures.prefill + expected / figures.decode + shed * figures.share / fastest)
     }
@@ -130,9 +132,19 @@ impl Oracle<'_> {
         (seen.len() > 1).then(|| moved / (last.0 - first.0) * stands_for / RATE as f64)
     }
 
-    /// The least squares of the last minutes, at the end of a cold start.
+    /// The least squares of the last minutes, at the end of a cold start; none where a gateway of these minutes was not seen all through them.
     fn trend(&self, figures: &Figures, at: i64) -> Option<f64> {
-        let instants = self.instants(at, 300.max(2 * figures.cold_start), STEP);
+        let range = 300.max(2 * figures.cold_start);
+        let mut seen: BTreeMap<&str, i64> = BTreeMap::new();
+        for at in self.instants(at, range, STEP) {
+            let moves = |gateway: &&Gateway| self.rate(gateway, |shown| shown.prompt, at).is_some();
+            let pods: BTreeSet<_> = self.gateways.iter().filter(moves).map(|gateway| gateway.pod).collect();
+            pods.into_iter().for_each(|pod| *seen.entry(pod).or_default() += 1);
+        }
+        if seen.into_values().any(|instants| instants < range / STEP) {
+            return None;
+        }
+        let instants = self.instants(at, range, STEP);
         let points: Vec<_> = instants.filter_map(|t| Some(((t - at) as f64, self.arriving(figures, t)?))).collect();
         let n = points.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;

@@ -37,15 +37,21 @@ sum(max by (namespace, pod) (rate({{ . }}[1m])))
 - {{ include "penstock.arrives" (printf $admitted "cached") }} / {{ $prefill }}
 + {{ include "penstock.arrives" (printf $admitted "expected") }} / {{ include "penstock.number" .version.decode }}
 {{- if gt (float64 .version.share) 0.0 }}
-+ {{ include "penstock.arrives" (printf "penstock_refused_demand_tokens_total{model=%q,reason=\"shed\"}" .version.label) }} / {{ include "penstock.number" (max (int64 .version.prefill) (int64 .version.decode)) }}
++ ({{ include "penstock.arrives" (printf "penstock_refused_demand_tokens_total{model=%q,reason=\"shed\"}" .version.label) }} or vector(0)) / {{ include "penstock.number" (max (int64 .version.prefill) (int64 .version.decode)) }}
 {{- if ne (float64 .version.share) 1.0 }} * {{ include "penstock.number" .version.share }}{{ end }}
 {{- end }}
 {{- end -}}
 
-{{/* How many replicas are wanted now: the most of what arrives, what will arrive by the time a new replica serves, and what waits. */}}
+{{/*
+How many replicas are wanted now: the most of what arrives, what will arrive by the time a new replica serves, and what waits. A rate whose
+series has just begun, or goes on after a gap, climbs for a minute, and is no trend: there is one only where every gateway of that time was
+seen all through it. Nothing is wanted, which is not 0, where a kind of tokens has no rate.
+*/}}
 {{- define "penstock.replicas" -}}
 {{- $work := include "penstock.work" . -}}
 {{- $utilization := include "penstock.number" .scale.utilization -}}
+{{- $rate := printf "rate(penstock_admitted_tokens_total{%s}[1m])" .version.series -}}
+{{- $trend := max 300 (mul 2 (int64 .scale.coldStartSeconds)) -}}
 max(
   (
     {{- $work | nindent 4 }}
@@ -53,13 +59,14 @@ max(
   {{- if gt (int64 .scale.coldStartSeconds) 0 }}
   or label_replace(predict_linear((
     {{- $work | nindent 4 }}
-  )[{{ max 300 (mul 2 (int64 .scale.coldStartSeconds)) }}s:15s], {{ include "penstock.number" .scale.coldStartSeconds }}) / {{ $utilization }}, "of", "predicted", "", "")
+  )[{{ $trend }}s:15s], {{ include "penstock.number" .scale.coldStartSeconds }}) / {{ $utilization }}, "of", "predicted", "", "")
+    and on () min(count_over_time((count by (namespace, pod) ({{ $rate }}))[{{ $trend }}s:15s])) >= {{ div $trend 15 }}
   {{- end }}
   or label_replace(
     sum(max by (namespace, pod) (penstock_pending_tokens{ {{- .version.series }},phase="prefill"})) / {{ include "penstock.number" .version.prefill }} / {{ include "penstock.number" .scale.backlogSeconds }},
     "of", "backlog", "", "")
 )
-and on () penstock_admitted_tokens_total{ {{- .version.series }}}
+and on () count(count by (kind) ({{ $rate }})) == 3
 {{- end -}}
 
 {{/* The tokens that are pending. */}}
