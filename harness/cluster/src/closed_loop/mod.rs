@@ -81,7 +81,8 @@ impl Replica {
             // The request's own limit is lower.
             completion_tokens: 8192,
             ttft_ms: 5,
-            inter_token_ms: 5,
+            // As fast as people read: an answer takes seconds, so that there are some under way whenever a pod goes.
+            inter_token_ms: 25,
             ..model_server::Options::default()
         }
     }

@@ -11,13 +11,13 @@ use crate::stage::{Stage, run};
 const OPTIONS: Options = Options {
     cold_start: Duration::from_secs(2),
     ramp: Ramp {
-        low: 0.5,
+        low: 0.8,
         high: 5.0,
         rise: Duration::from_secs(10),
         hold: Duration::from_secs(20),
         fall: Duration::from_secs(5),
-        // Somebody asks while it is scaled in.
-        tail: Duration::from_secs(40),
+        // While it is scaled in there are answers under way on every pod.
+        tail: Duration::from_secs(50),
     },
 };
 
