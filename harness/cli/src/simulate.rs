@@ -61,7 +61,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0.95)]
     attainment: f64,
     /// The share of a replica's capacity that arriving work may use.
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, default_value_t = 0.7)]
     utilization: f64,
     /// Prefill that may wait for one replica.
     #[arg(long, default_value = "2s", value_parser = seconds)]
