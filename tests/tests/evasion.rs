@@ -2,6 +2,8 @@
 
 #[path = "evasion/coded.rs"]
 mod coded;
+#[path = "evasion/demand.rs"]
+mod demand;
 #[path = "evasion/identity.rs"]
 mod identity;
 #[path = "evasion/limits.rs"]

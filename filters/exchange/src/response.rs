@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// What the proxy answers when it gave up on a server.
 const GATEWAY_TIMEOUT: u16 = 504;
+/// A server's own want of room.
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// What it answers when it has no server.
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -116,6 +118,11 @@ impl Response {
             _ if client_left(properties) => Outcome::Abandoned,
             _ => Outcome::UpstreamError,
         }
+    }
+
+    /// Whether its server would not have the request, however many servers there were.
+    pub fn is_refusal(&self) -> bool {
+        self.status.is_some_and(|status| (400..500).contains(&status) && status != TOO_MANY_REQUESTS)
     }
 
     /// What the answer says was wanting, where it is the proxy's own.

@@ -90,6 +90,87 @@ fn what_arrives_is_told_with_the_heartbeat_before_it_is_answered() {
     assert!(counts(&mut proxy).is_empty());
 }
 
+/// What a tick says was admitted, of prompts and answers.
+fn admitted(proxy: &mut Proxy, series: &str) -> [u64; 2] {
+    let told = counts(proxy);
+    ["prompt", "expected"].map(|kind| told.get(&(Metric::Admitted, format!("{series} {kind}"))).copied().unwrap_or(0))
+}
+
+#[test]
+fn an_answer_is_told_as_long_as_it_was() {
+    let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
+    let open = CHAT.replace(r#""max_tokens":92,"#, "");
+    let answer = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":8,"completion_tokens":30}}"#;
+    // Over before the tick; and after one that told 256, of which 226 are taken off the next two.
+    let mut flight = proxy.chat(&[], &open);
+    proxy.answer(&mut flight, 200, answer);
+    assert_eq!(admitted(&mut proxy, "chat default"), [8, 30]);
+    let mut flight = proxy.chat(&[], &open);
+    assert_eq!(admitted(&mut proxy, "chat default"), [8, 256]);
+    proxy.answer(&mut flight, 200, answer);
+    let _next = proxy.chat(&[], CHAT);
+    assert_eq!(admitted(&mut proxy, "chat default"), [8, 0]);
+    let _after = [proxy.chat(&[], CHAT), proxy.chat(&[], CHAT)];
+    assert_eq!(admitted(&mut proxy, "chat default"), [16, 50]);
+}
+
+#[test]
+fn what_its_server_refused_was_no_demand_and_what_failed_was() {
+    for (status, details, stays) in [
+        (400, "via_upstream", false),
+        (422, "via_upstream", false),
+        (429, "via_upstream", true),
+        (500, "via_upstream", true),
+        (503, "via_upstream", true),
+        (503, "no_healthy_upstream", true),
+    ] {
+        for is_told in [false, true] {
+            let mut proxy = Proxy::new(VERSIONS);
+            let mut flight = proxy.chat(&[], CHAT);
+            let told = if is_told { admitted(&mut proxy, "chat a") } else { [0, 0] };
+            flight.props.0.insert("response.code_details".into(), details.as_bytes().to_vec());
+            proxy.answer(&mut flight, status, r#"{"error":{"message":"no"}}"#);
+            let _next = proxy.chat(&[], CHAT);
+            let after = admitted(&mut proxy, "chat a");
+            let all = [told[0] + after[0], told[1] + after[1]];
+            assert_eq!(all, if stays { [16, 184] } else { [8, 92] }, "{status} {details} {is_told}");
+        }
+    }
+}
+
+/// Who has a budget, and asks for much that is never generated, is charged next to nothing for it, and asks for nobody either.
+#[test]
+fn demand_that_is_never_used_moves_nothing_for_long() {
+    let config = r#"{"tenant":{"from":[{"header":"x-tenant","trusted":true}]},"tenants":{"acme":{}},"models":[{"name":"chat"}],
+        "limits":[{"name":"tpm","per":["tenant"],"tokens":60000,"every":"1m"}]}"#;
+    let mut proxy = Proxy::new(config);
+    // More than an answer may be, by each way to ask for it.
+    let bodies = [r#""max_tokens":59000"#, r#""max_tokens":50000,"min_tokens":50000"#, r#""max_tokens":200,"n":200"#]
+        .map(|ask| CHAT.replace(r#""max_tokens":92"#, ask));
+    let (mut told, mut most) = (0, 0);
+    for i in 0..3000 {
+        let mut flight = proxy.chat(&[("x-tenant", "acme")], &bodies[i % 3]);
+        assert!(flight.went(), "{i}: {:?}", flight.reply());
+        if i % 10 == 0 {
+            // It takes its time to say no.
+            let [_, expected] = admitted(&mut proxy, "chat default");
+            (told, most) = (told + expected, most.max(expected));
+        }
+        proxy.answer(&mut flight, 400, r#"{"error":{"message":"no"}}"#);
+    }
+    assert!(told <= 60_000 && most <= 60_000, "{told} {most}");
+    // And honest demand is seen again when the sums are even.
+    let honest = 2 * 60_000 / 92;
+    for _ in 0..honest {
+        let mut flight = proxy.chat(&[("x-tenant", "acme")], CHAT);
+        assert!(flight.went());
+        told += admitted(&mut proxy, "chat default")[1];
+        proxy.answer(&mut flight, 200, &usage(8, 0));
+        proxy.now += SECOND;
+    }
+    assert_eq!(told, honest * 92);
+}
+
 #[test]
 fn cached_prefixes_are_taken_off_what_waits_and_not_off_what_a_ceiling_counts() {
     let config = r#"{"models":[{"name":"chat","pending":{"ceiling":38}}]}"#;

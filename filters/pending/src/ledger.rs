@@ -9,6 +9,9 @@ use crate::{CacheRatio, Lesson, Series, Sum};
 
 /// How many places are looked at before they are searched by hash.
 const NEAR: u32 = 4;
+/// What an answer is told to bring before anything is known of it, at most. A client may ask for any length; a longer one is told when it is
+/// over.
+const ANSWER_MAX: Tokens = Tokens(1 << 16);
 
 /// One worker's requests in flight, by the id that the worker gives them.
 #[derive(Default)]
@@ -28,6 +31,8 @@ struct Flight {
     prefill: Tokens,
     cached: Tokens,
     decode: Tokens,
+    /// What its answer is told to bring.
+    expected: Tokens,
     /// Which of the servers answers, once that is known.
     host: Option<u64>,
     /// Tokens that came since the last tick.
@@ -38,11 +43,11 @@ struct Flight {
 struct Place {
     series: Series,
     ratio: CacheRatio,
-    admitted: Admitted,
+    untold: Untold,
     lesson: Lesson,
 }
 
-/// Tokens of requests that were admitted.
+/// Tokens of requests that were admitted: what they bring, which is set right by what they came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
     /// Of prompts.
@@ -53,9 +58,42 @@ pub struct Admitted {
     pub expected: Tokens,
 }
 
-/// The series of a request that is over.
+/// A request that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Landed(u32);
+pub struct Landed {
+    place: u32,
+    /// What of its prompt nobody answered.
+    prefill: Tokens,
+    cached: Tokens,
+    /// What its answer was told to bring.
+    expected: Tokens,
+}
+
+/// What is to be told with the next tick. Less than nothing where requests came to less than was told of them: what comes next is told once it
+/// is more.
+#[derive(Default)]
+struct Untold {
+    prompt: i64,
+    cached: i64,
+    expected: i64,
+}
+
+/// Tokens of one request, of which no worker has seen so many that their sum would wrap: eight million times 2^40.
+fn signed(Tokens(tokens): Tokens) -> i64 {
+    tokens.min(1 << 40).cast_signed()
+}
+
+impl Untold {
+    /// What there is to tell, which is told with it.
+    fn tell(&mut self) -> Admitted {
+        let [prompt, cached, expected] = [&mut self.prompt, &mut self.cached, &mut self.expected].map(|sum| {
+            let told = u64::try_from(*sum).unwrap_or(0);
+            *sum = (*sum).min(0);
+            Tokens(told)
+        });
+        Admitted { prompt, cached, expected }
+    }
+}
 
 impl Ledger {
     /// A request to this version of this model was forwarded: `prompt` tokens are to be read, `output` tokens are expected.
@@ -71,10 +109,10 @@ impl Ledger {
         let at = self.place(model, version);
         let Some(place) = self.places.get_mut(at as usize) else { return };
         let cached = place.ratio.of(prompt);
-        let Admitted { prompt: prompts, cached: all_cached, expected } = &mut place.admitted;
-        *prompts = prompts.saturating_add(prompt);
-        *all_cached = all_cached.saturating_add(cached);
-        *expected = expected.saturating_add(output);
+        let (expected, untold) = (output.min(ANSWER_MAX), &mut place.untold);
+        untold.prompt = untold.prompt.wrapping_add(signed(prompt));
+        untold.cached = untold.cached.wrapping_add(signed(cached));
+        untold.expected = untold.expected.wrapping_add(signed(expected));
         let flight = Flight {
             place: at,
             tenant: tenant.to_owned(),
@@ -82,6 +120,7 @@ impl Ledger {
             prefill: prompt.saturating_sub(cached),
             cached,
             decode: output,
+            expected,
             host: None,
             fresh: Tokens::ZERO,
         };
@@ -112,11 +151,29 @@ impl Ledger {
         if let (Some(host), Some(place)) = (flight.host, self.places.get_mut(flight.place as usize)) {
             place.lesson.worked(host, Tokens::ZERO, flight.fresh);
         }
-        Some(Landed(flight.place))
+        let Flight { place, prefill, cached, expected, .. } = flight;
+        Some(Landed { place, prefill, cached, expected })
+    }
+
+    /// The answer of a request that is over was so long, which counts in place of what it was told to bring: so that over time the sums are
+    /// what servers have done, and who asks for much and takes nothing moves them for a moment only.
+    pub fn generated(&mut self, Landed { place, expected, .. }: Landed, tokens: Tokens) {
+        if let Some(Place { untold, .. }) = self.places.get_mut(place as usize) {
+            untold.expected = untold.expected.wrapping_add(signed(tokens).wrapping_sub(signed(expected)));
+        }
+    }
+
+    /// The server would not have a request that is over: nothing of it counts.
+    pub fn refused(&mut self, Landed { place, prefill, cached, expected }: Landed) {
+        if let Some(Place { untold, .. }) = self.places.get_mut(place as usize) {
+            untold.prompt = untold.prompt.wrapping_sub(signed(prefill.saturating_add(cached)));
+            untold.cached = untold.cached.wrapping_sub(signed(cached));
+            untold.expected = untold.expected.wrapping_sub(signed(expected));
+        }
     }
 
     /// What requests of this series have taught since the last tick.
-    pub fn lesson(&mut self, Landed(place): Landed) -> Option<&mut Lesson> {
+    pub fn lesson(&mut self, Landed { place, .. }: Landed) -> Option<&mut Lesson> {
         self.places.get_mut(place as usize).map(|place| &mut place.lesson)
     }
 
@@ -127,7 +184,7 @@ impl Ledger {
                 place.lesson.worked(host, Tokens::ZERO, core::mem::take(&mut flight.fresh));
             }
         }
-        let news = |place: &mut Place| (core::mem::take(&mut place.admitted), core::mem::take(&mut place.lesson));
+        let news = |place: &mut Place| (place.untold.tell(), core::mem::take(&mut place.lesson));
         self.places.iter_mut().map(move |place| {
             let (admitted, lesson) = news(place);
             (&place.series, admitted, lesson)
@@ -194,7 +251,7 @@ impl Ledger {
         places.push(Place {
             series,
             ratio: CacheRatio::default(),
-            admitted: Admitted::default(),
+            untold: Untold::default(),
             lesson: Lesson::default(),
         });
         let rehash = |at: &u32| {
@@ -272,7 +329,63 @@ mod tests {
         assert!(ledger.news().all(|(_, admitted, lesson)| admitted == Admitted::default() && lesson.is_empty()));
     }
 
+    #[test]
+    fn what_was_told_is_set_right_by_what_came() {
+        let mut ledger = Ledger::default();
+        let told = |ledger: &mut Ledger| ledger.news().next().map(|(_, news, _)| (news.prompt.0, news.expected.0));
+        // Over before it was told.
+        admit(&mut ledger, 1, "a", 100, 256);
+        let landed = ledger.done(1).unwrap();
+        ledger.generated(landed, Tokens(30));
+        assert_eq!(told(&mut ledger), Some((100, 30)));
+        // Told, and then it came to less: what comes next is told once it is more.
+        admit(&mut ledger, 2, "a", 100, 256);
+        assert_eq!(told(&mut ledger), Some((100, 256)));
+        let landed = ledger.done(2).unwrap();
+        ledger.refused(landed);
+        assert_eq!(told(&mut ledger), Some((0, 0)));
+        admit(&mut ledger, 3, "a", 30, 200);
+        assert_eq!(told(&mut ledger), Some((0, 0)));
+        admit(&mut ledger, 4, "a", 100, 100);
+        assert_eq!(told(&mut ledger), Some((30, 44)));
+        // Nobody brings more than an answer may be, before it is one.
+        admit(&mut ledger, 5, "a", 0, u64::MAX);
+        assert_eq!(told(&mut ledger), Some((0, ANSWER_MAX.0)));
+        let landed = ledger.done(5).unwrap();
+        ledger.generated(landed, Tokens(100_000));
+        assert_eq!(told(&mut ledger), Some((0, 100_000 - ANSWER_MAX.0)));
+    }
+
     proptest! {
+        /// However requests end, and whenever that is told: at the end the sums are what they came to, and never less than that before.
+        #[test]
+        fn over_time_the_sums_are_what_came(requests in prop::collection::vec((0u64..1 << 40, 0u64..1 << 40, 0u8..4), 0..60)) {
+            let mut ledger = Ledger::default();
+            let (mut came, mut told) = (0, 0);
+            let tell = |ledger: &mut Ledger| ledger.news().map(|(_, news, _)| news.expected.0).sum::<u64>();
+            for (id, (expected, was, ticks)) in (0..).zip(requests) {
+                admit(&mut ledger, id, "a", 0, expected);
+                if ticks & 1 == 1 {
+                    told += tell(&mut ledger);
+                }
+                if let Some(landed) = ledger.done(id) {
+                    ledger.generated(landed, Tokens(was));
+                    came += was;
+                }
+                if ticks & 2 == 2 {
+                    told += tell(&mut ledger);
+                }
+            }
+            told += tell(&mut ledger);
+            prop_assert!(told >= came);
+            // What was told too much is taken off what comes.
+            let more = (told - came).div_ceil(ANSWER_MAX.0);
+            for id in 0..more {
+                admit(&mut ledger, u32::try_from(id).unwrap(), "a", 0, ANSWER_MAX.0);
+            }
+            prop_assert_eq!(told + tell(&mut ledger), came + more * ANSWER_MAX.0);
+        }
+
         /// Whatever happens in whatever order, when all are done nothing is pending, and everything that was admitted has been told.
         #[test]
         fn everything_returns_to_zero(events in prop::collection::vec((0u32..8, 0u8..5, 0u64..1 << 40), 0..200)) {

@@ -34,6 +34,8 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
     }
     if let Some(want) = landed.and_then(|_| response.want(world.properties)) {
         wanted(flow.served_by(), want, &flow.facts, world);
+    } else if let Some(landed) = landed {
+        came_to(landed, response, used, world);
     }
     let Some(used) = used else { return };
     let ttft = flow.facts.ttft_ms.filter(|_| flow.facts.stream);
@@ -57,6 +59,17 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
     let after_first = used.completion.0.saturating_sub(1);
     if let Some(between) = response.decode_time().0.checked_div(after_first) {
         observe(Metric::InterToken, between);
+    }
+}
+
+/// Demand is what was asked for until it is known what came of it. What its server has refused was none, and an answer was as long as it was.
+/// What failed with nothing stays as it was asked for: with more servers it might not have.
+fn came_to(landed: Landed, response: &Response, used: Option<Used>, world: &mut World<'_>) {
+    let ledger = &mut world.worker.ledger;
+    match used {
+        Some(used) if !used.reserved => ledger.generated(landed, used.completion),
+        None if response.is_refusal() => ledger.refused(landed),
+        _ => {}
     }
 }
 
