@@ -1,9 +1,9 @@
 //! Hold: while a version has no server, its requests wait until there is one, as a part of what is pending.
 //!
-//! A worker knows of each version with a cold start when something was heard of its servers ([`Gate`]). While that is long ago, requests wait
-//! for one probe, and where that fails they wait on. How many may, and with how many bytes, is counted for the whole process in permits, as
-//! limits of requests at the same time are, so that a worker that dies leaves nothing behind. Where nobody has failed to find a server so
-//! far, a request that has no room passes, as if there was no gate.
+//! A worker knows of each version with a cold start when something was heard of its servers ([`penstock_pending::gate`]). While that is
+//! long ago, requests wait for one probe, and where that fails they wait on. How many may, and with how many bytes, is counted for the
+//! whole process in permits, as limits of requests at the same time are, so that a worker that dies leaves nothing behind. Where nobody has
+//! failed to find a server so far, a request that has no room passes, as if there was no gate.
 
 use penstock_pending::gate::{PROBE, Probe, Ticket};
 use penstock_units::{Fingerprint, Nanos};
