@@ -46,7 +46,7 @@ selector:
 Where requests go, as a JSON list: every version of every model, with the model `*` last, because routes are tried in this order.
 Each has: name (of its route), model, version ("" where the model is not split), label (how metrics call the model), series (what selects
 its metrics), weight, share (of the model's requests), service, host, port, inferencePool, perReplica, prefill and decode (tokens a second
-of a replica; 0 where the configuration does not say).
+of a replica; 0 where the configuration does not say), holds (whether requests wait while it has no server).
 */}}
 {{- define "penstock.versions" -}}
 {{- $root := . -}}
@@ -84,6 +84,7 @@ of a replica; 0 where the configuration does not say).
       "perReplica" (($model.pending | default dict).perReplica | default 0)
       "prefill" ($replica.prefillTokensPerSecond | default 0)
       "decode" ($replica.decodeTokensPerSecond | default 0)
+      "holds" (not (empty (or $model.coldStart $version.coldStart)))
     -}}
     {{- if eq $model.name "*" -}}
       {{- $rest = append $rest $entry -}}

@@ -178,6 +178,7 @@ fn the_chart_refuses_what_it_cannot_render() {
         ("config.models[1].pending.perReplica=null", "`chat-small` says neither what a replica does"),
         ("autoscaling.models.chat-small={\"stable\":{\"min\":0}}", "chat-small-stable has a min of 0 and a weight"),
         ("autoscaling.defaults.fallbackReplicas=0", "/autoscaling/defaults/fallbackReplicas"),
+        ("autoscaling.defaults.scaleDownWindowSeconds=0", "/autoscaling/defaults/scaleDownWindowSeconds"),
         ("autoscaling.defaults.utilization=60", "/autoscaling/defaults/utilization"),
         ("plugin.url=\"\"", "plugin.url is empty"),
         ("plugin.kind=\"Both\"", "/plugin/kind"),
@@ -192,6 +193,22 @@ fn the_chart_refuses_what_it_cannot_render() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(wanted), "{value}: {said}");
     }
+}
+
+/// A version that is scaled by what is pending is woken by who is held for it; where headers do not wait, nobody can be.
+#[test]
+fn a_version_may_go_to_zero_where_requests_wait_for_it() {
+    let Some(helm) = helm("a_version_may_go_to_zero_where_requests_wait_for_it") else { return };
+    let values = [
+        "autoscaling.models.chat-small={\"stable\":{\"min\":0}}",
+        "config.models[1].coldStart={\"cluster\":\"chat-small\",\"probe\":\"/health\"}",
+    ];
+    let set = Set::of(resources(&printed(&helm.template(&[example()], &values))));
+    let mut objects = set.of_kind("ScaledObject").map(|object| &object.value);
+    let object = objects.find(|object| object["metadata"]["name"] == "chat-small-stable").expect("a ScaledObject");
+    assert_eq!(object["spec"]["minReplicaCount"], 0);
+    let refused = helm.template(&[example()], &[values[0], values[1], "envoyFilter.enabled=false"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("chat-small-stable has a min of 0"), "{refused:?}");
 }
 
 fn example() -> std::path::PathBuf {

@@ -18,8 +18,10 @@ How a version is scaled, as JSON: what autoscaling.defaults says, and over that 
 {{- if and (not $hasFigures) (not .version.perReplica) -}}
   {{- fail (printf "config.models: `%s` says neither what a replica does (replica.prefillTokensPerSecond and decodeTokensPerSecond; `penstock plan` makes them of what was measured) nor what one may have waiting (pending.perReplica); autoscaling divides by one of them" .version.model) -}}
 {{- end -}}
-{{- if and (not $hasFigures) (eq (int64 $scale.min) 0) (gt (float64 .version.weight) 0.0) -}}
-  {{- fail (printf "autoscaling.models: %s has a min of 0 and a weight: what is drawn to it is answered with 503 and is never pending, so nothing would bring it back. Write 1, or say in config.models what a replica does (replica), so that it is scaled by what arrives" .version.name) -}}
+{{- /* A request that is held is pending. It is held where headers wait. */ -}}
+{{- $holds := and .version.holds .root.Values.envoyFilter.enabled -}}
+{{- if and (not $hasFigures) (not $holds) (eq (int64 $scale.min) 0) (gt (float64 .version.weight) 0.0) -}}
+  {{- fail (printf "autoscaling.models: %s has a min of 0 and a weight: what is drawn to it is answered with 503 and is never pending, so nothing would bring it back. Write 1, say in config.models what a replica does (replica), so that it is scaled by what arrives, or have requests wait for it (coldStart)" .version.name) -}}
 {{- end -}}
 {{- toJson $scale -}}
 {{- end -}}
