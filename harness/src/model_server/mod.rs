@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod alone;
 mod answer;
 mod api;
 mod capacity;
@@ -33,6 +34,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use alone::Alone;
 pub use count::Encoding;
 pub use ledger::{Seen, Totals};
 pub use options::Options;

@@ -6,10 +6,9 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway, Metrics, Rendered};
-use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::model_server::{Alone, Options};
 use penstock_tests::{checkout, find_envoy, module, skipped, until_metrics};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::oracle::{Oracle, TICK};
@@ -25,39 +24,12 @@ pub enum Module {
     ForTests,
 }
 
-/// A model server in a runtime of its own, with which all of its connections end.
-pub struct Server {
-    pub server: ModelServer,
-    runtime: Option<Runtime>,
-}
-
-impl Server {
-    async fn start(port: u16) -> Self {
-        let runtime = Runtime::new().expect("a runtime");
-        let server = runtime.spawn(ModelServer::start(Options { port, ..Options::default() }));
-        Self { server: server.await.expect("a task").expect("the port"), runtime: Some(runtime) }
-    }
-
-    /// Ends it as SIGKILL does; what it knew stays.
-    pub fn kill(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// All of it.
 pub struct Stage {
     binary: PathBuf,
     gateway: Gateway,
     envoy: Option<Envoy>,
-    pub servers: Vec<Server>,
+    pub servers: Vec<Alone>,
     url: watch::Sender<String>,
     pub oracle: Oracle,
 }
@@ -70,7 +42,7 @@ impl Stage {
             Module::Shipped => module("penstock"),
             Module::ForTests => for_tests().inspect_err(|reason| skipped(reason)).ok()?,
         };
-        let server = Server::start(0).await;
+        let server = start_server(0).await;
         let address = server.server.address();
         let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml");
         let gateway = gateway.cluster("stable", address).cluster("canary", address);
@@ -102,7 +74,7 @@ impl Stage {
     /// A server in the place of the last, which has been killed.
     pub async fn start_server(&mut self) {
         let port = self.servers.last().expect("a server").server.address().port();
-        self.servers.push(Server::start(port).await);
+        self.servers.push(start_server(port).await);
     }
 
     /// Gives the gateway this configuration.
@@ -158,6 +130,10 @@ impl Stage {
         tokio::time::sleep(3 * TICK).await;
         assert_eq!(pending(&self.gauges().await), [0.0; 3]);
     }
+}
+
+async fn start_server(port: u16) -> Alone {
+    Alone::start(Options { port, ..Options::default() }).await.expect("the port")
 }
 
 /// These models, of one version each.

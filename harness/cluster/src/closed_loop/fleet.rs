@@ -7,9 +7,8 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::discovery::ApiResource;
-use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::model_server::{Alone, Options};
 use serde_json::{Value, json};
-use tokio::runtime::{self, Runtime};
 
 use crate::pods::Containers;
 use crate::process::eventually;
@@ -31,18 +30,9 @@ pub struct Fleet {
 }
 
 struct Server {
-    server: ModelServer,
-    /// Its own, so that it can end as a process does: with all its connections.
-    runtime: Option<Runtime>,
+    /// It can end as a process does: with all its connections.
+    process: Alone,
     is_serving: bool,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Fleet {
@@ -83,14 +73,11 @@ impl Fleet {
     async fn load(&self, pod: &str) -> Result<(), String> {
         let options = Options { name: pod.to_owned(), ..self.options.clone() };
         let said = |error: &dyn std::fmt::Display| format!("{pod}: {error}");
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|error| said(&error))?;
-        let server = runtime.spawn(ModelServer::start(options)).await.map_err(|error| said(&error))?;
-        let server = server.map_err(|error| said(&error))?;
-        let port = server.address().port();
-        self.lock().insert(pod.to_owned(), Server { server, runtime: Some(runtime), is_serving: false });
+        let process = Alone::start(options).await.map_err(|error| said(&error))?;
+        let port = process.server.address().port();
+        self.lock().insert(pod.to_owned(), Server { process, is_serving: false });
         let loaded = || async {
-            let is_loaded = self.lock().get(pod).is_none_or(|server| server.server.is_loaded());
+            let is_loaded = self.lock().get(pod).is_none_or(|server| server.process.server.is_loaded());
             if is_loaded { Ok(()) } else { Err("it loads".to_owned()) }
         };
         eventually(pod, self.options.load_ms / 1000 + 30, loaded).await?;
@@ -126,7 +113,7 @@ impl Containers for Fleet {
         let _ = self.entries.delete(pod, &DeleteParams::default()).await;
         tokio::time::sleep(LINGER).await;
         let idle = || async {
-            let running = self.lock().get(pod).map_or(0, |server| server.server.running());
+            let running = self.lock().get(pod).map_or(0, |server| server.process.server.running());
             if running == 0 { Ok(()) } else { Err(format!("{running} streams are left")) }
         };
         if let Err(message) = eventually(pod, STREAMS_SECONDS_MAX, idle).await {
