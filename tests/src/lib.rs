@@ -3,12 +3,12 @@
 pub mod coded;
 pub mod rate_limit;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{self, Chain, Envoy, Gateway, Metrics};
 use penstock_harness::model_server::{ModelServer, Options};
+pub use penstock_harness::skipped;
 use serde_json::Value;
 
 /// How long a test waits for what takes milliseconds, before it says that it does not come: so long that no busy machine is taken for
@@ -35,17 +35,6 @@ macro_rules! need {
             Err(reason) => $crate::skip!("{reason}"),
         }
     };
-}
-
-/// The work of [`skip!`] but for the `return`.
-///
-/// # Panics
-/// With `REQUIRE_TOOLS=1`.
-pub fn skipped(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    assert!(std::env::var_os("REQUIRE_TOOLS").is_none_or(|value| value != "1"), "REQUIRE_TOOLS=1, but {reason}");
-    // Written to the stream itself: the test runner only captures what goes through the printing macros.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
 
 /// The root of the checkout.

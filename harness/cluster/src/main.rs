@@ -12,7 +12,7 @@ use penstock_cluster::gateway::{self, Gateway};
 use penstock_cluster::istiod::{Istiod, Mesh};
 use penstock_cluster::kubernetes::Kubernetes;
 use penstock_cluster::place::{DIRECTORY, Place};
-use penstock_cluster::registry::{self, Registry};
+use penstock_cluster::registry::Registry;
 use penstock_cluster::{objects, servers};
 use penstock_harness::model_server;
 
@@ -92,9 +92,7 @@ async fn up(arguments: &Arguments) -> Result<Cluster, String> {
     kubernetes.apply(&servers::objects(&servers)).await?;
     if arguments.set != "none" {
         let mut set = objects::kustomization(&place, &place.checkout.join(&arguments.set))?;
-        let image = "penstock/penstock:0.1.0";
-        registry.push(&place.checkout.join("dist/penstock.wasm"), image)?;
-        set.iter_mut().for_each(|object| objects::replace(object, "registry.example.com", registry::ADDRESS));
+        registry.serve(&place, &mut set)?;
         kubernetes.apply(&set).await?;
     }
     let istiod = Istiod::start(&place, &mesh).await?;

@@ -152,3 +152,20 @@ pub async fn page(url: &str) -> Result<String, String> {
     let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
     answer.map_err(|error| error.to_string())?.text().await.map_err(|error| format!("{url}: {error}"))
 }
+
+/// Connects to a port of this machine.
+///
+/// # Errors
+/// When nobody listens.
+pub async fn listens(port: u16) -> Result<(), String> {
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// Whether this machine has a program.
+///
+/// # Errors
+/// Which package of Debian's has it.
+pub fn installed(program: &str, package: &str) -> Result<(), String> {
+    let found = Command::new(program).arg("--version").output();
+    found.map(drop).map_err(|error| format!("there is no {program} ({error}); on Debian: apt-get install {package}"))
+}

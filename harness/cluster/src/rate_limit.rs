@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::place::{DIRECTORY, Place};
-use crate::process::{Process, page};
+use crate::process::{Process, installed, listens, page};
 
 /// What Envoy calls its cluster, once [`objects`] are applied.
 pub const CLUSTER: &str = "outbound|8081||ratelimit.llm.svc.cluster.local";
@@ -34,10 +34,7 @@ impl RateLimit {
             "redis",
             command.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(REDIS_PORT.to_string()),
         )?;
-        let listens = || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", REDIS_PORT)).await.map_err(|error| error.to_string())
-        };
-        redis.until("listens", START_SECONDS_MAX, listens).await?;
+        redis.until("listens", START_SECONDS_MAX, || listens(REDIS_PORT)).await?;
         let directory = Path::new(DIRECTORY).join("ratelimit");
         let said = |error: std::io::Error| format!("{}: {error}", directory.display());
         fs::create_dir_all(directory.join("config")).map_err(said)?;
@@ -74,10 +71,7 @@ impl RateLimit {
     /// # Errors
     /// How to get one.
     pub fn possible() -> Result<(), String> {
-        let found = Command::new("redis-server").arg("--version").output();
-        found
-            .map(drop)
-            .map_err(|error| format!("there is no redis-server ({error}); on Debian: apt-get install redis-server"))
+        installed("redis-server", "redis-server")
     }
 }
 

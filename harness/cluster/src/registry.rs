@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use penstock_dist::image::Image;
+use serde_json::Value;
 
+use crate::objects;
 use crate::place::{DIRECTORY, Place};
 use crate::process::{Process, page};
 
 /// Where it listens, without TLS.
 pub const ADDRESS: &str = "127.0.0.1:5000";
+/// How the shipped files call the image.
+const IMAGE: &str = "penstock/penstock:0.1.0";
 const START_SECONDS_MAX: u64 = 30;
 
 /// A running registry.
@@ -31,6 +35,16 @@ impl Registry {
         let mut process = Process::start("registry", command.args(["registry", "serve", "--address", ADDRESS]))?;
         process.until("answers", START_SECONDS_MAX, || page("http://127.0.0.1:5000/v2/")).await?;
         Ok(Self { crane, _process: process })
+    }
+
+    /// Pushes the built module, and lets objects that name it fetch it here.
+    ///
+    /// # Errors
+    /// As [`Registry::push`].
+    pub fn serve(&self, place: &Place, objects: &mut [Value]) -> Result<(), String> {
+        self.push(&place.checkout.join("dist/penstock.wasm"), IMAGE)?;
+        objects.iter_mut().for_each(|object| objects::replace(object, "registry.example.com", ADDRESS));
+        Ok(())
     }
 
     /// Packs the module as `cargo xtask dist` does, and pushes it; the digest of its manifest, without `sha256:`.

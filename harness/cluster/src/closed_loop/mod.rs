@@ -28,7 +28,7 @@ use crate::objects;
 use crate::place::Place;
 use crate::pods::Kubelet;
 use crate::process::eventually;
-use crate::registry::{self, Registry};
+use crate::registry::Registry;
 use crate::scaling::{self, Prometheus, Scaling, Target};
 
 /// What is shipped, and applied as it is but for the registry's address and the times; and the model has one version, and no other to turn to.
@@ -113,8 +113,7 @@ impl Stage {
         let registry = Registry::start(place).await?;
         let mut set = objects::kustomization(place, &place.checkout.join(SET))?;
         let replica = one_version(&mut set).unwrap_or(REPLICA);
-        registry.push(&place.checkout.join("dist/penstock.wasm"), "penstock/penstock:0.1.0")?;
-        set.iter_mut().for_each(|object| objects::replace(object, "registry.example.com", registry::ADDRESS));
+        registry.serve(place, &mut set)?;
         let fleet = Fleet::new(kubernetes.client(), MODEL, VERSION, replica.servers(options.cold_start));
         kubernetes.apply(&[fleet.service()]).await?;
         kubernetes.apply(&set).await?;

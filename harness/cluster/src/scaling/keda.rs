@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::prometheus;
 use crate::kubernetes::{Kubernetes, namespace};
 use crate::place::Place;
-use crate::process::{Process, eventually, page};
+use crate::process::{Process, eventually, listens, page};
 
 const NAMESPACE: &str = "keda";
 /// The Service in whose name the adapter answers.
@@ -44,10 +44,7 @@ impl Keda {
         let mut adapter = Process::start("keda-adapter", &mut adapter(place, directory)?)?;
         let health = format!("http://{OPERATOR_HEALTH}/readyz");
         operator.until("ready", START_SECONDS_MAX, || page(&health)).await?;
-        let listens = || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", ADAPTER_PORT)).await.map_err(|error| error.to_string())
-        };
-        adapter.until("listens", START_SECONDS_MAX, listens).await?;
+        adapter.until("listens", START_SECONDS_MAX, || listens(ADAPTER_PORT)).await?;
         kubernetes.apply(&objects(&authority.pem())).await?;
         let served = || async {
             let path = http::Request::get("/apis/external.metrics.k8s.io/v1beta1").body(Vec::new());

@@ -10,7 +10,7 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use crate::place::DIRECTORY;
-use crate::process::{Process, page};
+use crate::process::{Process, installed, page};
 
 /// Where it listens.
 pub const ADDRESS: &str = "127.0.0.1:9090";
@@ -80,10 +80,7 @@ impl Prometheus {
     /// # Errors
     /// How to get it.
     pub fn possible() -> Result<(), String> {
-        let found = Command::new("prometheus").arg("--version").output();
-        found
-            .map(drop)
-            .map_err(|error| format!("there is no prometheus ({error}); on Debian: apt-get install prometheus"))
+        installed("prometheus", "prometheus")
     }
 
     /// Starts it anew, without what it stored.

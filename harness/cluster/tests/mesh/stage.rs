@@ -1,7 +1,6 @@
 //! A test's part of the cluster: a set of istio/mesh as it is shipped but for the registry's address, model servers, and a gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use penstock_cluster::process::eventually;
 use penstock_cluster::registry::{self, Registry};
 use penstock_cluster::servers::{self, Server};
 use penstock_harness::envoy::Metrics;
-use penstock_harness::model_server;
+use penstock_harness::{model_server, skipped};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -106,12 +105,7 @@ pub fn run(test: impl AsyncFnOnce(&'static Base)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if std::env::var_os("PENSTOCK_CLUSTER_PROGRAMS").is_none() {
-        let required = std::env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!required, "REQUIRE_TOOLS=1, but there is no cluster: `cargo xtask test --cluster`");
-        // Past the test runner, which would keep it to itself.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there is no cluster; `cargo xtask test --cluster`");
-        return;
+        return skipped("there is no cluster; `cargo xtask test --cluster`");
     }
     let (runtime, base) = base();
     let base = base.as_ref().unwrap_or_else(|message| panic!("{message}"));

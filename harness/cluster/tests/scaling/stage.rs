@@ -1,11 +1,11 @@
 //! A test's part of the chain: all of it, emptied.
 
-use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use penstock_cluster::kubernetes::Kubernetes;
 use penstock_cluster::place::Place;
 use penstock_cluster::scaling::{Options, Prometheus, Scaling};
+use penstock_harness::skipped;
 use tokio::runtime::Runtime;
 
 /// What all tests share.
@@ -42,12 +42,7 @@ pub fn run(options: Options, test: impl AsyncFnOnce(&mut Stage<'_>) -> Result<()
     let cluster = std::env::var_os("PENSTOCK_CLUSTER_PROGRAMS");
     let cluster = cluster.map(drop).ok_or_else(|| "there is no cluster; `cargo xtask test --cluster`".to_owned());
     if let Err(missing) = cluster.and_then(|()| Prometheus::possible()) {
-        let required = std::env::var_os("REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!required, "REQUIRE_TOOLS=1, but {missing}");
-        // Past the test runner, which would keep it to itself.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {missing}");
-        return;
+        return skipped(&missing);
     }
     let (runtime, base) = base();
     let (base, scaling) = base.as_ref().unwrap_or_else(|message| panic!("{message}"));
