@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::random::Random;
+
 /// Microseconds since the beginning of a trace.
 pub type Micros = u64;
 
@@ -176,9 +178,9 @@ impl Ramp {
             let mut after = 0.0;
             while *rate > 0.0 && after < *seconds {
                 let at = ((begin + after) * SECOND as f64) as Micros;
-                let (prompt, output) = (random.around(self.prompt), random.around(self.output));
+                let (prompt, output) = (around(&mut random, self.prompt), around(&mut random, self.output));
                 requests.push(Request { at, prompt, output });
-                after += if self.poisson { -random.share().ln() } else { 1.0 } / rate;
+                after += if self.poisson { random.exponential() } else { 1.0 } / rate;
             }
             begin += seconds;
         }
@@ -257,30 +259,8 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// `SplitMix64`: enough to spread copies, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// More than 0, and at most 1.
-    fn share(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Nearly normal: the sum of twelve, cut off at twice the deviation or so.
-    fn around(&mut self, (mean, deviation): (f64, f64)) -> u32 {
-        let sum: f64 = (0..12).map(|_| self.below(1 << 20) as f64 / f64::from(1 << 20)).sum();
-        (mean + deviation * (sum - 6.0)).round().clamp(1.0, f64::from(TOKENS_MAX)) as u32
-    }
+/// Nearly normal: the sum of twelve, cut off at twice the deviation or so.
+fn around(random: &mut Random, (mean, deviation): (f64, f64)) -> u32 {
+    let sum: f64 = (0..12).map(|_| random.below(1 << 20) as f64 / f64::from(1 << 20)).sum();
+    (mean + deviation * (sum - 6.0)).round().clamp(1.0, f64::from(TOKENS_MAX)) as u32
 }

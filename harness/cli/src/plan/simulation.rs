@@ -6,6 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use penstock_simulate::Random;
+
 use super::figures::Measured;
 
 /// How lengths are spread around their average.
@@ -101,9 +103,10 @@ pub fn share_within(of: &Measured, requests_per_second: f64, servers: u32, sprea
             let came = next;
             next += random.exponential() / requests_per_second;
             arrived += 1;
-            let (a, b) = (random.below(servers.len()), random.below(servers.len()));
+            let mut drawn = || random.below(servers.len() as u64) as usize;
+            let (a, b) = (drawn(), drawn());
             let at = if servers[a].requests() <= servers[b].requests() { a } else { b };
-            let unread = of.prompt_tokens * (1.0 - of.cached) * random.spread(spread);
+            let unread = of.prompt_tokens * (1.0 - of.cached) * self::spread(&mut random, spread);
             let output = (of.output_tokens * random.exponential()).ceil() as u64;
             servers[at].waiting.push_back(Request { came, unread, output });
             if servers[at].is_busy {
@@ -143,40 +146,14 @@ impl Ord for Instant {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Above 0, and up to 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn exponential(&mut self) -> f64 {
-        -self.unit().ln()
-    }
-
-    /// With an average of 1.
-    fn spread(&mut self, spread: Spread) -> f64 {
-        match spread {
-            Spread::None => 1.0,
-            Spread::Exponential => self.exponential(),
-            Spread::LogNormal(deviation) => {
-                let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
-                (deviation * normal - deviation * deviation / 2.0).exp()
-            }
+/// A length, with an average of 1.
+fn spread(random: &mut Random, spread: Spread) -> f64 {
+    match spread {
+        Spread::None => 1.0,
+        Spread::Exponential => random.exponential(),
+        Spread::LogNormal(deviation) => {
+            let normal = (-2.0 * random.share().ln()).sqrt() * (std::f64::consts::TAU * random.share()).cos();
+            (deviation * normal - deviation * deviation / 2.0).exp()
         }
     }
 }
