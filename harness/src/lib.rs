@@ -1,4 +1,4 @@
-//! What Penstock is tried on: a proxy-wasm host on wasmtime, a real Envoy, and a stand-in for the model server.
+//! What Penstock is tried on: a proxy-wasm host on wasmtime, a real Envoy, and a stand-in for the model server; and charts of what came of it.
 //!
 //! Nothing here depends on the filters: they are only known as `.wasm` files, as headers on the wire and as metrics, so that no test
 //! can agree with the filters merely because it shares their code.
@@ -7,6 +7,7 @@
 
 use std::io::Write;
 
+pub mod chart;
 pub mod demo;
 pub mod envoy;
 #[cfg(feature = "sandbox")]

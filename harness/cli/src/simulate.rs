@@ -1,5 +1,7 @@
 //! `penstock simulate`: what a trigger does to a trace of requests, and what its rivals would have done.
 
+mod plot;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{IsTerminal, Write as _};
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use penstock_simulate::{
     Account, Behavior, Figures, Grid, Law, Objectives, Outcome, Ramp, Setup, Trace, Trial, best, grids, never_meets,
-    run as play, svg, trials,
+    run as play, trials,
 };
 use serde_json::{Value, json};
 
@@ -162,7 +164,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     let outcome = play(&trace, &setup)?;
     if let Some(file) = &arguments.svg {
         let title = format!("{}: {}", setup.law.name(), setup.law.thresholds());
-        fs::write(file, svg(&title, &outcome, setup.objectives.ttft))
+        fs::write(file, plot::svg(&title, &outcome, setup.objectives.ttft))
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let curve = if arguments.curve { curve(&trace, &setup)? } else { Vec::new() };
