@@ -92,12 +92,12 @@ pub fn run(id: u32, state: &mut State, flow: &mut Flow, world: &mut World<'_>) -
 /// Time has passed, more of the body has come, or the gate has opened.
 pub fn look(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Next {
     let config = flow.config.clone();
-    let Some((cold, at)) = cold_start(state, flow, &config).zip(state.gate) else { return Next::Stay };
+    let Some(cold) = cold_start(state, flow, &config) else { return Next::Stay };
     // Those that go are told in their order, and this one may be among them.
-    if wake(at, flow, world) {
+    if wake(cold.gate, flow, world) {
         return Next::Stay;
     }
-    let (Some(wait), Some(gate)) = (state.wait.as_deref_mut(), world.worker.gates.get_mut(at)) else {
+    let (Some(wait), Some(gate)) = (state.wait.as_deref_mut(), world.worker.gates.get_mut(cold.gate)) else {
         return Next::Stay;
     };
     if wait.ticket.is_some_and(|ticket| gate.has_gone(ticket)) {
@@ -162,8 +162,8 @@ pub fn answered(
     let sent = state.wait.as_deref_mut().and_then(|wait| wait.probe.take_if(|(asked, _)| *asked == id));
     let Some((_, probe)) = sent else { return false };
     let config = flow.config.clone();
-    let Some((cold, at)) = cold_start(state, flow, &config).zip(state.gate) else { return true };
-    let Some(gate) = world.worker.gates.get_mut(at) else { return true };
+    let Some(cold) = cold_start(state, flow, &config) else { return true };
+    let Some(gate) = world.worker.gates.get_mut(cold.gate) else { return true };
     let name = || named(flow);
     let status = match answer {
         Some(CallAnswer::Http { headers, .. }) => header(headers, ":status").and_then(status),
@@ -177,7 +177,7 @@ pub fn answered(
                 cold.cluster
             );
             tell_once(text, world);
-            wake(at, flow, world);
+            wake(cold.gate, flow, world);
             return true;
         }
         Some(CallAnswer::Grpc(_)) | None => None,
@@ -193,7 +193,7 @@ pub fn answered(
                 );
                 tell_once(text, world);
             }
-            wake(at, flow, world);
+            wake(cold.gate, flow, world);
         }
         None if gate.failed(probe, world.now) => {
             let text = format!(
