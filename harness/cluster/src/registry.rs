@@ -1,9 +1,12 @@
 //! A registry for images, and a module in it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use penstock_dist::image::Image;
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
 use crate::objects;
@@ -20,6 +23,8 @@ const START_SECONDS_MAX: u64 = 30;
 #[derive(Debug)]
 pub struct Registry {
     crane: PathBuf,
+    /// Where modules are packed, and the digests of their manifests, by their own: packing takes seconds.
+    packed: Mutex<HashMap<Vec<u8>, (PathBuf, String)>>,
     _process: Process,
 }
 
@@ -34,7 +39,7 @@ impl Registry {
         // In memory: without a directory.
         let mut process = Process::start("registry", command.args(["registry", "serve", "--address", ADDRESS]))?;
         process.until("answers", START_SECONDS_MAX, || page("http://127.0.0.1:5000/v2/")).await?;
-        Ok(Self { crane, _process: process })
+        Ok(Self { crane, packed: Mutex::default(), _process: process })
     }
 
     /// Pushes the built module, and lets objects that name it fetch it here.
@@ -52,17 +57,27 @@ impl Registry {
     /// # Errors
     /// When the module is not there, or crane fails.
     pub fn push(&self, module: &Path, image: &str) -> Result<String, String> {
-        let said = |error: std::io::Error| format!("{}: {error}", module.display());
-        let bytes = std::fs::read(module).map_err(said)?;
-        let layout = Path::new(DIRECTORY).join("image");
-        let packed = Image { name: "penstock", version: env!("CARGO_PKG_VERSION"), module: &bytes };
-        let digest = packed.write(&layout).map_err(said)?;
+        let (layout, digest) = self.pack(module).map_err(|error| format!("{}: {error}", module.display()))?;
         let name = format!("{ADDRESS}/{image}");
         let pushed = run(Command::new(&self.crane).args(["push", "--insecure"]).arg(&layout).arg(&name))?;
         if !pushed.trim().ends_with(&format!("@sha256:{digest}")) {
             return Err(format!("{name}: pushed sha256:{digest}, and crane says `{}`", pushed.trim()));
         }
         Ok(digest)
+    }
+
+    fn pack(&self, module: &Path) -> std::io::Result<(PathBuf, String)> {
+        let bytes = std::fs::read(module)?;
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let layout = Path::new(DIRECTORY).join(format!("image-{}", packed.len()));
+        let own = digest(&SHA256, &bytes).as_ref().to_vec();
+        if let Some(known) = packed.get(&own) {
+            return Ok(known.clone());
+        }
+        let image = Image { name: "penstock", version: env!("CARGO_PKG_VERSION"), module: &bytes };
+        let made = (layout.clone(), image.write(&layout)?);
+        packed.insert(own, made.clone());
+        Ok(made)
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Started by `cargo xtask test --cluster`. One chain serves all tests, one after the other, and is emptied before each.
 
-#[path = "scaling/closed_loop.rs"]
-mod closed_loop;
 #[path = "scaling/follows.rs"]
 mod follows;
 #[path = "scaling/shipped.rs"]

@@ -4,10 +4,12 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
 
 use crate::go::{Files, Module, Program};
 use crate::run::{Outcome, Run, cargo, cargo_long};
-use crate::steps::Steps;
+use crate::steps::{Steps, duration};
 use crate::{build, namespace, tools};
 
 const KUBERNETES: Module = Module {
@@ -158,10 +160,12 @@ Starts etcd, kube-apiserver, istiod, a registry with the built module, model ser
 modules (harness/cluster/*/go.mod), without nodes and without containers, in a network of its own. Applies a set of istio/mesh.
 
 Usage: cargo xtask cluster [--istio 1.30] [--set DIRECTORY]
+       cargo xtask cluster build
        cargo xtask cluster exec -- COMMAND…
 
   --istio 1.30      the line before (default: 1.31)
   --set DIRECTORY   a directory with a kustomization.yaml (default: istio/mesh/trafficextension), or `none`
+  build             builds what is missing of it and of what its tests and its demo need, and starts nothing
   exec              runs kubectl, istioctl, curl or anything else in the cluster's network, while it runs in another terminal
 
 Needs Go 1.26, and a user who may make namespaces. Ctrl-C ends everything.
@@ -178,6 +182,13 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     if help {
         print!("{HELP}");
+        return Ok(());
+    }
+    if let [only] = arguments
+        && only == "build"
+    {
+        let mut steps = Steps::new(1);
+        steps.step("the programs of the cluster", "15 min the first time", || from_go(root, "1.31", true))?;
         return Ok(());
     }
     let (mut istio, mut set) = ("1.31", "istio/mesh/trafficextension");
@@ -244,18 +255,30 @@ fn command_path(root: &Path) -> PathBuf {
     build::target_directory(root).join("debug/penstock-cluster")
 }
 
-/// What is tested, each in a cluster of its own: their servers listen on the same ports, and end with the namespace.
-const SUITES: [&[&str]; 3] = [&["--lib", "--bins"], &["--test", "mesh"], &["--test", "scaling"]];
+/// What is tested on a cluster, each on one of its own: its servers listen on the same ports, and end with its namespace. Most of the time each
+/// of them waits, for what takes a second here and a second there, so they run at the same time.
+const SUITES: [&str; 3] = ["mesh", "scaling", "closed_loop"];
 
 /// Runs the tests on the cluster, all of them whether or not one fails; the test binaries are compiled outside of it.
 pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> Outcome {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let suite = |suite: &&[&str]| {
-        let run = namespace::inside(root).args([&cargo]).args(["test", "--package", "penstock-cluster"]).args(*suite);
+    let programs = join(programs)?;
+    let suite = |name: &str| {
+        let began = Instant::now();
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let run =
+            namespace::inside(root).args([&cargo]).args(["test", "--package", "penstock-cluster", "--test", name]);
         let run = run.args(["--", "--test-threads=1"]).args(filter);
-        on(run, programs)?.env("PENSTOCK_CLUSTER_ISTIO", istio).go()
+        let run = run.env("PENSTOCK_CLUSTER_PROGRAMS", &programs).env("PENSTOCK_CLUSTER_ISTIO", istio);
+        let done = run.go_as(name);
+        eprintln!("xtask: {name} took {}", duration(began.elapsed().as_secs()));
+        done
     };
-    let failed: Vec<String> = SUITES.iter().filter_map(|one| suite(one).err()).collect();
+    let units = cargo(root).args(["test", "--package", "penstock-cluster", "--lib", "--bins", "--"]).args(filter).go();
+    let suites = thread::scope(|scope| {
+        let running = SUITES.map(|name| scope.spawn(move || suite(name)));
+        running.map(|one| one.join().unwrap_or_else(|_| Err("a suite was lost sight of".to_owned())))
+    });
+    let failed: Vec<String> = [units].into_iter().chain(suites).filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
@@ -295,6 +318,11 @@ pub fn compile_tests(root: &Path) -> Outcome {
 pub fn programs(root: &Path, istio: &str, for_tests: bool) -> Result<Vec<PathBuf>, String> {
     namespace::possible(root)?;
     tools::envoy(root)?;
+    from_go(root, istio, for_tests)
+}
+
+/// Builds those that are built from Go. Another process may do the same.
+fn from_go(root: &Path, istio: &str, for_tests: bool) -> Result<Vec<PathBuf>, String> {
     let istio = match istio {
         "1.31" => &ISTIO,
         "1.30" => &ISTIO_1_30,

@@ -4,7 +4,7 @@
 //! again, and nothing else does.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -53,6 +53,7 @@ impl Module {
         let source = root.join("harness/cluster").join(self.directory);
         let directory = cache()?.join(format!("{}-{:016x}", self.directory, key(&source)?));
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        let _turn = turn(&directory)?;
         for wanted in self.programs {
             let (next, built) = (directory.join(format!("{}.next", wanted.name)), directory.join(wanted.name));
             if built.is_file() {
@@ -107,6 +108,18 @@ fn installed(root: &Path) -> Outcome {
 /// `go`, as everything is built with it: what is built does not depend on C libraries, nor on a compiler that is fetched.
 fn go(directory: &Path) -> Run {
     program(directory, "go").env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false").env("GOTOOLCHAIN", "local")
+}
+
+/// Waits for other processes that build the same, as long as this is kept.
+fn turn(directory: &Path) -> Result<File, String> {
+    let path = directory.join("lock");
+    let said = |error: std::io::Error| format!("{}: {error}", path.display());
+    let file = File::create(&path).map_err(said)?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        eprintln!("xtask: waiting for another process that builds in {}", directory.display());
+        file.lock().map_err(said)?;
+    }
+    Ok(file)
 }
 
 fn yaml_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::IsTerminal;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 
 /// Nothing, or what went wrong.
 pub type Outcome = Result<(), String>;
@@ -76,6 +77,23 @@ impl Run {
         }
     }
 
+    /// Runs it to the end beside others: each line of its output on ours, behind a name.
+    pub fn go_as(mut self, name: &str) -> Outcome {
+        eprintln!("{name:<12}| + {}", self.label);
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(|error| format!("`{}` cannot be run: {error}", self.label))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        thread::scope(|scope| {
+            scope.spawn(|| lines(out, |line| println!("{name:<12}| {line}")));
+            scope.spawn(|| lines(err, |line| eprintln!("{name:<12}| {line}")));
+        });
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("`{}` failed: {status}", self.label)),
+            Err(error) => Err(format!("`{}` was lost sight of: {error}", self.label)),
+        }
+    }
+
     /// Runs it to the end; what it printed.
     pub fn output(mut self) -> Result<String, String> {
         let output = self.command.output().map_err(|error| format!("`{}` cannot be run: {error}", self.label))?;
@@ -89,5 +107,28 @@ impl Run {
     /// Whether it runs and succeeds; its output is dropped.
     pub fn works(mut self) -> bool {
         self.command.output().is_ok_and(|output| output.status.success())
+    }
+}
+
+/// Calls back with each line, to the end.
+fn lines(from: Option<impl Read>, mut say: impl FnMut(&str)) {
+    let Some(from) = from else { return };
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        say(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_one_by_one_the_last_one_too() {
+        let mut seen = Vec::new();
+        lines(Some(b"one\r\ntwo \xff\n\nlast".as_slice()), |line| seen.push(line.to_owned()));
+        assert_eq!(seen, ["one", "two \u{fffd}", "", "last"]);
     }
 }

@@ -7,13 +7,16 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::discovery::ApiResource;
-use penstock_harness::model_server::{Alone, Options};
+use penstock_harness::model_server::{Alone, Options, Seen};
 use serde_json::{Value, json};
 
+use crate::kubernetes::Kubernetes;
 use crate::pods::Containers;
 use crate::process::eventually;
 use crate::scaling::NAMESPACE;
 
+/// What makes a pod an endpoint.
+const ENTRIES: (&str, &str) = ("networking.istio.io/v1", "WorkloadEntry");
 /// How long a pod that goes still serves, so that every gateway has heard of it: what a `preStop` hook that sleeps is for.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a stream may take that was begun before.
@@ -54,6 +57,19 @@ impl Fleet {
                 "workloadSelector": {"labels": {"app": self.model}},
             },
         })
+    }
+
+    /// What all of them were asked for, oldest first: those that are gone told nothing.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.lock().values().flat_map(|server| server.process.server.requests()).collect()
+    }
+
+    /// Deletes the endpoints that another fleet has left behind: its pods are gone, and nobody was there to see it.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn forget_others(&self, kubernetes: &Kubernetes) -> Result<(), String> {
+        kubernetes.clear(&[ENTRIES], &[NAMESPACE]).await
     }
 
     /// How many are ready and not about to go.

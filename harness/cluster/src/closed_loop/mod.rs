@@ -6,6 +6,7 @@
 //! and of the servers are not.
 
 mod fleet;
+mod front;
 pub mod plot;
 mod report;
 mod sample;
@@ -17,29 +18,28 @@ use penstock_harness::model_server;
 use serde_json::{Value, json};
 
 pub use fleet::Fleet;
+pub use front::{Front, configure, set};
 pub use report::Report;
 pub use sample::{Sample, Sampler};
 pub use traffic::{Outcome, Ramp, Size, Tally, Traffic};
 
-use crate::gateway::{self, Gateway};
-use crate::istiod::{Istiod, Mesh};
 use crate::kubernetes::Kubernetes;
-use crate::objects;
 use crate::place::Place;
-use crate::pods::Kubelet;
 use crate::process::eventually;
-use crate::registry::Registry;
-use crate::scaling::{self, Prometheus, Scaling, Target};
+use crate::scaling::{self, Prometheus, Scaling};
 
-/// What is shipped, and applied as it is but for the registry's address and the times; and the model has one version, and no other to turn to.
-const SET: &str = "istio/mesh/trafficextension";
+/// What is shipped, and applied as it is but for the times.
 const SCALED_OBJECTS: &str = "istio/autoscaling";
-/// The model and the version that are asked for, and the Deployment that the version's ScaledObject scales.
-const MODEL: &str = "chat";
-const VERSION: &str = "stable";
-const DEPLOYMENT: &str = "chat-stable";
-const HOST: &str = "llm.example.com";
-const URL: &str = "http://127.0.0.1/v1/chat/completions";
+/// The model that is asked for.
+pub const MODEL: &str = "chat";
+/// Its version.
+pub const VERSION: &str = "stable";
+/// The Deployment that the version's ScaledObject scales; both have this name.
+pub const DEPLOYMENT: &str = "chat-stable";
+/// Whom requests are for.
+pub const HOST: &str = "llm.example.com";
+/// Where the gateway takes chat completions.
+pub const URL: &str = "http://127.0.0.1/v1/chat/completions";
 
 /// How often all is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -92,10 +92,7 @@ impl Replica {
 pub struct Stage {
     options: Options,
     size: Size,
-    fleet: Fleet,
-    gateway: Gateway,
-    _istiod: Istiod,
-    _registry: Registry,
+    front: Front,
 }
 
 impl Stage {
@@ -109,33 +106,16 @@ impl Stage {
         scaling: &mut Scaling,
         options: Options,
     ) -> Result<Self, String> {
-        let mesh = Mesh::shipped(place)?;
-        let registry = Registry::start(place).await?;
-        let mut set = objects::kustomization(place, &place.checkout.join(SET))?;
-        let replica = one_version(&mut set).unwrap_or(REPLICA);
-        registry.serve(place, &mut set)?;
-        let fleet = Fleet::new(kubernetes.client(), MODEL, VERSION, replica.servers(options.cold_start));
-        kubernetes.apply(&[fleet.service()]).await?;
-        kubernetes.apply(&set).await?;
-        let istiod = Istiod::start(place, &mesh).await?;
-        let gateway = Gateway::start(place, &mesh, gateway::Options::default()).await?;
-        scaling.scrape(vec![Target::pod(scaling::JOB, gateway.name(), gateway.envoy_metrics())]).await?;
-        scaling.kubelet = Kubelet::start(kubernetes.client(), scaling::NAMESPACE, fleet.clone());
+        let set = front::set(place)?;
+        let replica = replica(&set).unwrap_or(REPLICA);
+        let front = Front::start(place, kubernetes, scaling, set, replica.servers(options.cold_start)).await?;
         scaling.apply(kubernetes, vec![scaling::deployment(DEPLOYMENT, Some("node-0"))]).await?;
-        let stage = Self { options, size: replica.size(), fleet, gateway, _istiod: istiod, _registry: registry };
+        let stage = Self { options, size: replica.size(), front };
         eventually("a first answer", PATIENCE_SECONDS, || stage.first_answer()).await?;
         // Before there are series KEDA would fall back, to more replicas than are wanted.
         eventually("a first scrape", PATIENCE_SECONDS, || scraped(&scaling.prometheus)).await?;
-        let mut wanted = scaling::shipped(place, SCALED_OBJECTS)?;
-        wanted.retain(|object| object["metadata"]["name"] == DEPLOYMENT);
-        scaling.apply(kubernetes, wanted).await?;
-        let ready = || async {
-            match scaling::condition(kubernetes, DEPLOYMENT, "Ready").await?.as_str() {
-                "True" => Ok(()),
-                other => Err(format!("Ready is {other}")),
-            }
-        };
-        eventually("the ScaledObject", PATIENCE_SECONDS, ready).await?;
+        scaling.apply(kubernetes, vec![scaled_object(place)?]).await?;
+        eventually("the ScaledObject", PATIENCE_SECONDS, || ready(kubernetes)).await?;
         Ok(stage)
     }
 
@@ -152,14 +132,14 @@ impl Stage {
         let began = scaling.record.now();
         loop {
             tokio::time::sleep(LOOK).await;
-            let metrics = self.gateway.metrics().await?;
+            let metrics = self.front.gateway.metrics().await?;
             let replicas = scaling.record.replicas(DEPLOYMENT);
-            let sample = sampler.take(traffic.now(), &metrics, &traffic.tally(), replicas, self.fleet.serving());
+            let sample = sampler.take(traffic.now(), &metrics, &traffic.tally(), replicas, self.front.fleet.serving());
             see(&sample);
             samples.push(sample);
             let is_over = playing.is_finished();
             let is_settled =
-                replicas <= before && self.fleet.running() <= before as usize && sample.backlog_tokens == 0.0;
+                replicas <= before && self.front.fleet.running() <= before as usize && sample.backlog_tokens == 0.0;
             left -= u64::from(is_over);
             if (is_over && is_settled) || left == 0 {
                 break;
@@ -192,21 +172,32 @@ async fn scraped(prometheus: &Prometheus) -> Result<(), String> {
     if series.is_empty() { Err("no series".to_owned()) } else { Ok(()) }
 }
 
-/// Gives the model one version, and nobody to turn to when it is full: what is refused then is refused. What a replica can do, if it says so.
-fn one_version(set: &mut [Value]) -> Option<Replica> {
-    let found = std::cell::Cell::new(None);
-    objects::configure(set, "TrafficExtension", |config| {
-        let models = config["models"].as_array_mut().into_iter().flatten();
-        for model in models.filter(|model| model["name"] == MODEL) {
-            for version in model["versions"].as_array_mut().into_iter().flatten() {
-                version["weight"] = json!(if version["name"] == VERSION { 100 } else { 0 });
-            }
-            model["pending"]["whenFull"] = json!("shed");
-            model.as_object_mut().map(|model| model.remove("fallback"));
-            let rate = |name| model["replica"][name].as_u64();
-            let rates = rate("prefillTokensPerSecond").zip(rate("decodeTokensPerSecond"));
-            found.set(rates.map(|(prefill, decode)| Replica { prefill, decode }));
-        }
-    });
-    found.get()
+/// The version's ScaledObject, as it is shipped.
+///
+/// # Errors
+/// Kustomize's, and where there is none.
+pub fn scaled_object(place: &Place) -> Result<Value, String> {
+    let shipped = scaling::shipped(place, SCALED_OBJECTS)?.into_iter();
+    let mut own = shipped.filter(|object| object["metadata"]["name"] == DEPLOYMENT);
+    own.next().ok_or_else(|| format!("{SCALED_OBJECTS} has no {DEPLOYMENT}"))
+}
+
+/// Whether KEDA has taken the ScaledObject.
+///
+/// # Errors
+/// When it has not, or the API server does not answer.
+pub async fn ready(kubernetes: &Kubernetes) -> Result<(), String> {
+    match scaling::condition(kubernetes, DEPLOYMENT, "Ready").await?.as_str() {
+        "True" => Ok(()),
+        other => Err(format!("Ready is {other}")),
+    }
+}
+
+/// What a replica can do, if the set says so.
+fn replica(set: &[Value]) -> Option<Replica> {
+    let plugin = set.iter().find(|object| object["kind"] == "TrafficExtension")?;
+    let models = plugin.pointer("/spec/wasm/pluginConfig/models")?.as_array()?;
+    let model = models.iter().find(|model| model["name"] == MODEL)?;
+    let rate = |name| model["replica"][name].as_u64();
+    Some(Replica { prefill: rate("prefillTokensPerSecond")?, decode: rate("decodeTokensPerSecond")? })
 }

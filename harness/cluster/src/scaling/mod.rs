@@ -7,7 +7,8 @@
 //! are applied through [`Scaling::apply`] and [`Scaling::load_rules`]. So a walk down of 20 minutes is one of a minute, with the same numbers of
 //! replicas. What cannot be that fast: KEDA polls once a second at most, and a scrape is one every second.
 //!
-//! A test of the chain is a file of `tests/scaling/`; the chain is started once for all of them, and emptied before each:
+//! A test of the chain is a file of `tests/scaling/`, or of `tests/closed_loop/` where requests go through a gateway. The chain is started once for
+//! all tests of a binary, and emptied before each:
 //!
 //! ```ignore
 //! #[test]
