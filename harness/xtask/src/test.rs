@@ -89,7 +89,7 @@ fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outc
         steps.step("the manifests and the guides", "2 min", || cluster::test_manifests(root, &programs))?;
     }
     steps.step("compiling the tests", "2 min", || cluster::compile_tests(root))?;
-    steps.step("the tests", "5 min", || cluster::test(root, istio, filter, &programs))?;
+    steps.step("the tests", "4 min", || cluster::test(root, istio, filter, &programs))?;
     steps.end();
     Ok(())
 }

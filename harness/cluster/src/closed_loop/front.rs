@@ -4,7 +4,6 @@ use penstock_harness::model_server;
 use serde_json::{Value, json};
 
 use super::fleet::Fleet;
-use super::{MODEL, VERSION};
 use crate::gateway::{self, Gateway};
 use crate::istiod::{Istiod, Mesh};
 use crate::kubernetes::Kubernetes;
@@ -14,6 +13,14 @@ use crate::pods::Kubelet;
 use crate::registry::Registry;
 use crate::scaling::{self, Scaling, Target};
 
+/// The model that is asked for.
+pub const MODEL: &str = "chat";
+/// Its version.
+pub const VERSION: &str = "stable";
+/// Whom requests are for.
+pub const HOST: &str = "llm.example.com";
+/// Where the gateway takes chat completions.
+pub const URL: &str = "http://127.0.0.1/v1/chat/completions";
 /// What is shipped, and applied as it is but for the registry's address, and but for the split.
 const SET: &str = "istio/mesh/trafficextension";
 

@@ -18,7 +18,7 @@ use penstock_harness::model_server;
 use serde_json::{Value, json};
 
 pub use fleet::Fleet;
-pub use front::{Front, configure, set};
+pub use front::{Front, HOST, MODEL, URL, VERSION, configure, set};
 pub use report::Report;
 pub use sample::{Sample, Sampler};
 pub use traffic::{Outcome, Ramp, Size, Tally, Traffic};
@@ -30,16 +30,8 @@ use crate::scaling::{self, Prometheus, Scaling};
 
 /// What is shipped, and applied as it is but for the times.
 const SCALED_OBJECTS: &str = "istio/autoscaling";
-/// The model that is asked for.
-pub const MODEL: &str = "chat";
-/// Its version.
-pub const VERSION: &str = "stable";
 /// The Deployment that the version's ScaledObject scales; both have this name.
 pub const DEPLOYMENT: &str = "chat-stable";
-/// Whom requests are for.
-pub const HOST: &str = "llm.example.com";
-/// Where the gateway takes chat completions.
-pub const URL: &str = "http://127.0.0.1/v1/chat/completions";
 
 /// How often all is looked at.
 const LOOK: Duration = Duration::from_millis(500);

@@ -45,7 +45,7 @@ async fn served_by_the_default_route(stage: &Stage) {
 }
 
 async fn flights_are_in_their_own_series(stage: &Stage) {
-    let slow = [("x-model-server", r#"{"ttft_ms":6000}"#)];
+    let slow = [("x-model-server", r#"{"ttft_ms":4000}"#)];
     let flight = stage.chat("chat-small", &slow);
     // Which version serves it is not known.
     let own = [("model", "chat-small"), ("version", "default")];

@@ -1,5 +1,6 @@
 //! What is replaced while requests are served: none of them is lost, all are counted, and budgets stay what they were.
 
+use std::cell::Cell;
 use std::fs;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use serde_json::{Value, json};
 
 use crate::stage::{Answer, Base, PATIENCE_SECONDS, Set, Stage, configure, pin, push_file, run, shipped};
 
-/// Callers at a time, and requests of each.
+/// Callers at a time, and the fewest requests of each; they go on until what is replaced is in force.
 const CALLERS: usize = 4;
-const REQUESTS: usize = 60;
+const REQUESTS_MIN: usize = 10;
+/// Before and after it is in force: it is not in all workers at once.
+const MARGIN: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_configuration_is_replaced_under_load() {
@@ -84,14 +87,17 @@ async fn while_it_is_replaced(stage: &Stage, next: &[Value], in_force: impl Asyn
     assert_eq!(spent.status, 200, "{spent:?}");
     let counted = |metrics: &Metrics| metrics.sum("penstock_streams_total", &[("handling", "counted")]);
     let before = counted(&stage.gateway.metrics().await.expect("metrics"));
-    let load = futures_util::future::join_all((0..CALLERS).map(|caller| ask(stage, caller)));
+    let is_over = Cell::new(false);
+    let load = futures_util::future::join_all((0..CALLERS).map(|caller| ask(stage, caller, &is_over)));
     let replace = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(MARGIN).await;
         stage.base.kubernetes.apply(next).await.expect("applied");
         in_force().await;
+        tokio::time::sleep(MARGIN).await;
+        is_over.set(true);
     };
-    tokio::join!(load, replace);
-    let all = (CALLERS * REQUESTS) as f64;
+    let (sent, ()) = tokio::join!(load, replace);
+    let all = sent.iter().sum::<usize>() as f64;
     stage.until_metrics("all are counted", |metrics| counted(metrics) - before >= all).await;
     stage
         .until_metrics("what was in flight is over", |metrics| {
@@ -102,12 +108,16 @@ async fn while_it_is_replaced(stage: &Stage, next: &[Value], in_force: impl Asyn
     assert_eq!((refused.status, refused.header("x-penstock-limit")), (429, "tenant-tpm"), "the budget is as it was");
 }
 
-async fn ask(stage: &Stage, caller: usize) {
-    for number in 0..REQUESTS {
-        let key = format!("caller-{caller}-{number}");
+/// One after the other until it is over; how many.
+async fn ask(stage: &Stage, caller: usize, is_over: &Cell<bool>) -> usize {
+    let mut sent = 0;
+    while sent < REQUESTS_MIN || !is_over.get() {
+        let key = format!("caller-{caller}-{sent}");
         let answer = stage.chat("chat-small", &[("x-api-key", &key)]).await;
-        let answer = answer.unwrap_or_else(|error| panic!("request {number} of {caller}: {error}"));
-        assert_eq!(answer.status, 200, "request {number} of {caller}: {answer:?}");
-        assert!(answer.has("x-penstock-prompt-tokens"), "request {number} of {caller} was not counted: {answer:?}");
+        let answer = answer.unwrap_or_else(|error| panic!("request {sent} of {caller}: {error}"));
+        assert_eq!(answer.status, 200, "request {sent} of {caller}: {answer:?}");
+        assert!(answer.has("x-penstock-prompt-tokens"), "request {sent} of {caller} was not counted: {answer:?}");
+        sent += 1;
     }
+    sent
 }
