@@ -64,6 +64,15 @@ impl Split {
         self.ends.iter().position(|end| u64::from(point) < *end).map_or(0, |canary| canary.saturating_add(1))
     }
 
+    /// Whether some points are this version's.
+    pub fn has(&self, version: usize) -> bool {
+        let end = |at: Option<usize>| at.and_then(|at| self.ends.get(at)).copied();
+        match version.checked_sub(1) {
+            None => self.ends.last().is_none_or(|last| *last < 1 << 32),
+            Some(at) => end(Some(at)).is_some_and(|own| own > end(at.checked_sub(1)).unwrap_or(0)),
+        }
+    }
+
     /// The version that serves `point` while some are avoided: its owner, unless that is one of them; then one of the others, by their
     /// weights, always the same. So nobody moves but the callers of those that are avoided, and each of them comes back. `None` where no
     /// version with a weight is left: who then serves is the caller's rule.
@@ -125,11 +134,31 @@ mod tests {
 
     #[test]
     fn the_split_is_binomial() {
-        let split = Split::new(&[95, 5]).unwrap();
-        let n = 100_000u32;
-        let hits = (0..n).filter(|i| split.draw(point("chat", format!("user-{i}").as_bytes())) == 1).count() as f64;
-        let (mean, sigma) = (f64::from(n) * 0.05, (f64::from(n) * 0.05 * 0.95).sqrt());
-        assert!((hits - mean).abs() < 4.0 * sigma, "{hits} of {n}, expected {mean} ± {sigma}");
+        let split = Split::new(&[84, 5, 10, 0, 1]).unwrap();
+        let n = 1_000_000u32;
+        let mut hits = [0u32; 5];
+        (0..n).for_each(|i| hits[split.draw(point("chat", format!("user-{i}").as_bytes()))] += 1);
+        for (hits, share) in hits.into_iter().zip([0.84, 0.05, 0.1, 0.0, 0.01]) {
+            let (mean, sigma) = (f64::from(n) * share, (f64::from(n) * share * (1.0 - share)).sqrt());
+            assert!((f64::from(hits) - mean).abs() <= 4.0 * sigma, "{hits} of {n}, expected {mean} ± {sigma}");
+        }
+    }
+
+    #[test]
+    fn from_5_to_10_callers_move_from_stable_to_the_canary_alone() {
+        let [before, after] = [[95, 5], [90, 10]].map(|weights| Split::new(&weights).unwrap());
+        let n = 1_000_000u32;
+        let mut moved = 0u32;
+        for i in 0..n {
+            let point = point("chat", &i.to_le_bytes());
+            match (before.draw(point), after.draw(point)) {
+                (from, to) if from == to => {}
+                (0, 1) => moved += 1,
+                other => panic!("caller {i} moved: {other:?}"),
+            }
+        }
+        // A twentieth of them, give or take four deviations.
+        assert!(moved.abs_diff(n / 20) < 872, "{moved}");
     }
 
     #[test]
@@ -170,7 +199,16 @@ mod tests {
         #[test]
         fn some_version_with_weight_is_drawn(weights in prop::collection::vec(any::<u32>(), 1..6), point: u32) {
             if let Some(split) = Split::new(&weights) {
-                prop_assert!(weights[split.draw(point)] > 0 || split.draw(point) == 0);
+                prop_assert!(split.has(split.draw(point)));
+            }
+        }
+
+        /// A share is one that can be drawn; one of less than a part in 2^32 may be none.
+        #[test]
+        fn who_has_a_share_is_known(weights in prop::collection::vec(0u32..5, 1..6)) {
+            if let Some(split) = Split::new(&weights) {
+                (0..weights.len()).for_each(|version| assert_eq!(split.has(version), weights[version] > 0));
+                prop_assert!(!split.has(weights.len()));
             }
         }
     }

@@ -56,6 +56,7 @@ pub use path::normal;
 pub use request::draft::UNREAD_FREE;
 pub use request::image::{IMAGES_MAX, Image};
 pub use request::media::{Media, Named};
+pub use request::origin::{ORIGIN_BYTES_MAX, OriginKey};
 pub use request::reader::RequestReader;
 pub use request::{Request, StreamOptions};
 pub use response::SHORTER_MAX;

@@ -7,12 +7,13 @@ use crate::api::{Api, CountApi, Framing, ImagePrice, ModelAt};
 use crate::error;
 use crate::json::lexer::Event;
 use crate::json::path::Field::{
-    Arguments, Background, Code, Content, Conversation, Delta, Input, Instructions, ItemKey, MaxOutputTokens, Name,
+    Arguments, Background, Code, Content, Conversation, Delta, Id, Input, Instructions, ItemKey, MaxOutputTokens, Name,
     Output, Part, PreviousResponseId, Prompt, Refusal, Response, Summary, Text, Transcript,
 };
 use crate::json::path::Step::{Item, Key};
 use crate::json::path::{At, Step};
 use crate::request::draft::Draft;
+use crate::request::origin::OriginKey;
 use crate::request::prompt::{anything, arguments, list_of_messages};
 use crate::response::TextKind;
 use crate::response::report::Report;
@@ -53,16 +54,28 @@ pub fn read_request(at: &At<'_>, draft: &mut Draft, sink: &mut impl PromptSink) 
         }
         ([Key(Input)] | [Key(Input), Item], _) => draft.mistyped("input must be text or items", at.span),
         ([Key(Background)], event) => background(event, at, draft),
-        // What is stored at the server is not seen here.
-        ([Key(PreviousResponseId | Conversation)], Event::Text(_) | Event::Object) | ([Key(Prompt)], Event::Object) => {
+        ([Key(PreviousResponseId)], event) => stored(OriginKey::PreviousResponse, event, draft),
+        ([Key(Conversation)], event) => stored(OriginKey::Conversation, event, draft),
+        ([Key(Conversation), Key(Id)], event) => {
+            draft.belongs(OriginKey::Conversation, event);
+            draft.unread(at);
+        }
+        ([Key(Prompt)], Event::Object) => {
             draft.request.unseen = true;
             draft.label(at.event);
         }
-        ([Key(PreviousResponseId | Conversation)] | [Key(Prompt), Key(_)], event) => draft.label(event),
+        ([Key(Prompt), Key(_)], event) => draft.label(event),
         ([Key(Input), Item, Key(Arguments), below @ ..], _) => arguments(below, at, draft, sink),
         ([Key(Input | Instructions | Prompt), ..], _) => anything(at, draft, sink),
         _ => draft.unread(at),
     }
+}
+
+/// What is stored at the server is not seen here.
+fn stored(key: OriginKey, event: &Event<'_>, draft: &mut Draft) {
+    draft.request.unseen |= matches!(event, Event::Text(_) | Event::Object);
+    draft.belongs(key, event);
+    draft.label(event);
 }
 
 /// Whether the answer is worked on behind the back of a response that says `queued`.

@@ -32,6 +32,7 @@ pub struct Exchange {
     count: count::State,
     admit: admit::State,
     limit: limit::State,
+    route: route::State,
     hold: hold::State,
     response: Response,
 }
@@ -80,6 +81,7 @@ impl Exchange {
             count: count::State::default(),
             admit: admit::State::default(),
             limit: limit::State::default(),
+            route: route::State::default(),
             hold: hold::State::default(),
             response: Response::default(),
         }
@@ -120,7 +122,12 @@ impl Exchange {
                 self.request_chunk(&[], true, world);
             }
             Event::ResponseHead { headers, end } => self.response_head(headers, end, world),
-            Event::ResponseChunk { bytes, end } => self.response.chunk(self.id, bytes, end, world),
+            Event::ResponseChunk { bytes, end } => {
+                self.response.chunk(self.id, bytes, end, world);
+                if route::remembers(&self.route) {
+                    route::remember(&mut self.route, &self.flow, &self.response, world);
+                }
+            }
             Event::CallDone { id, answer } => self.call_done(id, answer, world),
             Event::Tick => self.tick(world),
             Event::Closed => self.closed(world),
@@ -129,7 +136,7 @@ impl Exchange {
 
     /// The stages in their order, those that are this plugin's to run.
     fn run(&mut self, from: Stage, world: &mut World<'_>) -> Result<(), Stop> {
-        let Self { id, flow, count, admit, limit, hold, .. } = self;
+        let Self { id, flow, count, admit, limit, route, hold, .. } = self;
         let plugin = world.worker.plugin;
         let is_count = flow.is_count;
         let runs = |stage: Stage| plugin.runs(stage) && (!is_count || matches!(stage, Stage::Door | Stage::Route));
@@ -139,7 +146,7 @@ impl Exchange {
                 Stage::Count => count::run(count, flow, world)?,
                 Stage::Admit => admit::run(admit, count, limit, flow, world)?,
                 Stage::Limit => limit::run(limit, flow, world)?,
-                Stage::Route => route::run(flow, world),
+                Stage::Route => route::run(route, flow, world)?,
                 Stage::Pending => {
                     pending::run(*id, flow, world);
                     hold::run(*id, hold, flow, world)?;
@@ -301,8 +308,10 @@ impl Exchange {
             }
             return world.out.push(Effect::Pause);
         }
+        if let Err(stop) = route::run_ahead(&mut self.route, flow, world) {
+            return self.stop(stop, world);
+        }
         flow.body.let_headers_go(Head::Passed, world.out);
-        route::run_ahead(flow, world);
         // The next plugin in the row is to know our headers from the client's.
         world.out.push(Effect::Publish(flow.facts.encode()));
     }
@@ -429,7 +438,7 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let Self { state, flow, count, admit, limit, hold, response, .. } = self;
+        let Self { state, flow, count, admit, limit, route, hold, response, .. } = self;
         if let Some(would) = &flow.facts.would {
             world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
         }
@@ -438,8 +447,9 @@ impl Exchange {
         }
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
-        route::response_headers(flow, world);
+        route::response_headers(route, flow, world);
         limit::response_headers(limit, flow, world);
+        response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
         if world.worker.plugin.owns(Stage::Pending) && flow.facts.refused.is_none() {
             hold::heard(hold, flow, response, world);

@@ -146,6 +146,9 @@ pub struct Facts {
     /// The version that was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What it was chosen by, where it was not the draw: `override`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen_by: Option<String>,
     /// What the client calls its prompt, from `x-prompt-version`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_version: Option<String>,

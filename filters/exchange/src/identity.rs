@@ -49,16 +49,8 @@ impl Caller {
             }
             Found::UnknownKey | Found::Nobody => (ANONYMOUS.to_owned(), None),
         };
-        let sticky = config.models.iter().flat_map(|model| &model.sticky);
-        let per = config.limits.iter().flat_map(|limit| &limit.per);
-        let mut values: Vec<(Source, Vec<u8>)> = Vec::new();
-        for source in sticky.chain(per) {
-            if !values.iter().any(|(known, _)| known == source)
-                && let Some(value) = request.value(source)
-            {
-                values.push((source.clone(), value));
-            }
-        }
+        let value = |source: &Source| Some((source.clone(), request.value(source)?));
+        let values = config.sources.iter().filter_map(value).collect();
         let is_named =
             matches!(&found, Found::Named(known) if tenant.as_ref().is_none_or(|tenant| *tenant == known.name));
         let has_unknown_key = matches!(found, Found::UnknownKey);
@@ -141,12 +133,13 @@ impl<'a> Request<'a> {
     fn value(&self, source: &Source) -> Option<Vec<u8>> {
         let value = match source {
             Source::Header(name) => header(self.headers, name).map(<[u8]>::to_vec),
+            Source::Cookie(name) => cookie(self.headers, name).map(<[u8]>::to_vec),
             Source::Jwt(claim) => self.config.jwt_payloads.iter().find_map(|payload| {
                 let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", payload, claim];
                 self.properties.get(&path)
             }),
             Source::Property(path) => self.properties.get(&path.iter().map(String::as_str).collect::<Vec<_>>()),
-            Source::Tenant | Source::Model => None,
+            Source::Body(_) | Source::Tenant | Source::Model => None,
         };
         let value = value.filter(|value| !value.is_empty())?;
         Some(if value.len() > VALUE_BYTES_MAX { digest(&value).to_vec() } else { value })
@@ -164,4 +157,10 @@ fn bare(key: &[u8]) -> &[u8] {
 /// The first header called `name`.
 pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+}
+
+/// The first cookie called `name` (RFC 6265, section 4.2). HTTP/2 lets them come in several headers.
+fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.iter().filter(|(known, _)| known == "cookie").flat_map(|(_, line)| line.split(|b| *b == b';'));
+    lines.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

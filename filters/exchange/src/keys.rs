@@ -73,6 +73,11 @@ pub fn lease(of: Fingerprint) -> String {
     numbered("penstock/mesh-lease/", page(of))
 }
 
+/// Which versions gave which responses.
+pub fn response(of: Fingerprint) -> String {
+    numbered("penstock/response/", page(of))
+}
+
 /// How much a model generates for a tenant.
 pub fn answers(model: &str, tenant: &str) -> String {
     ["penstock/answers/", model, "/", tenant].concat()

@@ -48,6 +48,7 @@ mod refusal;
 mod refused;
 mod response;
 pub mod series;
+mod served;
 mod stage;
 mod tools;
 mod voices;

@@ -4,6 +4,7 @@ use penstock_bucket::credit::Exhausted;
 use penstock_dialects::{Coding, Dialect, ErrorKind, Undecodable, Unreadable, error_body};
 use penstock_units::{Millis, Nanos, Tokens};
 
+use crate::config::Model;
 use crate::facts::Outcome;
 use crate::limits::RateLimitStatus;
 use crate::port::Effect;
@@ -194,6 +195,15 @@ impl Refusal {
     pub fn no_model() -> Self {
         let message = "model is missing; name the model in the request (defaultModel in the gateway's configuration is for those that name none)";
         Self::new(Reason::Unreadable, Outcome::ClientError, ErrorKind::InvalidRequest, message).about("model")
+    }
+
+    /// The choice of a version that the model does not have.
+    pub fn unknown_version(header: &str, name: &[u8], model: &Model) -> Self {
+        let known: Vec<&str> = model.versions.iter().map(|version| version.name.as_str()).collect();
+        // Whatever it is, it goes back to whoever sent it.
+        let name = core::str::from_utf8(name).ok().filter(|name| name.len() <= 64).unwrap_or("another name");
+        let message = format!("{header}: the model has no version {name:?}; it has {}", known.join(", "));
+        Self::new(Reason::Model, Outcome::ClientError, ErrorKind::InvalidRequest, message)
     }
 
     /// A model that is not configured, or not for this caller: one cannot be told from the other.

@@ -29,6 +29,8 @@ pub struct Response {
     pub usage_filter: Option<Box<UsageFilter>>,
     /// It is to be JSON.
     pub json_output: bool,
+    /// What its server calls it is to be known.
+    pub wants_id: bool,
     /// In so many choices of it the prompt is to be repeated.
     pub echoes: u64,
     status: Option<u16>,
@@ -54,7 +56,10 @@ impl Response {
         self.is_coded = header(headers, "content-encoding").is_some_and(has_coding);
         let reads = self.is_answer && !self.is_coded;
         if let Some(model) = flow.model(&flow.config).filter(|_| reads) {
-            let reader = ResponseReader::new(flow.dialect, self.json_output);
+            let mut reader = ResponseReader::new(flow.dialect, self.json_output);
+            if self.wants_id {
+                reader.want_id();
+            }
             self.reader = Some(Box::new((reader, Completion::new(model.encoding))));
         }
         // What is a stream is seen from its bytes only, when the headers have gone.
@@ -105,6 +110,11 @@ impl Response {
             forward
         };
         out.extend(forward.map(Effect::ResponseBytes));
+    }
+
+    /// What its server calls it, once that has come, where it is to be known.
+    pub fn id(&self) -> Option<&[u8]> {
+        self.reader.as_deref().and_then(|(reader, _)| reader.id())
     }
 
     /// How a request that was not refused ended. `held`: it never went on.

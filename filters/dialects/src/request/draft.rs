@@ -17,6 +17,7 @@ use crate::json::path::Step::Key;
 use crate::json::unreadable::{Fault, Unreadable, VALUES_MAX};
 use crate::request::head::Head;
 use crate::request::keys::Keys;
+use crate::request::origin::{OriginKey, Place};
 use crate::request::parts::Parts;
 use crate::request::{Request, StreamOptions, UNBOUNDED};
 use crate::sink::{PromptSink, text};
@@ -48,6 +49,9 @@ pub struct Draft {
     /// How a prompt that is too long is treated.
     truncation: Head,
     keys: Keys,
+    /// The key at the top that is being read, where it may say whom the request belongs to.
+    place: Option<Place>,
+    is_user: bool,
     /// Bytes of what is not read.
     unread: u64,
     /// Bytes of the current label.
@@ -74,6 +78,8 @@ impl Draft {
             format: Head::default(),
             truncation: Head::default(),
             keys: Keys::default(),
+            place: None,
+            is_user: false,
             unread: 0,
             label: 0,
             labels: 0,
@@ -126,6 +132,9 @@ impl Draft {
     /// A key at the top of the body. Servers have to agree on which of its values they read.
     pub fn key(&mut self, field: Field, key: &str, span: &Range<usize>) {
         self.request.has_members = true;
+        if field == Field::Other {
+            self.place = Place::of(key);
+        }
         if let Some(what) = self.keys.see(field, key) {
             self.is_wrong(what, span);
         }
@@ -140,6 +149,16 @@ impl Draft {
             _ => 0,
         };
         self.unread = self.unread.saturating_add(bytes as u64);
+        if let Some(place) = self.place
+            && place.has(at, &mut self.is_user)
+        {
+            self.request.origin.get_or_insert_default().keep(place, at.event);
+        }
+    }
+
+    /// Something by which a server knows what the request belongs to.
+    pub fn belongs(&mut self, key: OriginKey, event: &Event<'_>) {
+        self.request.origin.get_or_insert_default().keep(Place::Key(key), event);
     }
 
     /// A text that is known to be none: an id, or a word for what something is. What is longer than these are, or has blanks in it as they have

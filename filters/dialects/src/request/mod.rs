@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use crate::request::image::Image;
 use crate::request::media::Media;
+use crate::request::origin::{Origin, OriginKey};
 use crate::splice::{Splice, quoted};
 
 pub mod base64;
@@ -14,6 +15,7 @@ pub mod image;
 pub mod keys;
 pub mod level;
 pub mod media;
+pub mod origin;
 pub mod parts;
 pub mod piece;
 pub mod prompt;
@@ -84,6 +86,8 @@ pub struct Request {
     pub media: Media,
     /// Some of its texts stand where it is not documented what becomes of them, as in the schema of a response.
     pub has_texts_beside: bool,
+    /// Whom and what it belongs to, where it says.
+    origin: Option<Box<Origin>>,
     /// Whether streams of the request's dialect report usage only where `stream_options` ask for it.
     usage_on_request: bool,
 }
@@ -106,6 +110,11 @@ impl Request {
     /// Nothing is known of it yet.
     pub(crate) fn new(usage_on_request: bool) -> Self {
         Self { usage_on_request, ..Self::default() }
+    }
+
+    /// What it says under one of the keys that tell whom and what it belongs to.
+    pub fn origin(&self, key: OriginKey) -> Option<&[u8]> {
+        self.origin.as_deref()?.get(key)
     }
 
     /// Whether it has stream options of any kind.

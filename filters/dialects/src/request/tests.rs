@@ -366,3 +366,38 @@ fn who_asks_for_a_prompt_to_be_cut_is_known() {
         }
     }
 }
+
+#[test]
+fn whom_a_request_belongs_to_is_what_it_says() {
+    use crate::request::origin::OriginKey::{Conversation, PreviousResponse, PromptCacheKey, SafetyIdentifier, User};
+    let long = "é".repeat(200);
+    for (dialect, body, key, said) in [
+        (Dialect::Chat, r#"{"user":"al\u0069ce","messages":[{"role":"user","content":"bob"}]}"#, User, Some("alice")),
+        (Dialect::Chat, r#"{"messages":[{"user":"bob"}],"x":{"user":"bob"}}"#, User, None),
+        (Dialect::Chat, r#"{"user":7,"metadata":{"user_id":"carol"}}"#, User, Some("carol")),
+        (Dialect::Chat, r#"{"user":"alice","metadata":{"user_id":"carol"}}"#, User, Some("alice")),
+        (Dialect::Chat, r#"{"user":"alice","user":"bob"}"#, User, Some("bob")),
+        (Dialect::Chat, r#"{"user":"","safety_identifier":"s"}"#, User, None),
+        (Dialect::Chat, r#"{"safety_identifier":"s"}"#, SafetyIdentifier, Some("s")),
+        (Dialect::Completions, r#"{"prompt":"x","prompt_cache_key":"p"}"#, PromptCacheKey, Some("p")),
+        (Dialect::Chat, r#"{"conversation":"c"}"#, Conversation, None),
+        (
+            Dialect::Messages,
+            r#"{"messages":[],"metadata":{"a":["user_id"],"user_id":"u","b":{"user_id":"no"}}}"#,
+            User,
+            Some("u"),
+        ),
+        (Dialect::Responses, r#"{"conversation":"conv_1","input":"x"}"#, Conversation, Some("conv_1")),
+        (Dialect::Responses, r#"{"conversation":{"id":"conv_2","x":"no"},"input":"x"}"#, Conversation, Some("conv_2")),
+        (Dialect::Responses, r#"{"previous_response_id":"resp_1","input":"x"}"#, PreviousResponse, Some("resp_1")),
+        (Dialect::Responses, r#"{"previous_response_id":null,"input":"x"}"#, PreviousResponse, None),
+        // Half a character is no matter: it is a value to be compared.
+        (Dialect::Chat, &format!(r#"{{"user":"{long}"}}"#), User, Some(&long[..256])),
+    ] {
+        let (request, _) = read_in(dialect, body).unwrap();
+        assert_eq!(request.origin(key), said.map(str::as_bytes), "{body}");
+    }
+    // What is read of it changes nothing in what it counts for.
+    let bytes = |key: &str| read(&format!(r#"{{"{key}":"{}"}}"#, "x".repeat(3000))).unwrap().0.media.text_bytes;
+    assert_eq!(bytes("user"), bytes("else"));
+}

@@ -76,6 +76,17 @@ impl ResponseReader {
         Self { form: Form::Blank, lines: Lines::default(), document }
     }
 
+    /// Asks for [`ResponseReader::id`].
+    pub fn want_id(&mut self) {
+        self.document.report.want_id();
+    }
+
+    /// What the server calls the answer, by its first [`ORIGIN_BYTES_MAX`](crate::ORIGIN_BYTES_MAX) bytes: `id`, in streams of the
+    /// Responses API that of `response`. `None` until it has come, and where it was not asked for.
+    pub fn id(&self) -> Option<&[u8]> {
+        self.document.report.id()
+    }
+
     /// Reads the next piece of the body; what was generated goes to `sink`.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl CompletionSink) {
         let bytes = if self.form == Form::Blank { self.look(bytes) } else { bytes };

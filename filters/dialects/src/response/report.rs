@@ -11,6 +11,7 @@ use crate::json::path::Field::{
     Response, Status, StopReason, Type, Usage as UsageKey,
 };
 use crate::json::path::Step::{self, Item, Key};
+use crate::request::origin::ORIGIN_BYTES_MAX;
 use crate::response::choices::Choices;
 use crate::response::echo::Echo;
 use crate::response::quality::{Checks, Finish, Quality};
@@ -64,6 +65,31 @@ pub struct Report {
     has_two_names: bool,
     checks: Checks,
     strange: Strange,
+    /// What its server calls it, where that is asked for.
+    id: Option<Box<Id>>,
+}
+
+/// What a server calls its answer.
+#[derive(Default)]
+struct Id {
+    value: Vec<u8>,
+    is_whole: bool,
+}
+
+impl Id {
+    /// Takes what an event adds to it. The first is that of the answer.
+    fn keep(&mut self, steps: &[Step], event: Event<'_>) {
+        if let ([Key(Field::Id)] | [Key(Response), Key(Field::Id)], false) = (steps, self.is_whole) {
+            match event {
+                Event::Key(_) => self.value.clear(),
+                Event::Text(part) => {
+                    self.value.extend(part.bytes().take(ORIGIN_BYTES_MAX.saturating_sub(self.value.len())));
+                }
+                Event::TextEnd => self.is_whole = !self.value.is_empty(),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Whether nothing below this place is of interest. That is most of an event.
@@ -102,7 +128,18 @@ impl Report {
             speaks: false,
             checks: Checks::new(json_output),
             strange: Strange::default(),
+            id: None,
         }
+    }
+
+    /// What its server calls it is asked for.
+    pub fn want_id(&mut self) {
+        self.id = Some(Box::default());
+    }
+
+    /// What its server calls it, once that has come.
+    pub fn id(&self) -> Option<&[u8]> {
+        self.id.as_deref().filter(|id| id.is_whole).map(|id| id.value.as_slice())
     }
 
     /// It is a stream of events.
@@ -337,6 +374,9 @@ impl Report {
     /// Anything else: how a response ended, whether it failed, which choice this is.
     #[inline]
     pub fn read(&mut self, steps: &[Step], event: Event<'_>, sink: &mut impl CompletionSink) {
+        if let Some(id) = self.id.as_deref_mut() {
+            id.keep(steps, event);
+        }
         match (steps, event) {
             ([Key(ChoicesKey)], Event::Array) => self.is_familiar = true,
             ([Key(ChoicesKey), Item], Event::Object) => {

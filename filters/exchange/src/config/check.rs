@@ -2,7 +2,7 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, CountEndpoints, Policy, UnknownModel, WaitForBody};
+use super::checked::{Config, CountEndpoints, Limit, Model, Policy, Source, UnknownModel, WaitForBody};
 use super::cold_start;
 use super::hosts::hosts;
 use super::limits::{limits, strangers};
@@ -11,6 +11,7 @@ use super::names::{names, unknown};
 use super::paths::{paths, prefixes};
 use super::problems::{ConfigErrors, Problem, Problems, mode};
 use super::raw;
+use super::routing;
 use super::sources::origins;
 use super::tenants::{api_keys, reachable, tenants};
 
@@ -63,6 +64,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let limits = limits(problems, raw.limits, raw.mesh, &models, &tenants);
     let tenant_from = origins(problems, raw.tenant.from);
     strangers(problems, &limits, &tenant_from);
+    routing::known(problems, &models, &tenants);
     let deny_anonymous = deny_anonymous(problems, raw.tenant.anonymous, !tenant_from.is_empty());
     let unknown_model = unknown(problems, raw.unknown_model, &models);
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
@@ -90,6 +92,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         api_keys: keys,
         unnamed_models,
         tenants,
+        sources: looked_up(&models, &limits),
         models,
         names,
         limits,
@@ -118,6 +121,20 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
     }
+}
+
+/// The sources that are looked up for every request, whatever it is for.
+fn looked_up(models: &[Model], limits: &[Limit]) -> Vec<Source> {
+    let routings = models.iter().filter_map(|model| model.routing.as_ref());
+    let of_versions =
+        routings.flat_map(|routing| routing.choosers.iter().map(|choosers| &choosers.header).chain(&routing.sticky));
+    let mut sources: Vec<Source> = Vec::new();
+    for source in of_versions.chain(limits.iter().flat_map(|limit| &limit.per)) {
+        if source.is_at_headers() && !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
+    sources
 }
 
 /// Whether callers without identity are refused, which the operator is told where nobody said it.

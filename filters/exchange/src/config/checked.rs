@@ -4,12 +4,13 @@ mod cold_start;
 pub mod names;
 pub mod paths;
 pub mod policy;
+pub mod routing;
+mod source;
 
 use std::rc::Rc;
 
 use penstock_bucket::Rate;
 use penstock_bucket::credit::Allowance;
-use penstock_canary::Split;
 use penstock_pending::Figures;
 use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
@@ -19,6 +20,8 @@ pub use cold_start::ColdStart;
 pub use names::Names;
 pub use paths::{PathPattern, Paths};
 pub use policy::{CountEndpoints, Mode, Policy, UnknownModel};
+pub use routing::{Choosers, Routing};
+pub use source::Source;
 
 /// How many models may be configured: they are label values, and those are never freed.
 pub const MODELS_MAX: usize = 128;
@@ -64,21 +67,6 @@ pub enum Whose {
     Named(String),
 }
 
-/// Where any key comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A claim of the verified JWT.
-    Jwt(String),
-    /// A request header, by its lower-case name.
-    Header(String),
-    /// A property of the request, by its path.
-    Property(Vec<String>),
-    /// The tenant.
-    Tenant,
-    /// The model.
-    Model,
-}
-
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,6 +88,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What clients may call them.
     pub names: Names,
+    /// All sources that are looked up at the headers of every request, each once.
+    pub sources: Vec<Source>,
     /// In the order in which they are charged: those of this proxy first, and otherwise in the order of the document.
     pub limits: Vec<Limit>,
     /// What happens to bodies that cannot be read.
@@ -229,10 +219,8 @@ pub struct Model {
     pub media: Flat,
     /// The stable version first. Empty: not split.
     pub versions: Vec<Version>,
-    /// The draw; `None` where there is nothing to draw.
-    pub split: Option<Split>,
-    /// What pins a caller to a version, first source that yields wins.
-    pub sticky: Vec<Source>,
+    /// How one of them is chosen; `None` where there is none.
+    pub routing: Option<Routing>,
     /// Not served, whoever asks (503).
     pub suspended: bool,
     /// What one replica does.

@@ -86,13 +86,14 @@ pub fn strangers(problems: &mut Problems, limits: &[Limit], origins: &[Origin]) 
     };
     for limit in limits.iter().filter(holds) {
         let header = limit.per.iter().find_map(|source| match source {
-            Source::Header(name) => Some(name),
-            Source::Jwt(_) | Source::Property(_) | Source::Tenant | Source::Model => None,
+            Source::Header(name) => Some(format!("header {name}")),
+            Source::Cookie(name) => Some(format!("cookie {name}")),
+            Source::Jwt(_) | Source::Property(_) | Source::Body(_) | Source::Tenant | Source::Model => None,
         });
         if let Some(header) = header.filter(|_| !limits.iter().filter(holds).any(|other| bounds(limit, other))) {
             let text = format!(
-                "limit {:?} holds for each value of the header {header}, and whoever writes another has its whole size again. Add a limit \
-                 without the header, or see to it that a filter in front sets it and takes it from clients",
+                "limit {:?} holds for each value of the {header}, and whoever writes another has its whole size again. Add a limit \
+                 without it, or see to it that a filter in front sets it and takes it from clients",
                 limit.name
             );
             problems.notices.push(text);
@@ -104,6 +105,10 @@ fn limit(problems: &mut Problems, i: usize, raw: raw::Limit, service: Option<&Rc
     let path = format!("limits[{i}]");
     problems.name(format!("{path}.name"), &raw.name);
     let per = sources(problems, &format!("{path}.per"), raw.per);
+    if let Some(j) = per.iter().position(|source| matches!(source, Source::Body(_))) {
+        let what = "body is for sticky: what a client writes there is nobody's identity; use tenant, or a header";
+        problems.problem(format!("{path}.per[{j}].body"), what);
+    }
     let kind = match (raw.tokens, raw.concurrent, &raw.session) {
         (Some(tokens), None, None) => {
             let rate = rate(problems, &path, tokens, raw.every.as_deref(), raw.burst)?;

@@ -13,14 +13,15 @@ mod names;
 mod paths;
 mod problems;
 pub mod raw;
+mod routing;
 mod sources;
 mod tenants;
 mod units;
 
 pub use checked::{
-    ColdStart, Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError, Origin,
-    PathPattern, Paths, Policy, Price, RateLimitService, Source, Spend, TENANTS_MAX, Tenant, UnknownModel,
-    VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
+    Choosers, ColdStart, Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError,
+    Origin, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Source, Spend, TENANTS_MAX, Tenant,
+    UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

@@ -1,6 +1,5 @@
 //! Models: what clients may ask for, and what serves it.
 
-use penstock_canary::Split;
 use penstock_pending::Figures;
 use penstock_tokens::Encoding;
 use penstock_units::Tokens;
@@ -9,7 +8,7 @@ use super::checked::{Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version
 use super::cold_start::{self, Said};
 use super::problems::{Problems, mode};
 use super::raw;
-use super::sources::sources;
+use super::routing::{self, routing, weights};
 
 /// The output tokens that are expected of a model of which nothing is known.
 const OUTPUT_EXPECT: Tokens = Tokens(256);
@@ -53,8 +52,7 @@ pub fn implicit() -> Option<Model> {
         price: Price::default(),
         media: Flat::default(),
         versions: Vec::new(),
-        split: None,
-        sticky: Vec::new(),
+        routing: None,
         suspended: false,
         replica: Figures::default(),
         cold_start: None,
@@ -88,7 +86,9 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     }
     let replica = replica(problems, &format!("{path}.replica"), &raw.replica, Figures::default());
     let said = raw.cold_start.map(|raw| cold_start::said(problems, &format!("{path}.coldStart"), raw));
-    let (versions, split) = versions(problems, &path, raw.versions, replica, said.as_ref());
+    let versions = versions(problems, &path, raw.versions, raw.active.as_deref(), replica, said.as_ref());
+    let chosen = routing::Said { sticky: raw.sticky, choosers: raw.choosers, active: raw.active };
+    let routing = routing(problems, &path, chosen, &versions);
     Some(Model {
         encoding: encoding?,
         is_implicit: false,
@@ -102,8 +102,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         context: raw.output.context.map(Tokens),
         price: price(problems, &path, &raw.price),
         media: flat(problems, &path, &raw.media),
-        split,
-        sticky: sources(problems, &format!("{path}.sticky"), raw.sticky),
+        routing,
         suspended: raw.suspended,
         replica,
         cold_start: match versions.as_slice() {
@@ -118,18 +117,22 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     })
 }
 
-/// The versions, and the draw between them where there is one.
+/// The versions.
 fn versions(
     problems: &mut Problems,
     path: &str,
     raw: Vec<raw::Version>,
+    active: Option<&str>,
     of_model: Figures,
     said: Option<&Said>,
-) -> (Vec<Version>, Option<Split>) {
+) -> Vec<Version> {
     problems.count(&format!("{path}.versions"), raw.len(), VERSIONS_MAX);
+    let named: Vec<_> = raw.iter().map(|version| (version.name.clone(), version.weight)).collect();
+    let weights = weights(problems, path, active, &named);
     let mut versions: Vec<Version> = Vec::new();
     let mut inherits = 0usize;
-    for (j, raw::Version { name, weight, model, replica: figures, cold_start: own }) in raw.into_iter().enumerate() {
+    for ((j, version), weight) in raw.into_iter().enumerate().zip(weights) {
+        let raw::Version { name, model, replica: figures, cold_start: own, weight: _ } = version;
         problems.name(format!("{path}.versions[{j}].name"), &name);
         if versions.iter().any(|other| other.name == name) {
             problems.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
@@ -142,12 +145,7 @@ fn versions(
         versions.push(Version { name, model, weight, replica, cold_start });
     }
     cold_start::shared(problems, &format!("{path}.coldStart"), said, inherits);
-    let weights: Vec<u32> = versions.iter().map(|version| version.weight).collect();
-    let split = Split::new(&weights);
-    if !versions.is_empty() && split.is_none() {
-        problems.problem(format!("{path}.versions"), "all weights are 0; give one version a weight");
-    }
-    (versions, split)
+    versions
 }
 
 /// Whether following the fallbacks from a model ends.

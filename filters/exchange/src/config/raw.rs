@@ -3,6 +3,7 @@
 mod common;
 mod limits;
 mod models;
+mod routing;
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,13 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use common::stated;
-pub use common::{Mode, Size, Source};
+pub use common::{BodyKey, Mode, Size, Source};
 pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
 pub use models::{
     ColdStart, Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer,
     Version, WhenFull,
 };
+pub use routing::{Override, Weight};
 
 /// The document.
 #[derive(Debug, Default, Deserialize)]

@@ -1,5 +1,7 @@
 //! Where identities and keys come from, and which of that is verified.
 
+use penstock_dialects::OriginKey;
+
 use super::checked::{Origin, Source};
 use super::problems::Problems;
 use super::raw;
@@ -17,6 +19,14 @@ pub fn sources(problems: &mut Problems, path: &str, raw: Vec<raw::Source>) -> Ve
     let convert = |(i, raw)| match raw {
         raw::Source::Jwt(claim) => Source::Jwt(claim),
         raw::Source::Header(name) => Source::Header(header(problems, format!("{path}[{i}].header"), &name)),
+        raw::Source::Cookie(name) => Source::Cookie(cookie(problems, format!("{path}[{i}].cookie"), name)),
+        raw::Source::Body(key) => Source::Body(match key {
+            raw::BodyKey::User => OriginKey::User,
+            raw::BodyKey::SafetyIdentifier => OriginKey::SafetyIdentifier,
+            raw::BodyKey::PromptCacheKey => OriginKey::PromptCacheKey,
+            raw::BodyKey::Conversation => OriginKey::Conversation,
+            raw::BodyKey::PreviousResponseId => OriginKey::PreviousResponse,
+        }),
         raw::Source::Property(keys) => Source::Property(property(problems, format!("{path}[{i}].property"), keys)),
         raw::Source::Tenant => Source::Tenant,
         raw::Source::Model => Source::Model,
@@ -64,12 +74,22 @@ fn is_certificate(path: &[String]) -> bool {
     matches!(path, [connection, field] if connection == "connection" && CERTIFICATE.contains(&field.as_str()))
 }
 
-fn header(problems: &mut Problems, path: String, name: &str) -> String {
+/// A header's name, in lower case.
+pub fn header(problems: &mut Problems, path: String, name: &str) -> String {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(fits) {
         problems.problem(path, format!("{name:?} is not a header name"));
     }
     name.to_ascii_lowercase()
+}
+
+/// A cookie's name: a token (RFC 6265, section 4.1.1, and RFC 9110, section 5.6.2).
+fn cookie(problems: &mut Problems, path: String, name: String) -> String {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(fits) {
+        problems.problem(path, format!("{name:?} is not a cookie's name; write its letters alone, as session"));
+    }
+    name
 }
 
 fn property(problems: &mut Problems, path: String, keys: Vec<String>) -> Vec<String> {

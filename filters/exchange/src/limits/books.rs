@@ -119,7 +119,7 @@ impl Applicant<'_> {
         let is_own = |source: &Source| match source {
             Source::Model => true,
             Source::Tenant => self.caller.is_named,
-            Source::Jwt(_) | Source::Header(_) | Source::Property(_) => false,
+            Source::Jwt(_) | Source::Header(_) | Source::Cookie(_) | Source::Property(_) | Source::Body(_) => false,
         };
         match (limit.per.iter().all(is_own), self.caller.is_named) {
             (true, _) => Realm::Configured,

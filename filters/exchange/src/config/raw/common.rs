@@ -22,12 +22,33 @@ pub enum Source {
     Jwt(String),
     /// A request header, by its name. Its value is hashed before it becomes a key, a label or a field of the log. Example: `x-api-key`.
     Header(String),
+    /// A cookie, by its name. Example: `session`.
+    Cookie(String),
+    /// What the request's body says of whom or what it belongs to; for `sticky` only. Example: `user`.
+    Body(BodyKey),
     /// A property of the request, by its path. Example: `["connection", "uri_san_peer_certificate"]`.
     Property(Vec<String>),
     /// The tenant.
     Tenant,
     /// The model.
     Model,
+}
+
+/// `{body: …}` in `sticky`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BodyKey {
+    /// `user`, else `metadata.user_id`, as it is in Anthropic's messages.
+    User,
+    /// `safety_identifier`
+    SafetyIdentifier,
+    /// `prompt_cache_key`
+    PromptCacheKey,
+    /// `conversation`, or its `id`, in the Responses API.
+    Conversation,
+    /// `previous_response_id` in the Responses API: the version that gave that response, as long as the proxy remembers it.
+    PreviousResponseId,
 }
 
 /// A size in bytes as it is written: a number, or text such as `64Mi`.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use super::common::stated;
 use super::common::{Mode, Size, Source};
+use super::routing::{Override, Weight};
 
 /// An element of `models`.
 #[derive(Debug, Deserialize)]
@@ -43,6 +44,13 @@ pub struct Model {
     /// Default: none. Example: `[{"header": "x-session-id"}, "tenant"]`.
     #[serde(default)]
     pub sticky: Vec<Source>,
+    /// Who may choose a version, and how: before anything is drawn, also one of weight 0.
+    /// Default: none. Example: `{"header": "x-version", "tenants": ["qa"]}`.
+    #[serde(rename = "override")]
+    pub choosers: Option<Override>,
+    /// The version that serves everybody, whatever the weights are: for blue and green.
+    /// Default: none, the weights decide. Example: `green`.
+    pub active: Option<String>,
     /// When to take a version back. Accepted, but without effect so far: the log says so at load.
     /// Default: none. Example: `{"minRequests": 200}`.
     pub guard: Option<Guard>,
@@ -176,8 +184,8 @@ pub struct Version {
     /// Required. Example: `canary`.
     pub name: String,
     /// The version's share, relative to the sum of all weights of the model; 0 is none.
-    /// Required. Example: `5`.
-    pub weight: u32,
+    /// Default: none, it has to be written, unless `active` says who serves. Example: `5`.
+    pub weight: Option<Weight>,
     /// What is written into the request's `model`.
     /// Default: none, it stays as it is. Example: `llama-3.1-8b-r2`.
     pub model: Option<String>,
