@@ -124,7 +124,8 @@ impl Rules {
         self
     }
 
-    fn watches(&self, signal: Signal) -> bool {
+    /// Whether they watch it.
+    pub fn watches(&self, signal: Signal) -> bool {
         self.watched.get(signal.index()).copied().unwrap_or(false)
     }
 

@@ -17,7 +17,7 @@ use crate::prompt::Prompt;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::stage::{Plugin, Stage, Stop, admit, count, door, hold, limit, pending, route};
+use crate::stage::{Plugin, Stage, Stop, admit, count, door, hold, limit, pending, route, watch};
 use crate::worker::Handling;
 use crate::world::World;
 
@@ -34,6 +34,7 @@ pub struct Exchange {
     limit: limit::State,
     route: route::State,
     hold: hold::State,
+    watch: watch::State,
     response: Response,
 }
 
@@ -83,6 +84,7 @@ impl Exchange {
             limit: limit::State::default(),
             route: route::State::default(),
             hold: hold::State::default(),
+            watch: watch::State::default(),
             response: Response::default(),
         }
     }
@@ -127,6 +129,7 @@ impl Exchange {
                 if route::remembers(&self.route) {
                     route::remember(&mut self.route, &self.flow, &self.response, world);
                 }
+                watch::chunk(self.id, &mut self.watch, &self.response, world);
             }
             Event::CallDone { id, answer } => self.call_done(id, answer, world),
             Event::Tick => self.tick(world),
@@ -197,7 +200,7 @@ impl Exchange {
 
     /// The request goes on, with what the stages write into it.
     fn forward(&mut self, world: &mut World<'_>) {
-        let Self { flow, count, admit, response, .. } = self;
+        let Self { id, flow, count, admit, watch, response, .. } = self;
         if !flow.is_known {
             if flow.body.holds_headers() {
                 world.out.push(Effect::RequestHeader("x-penstock-model", flow.facts.model.clone().into_bytes()));
@@ -207,6 +210,7 @@ impl Exchange {
             }
         }
         route::write(flow, admit.fallback.as_deref(), world);
+        watch::sent(*id, watch, flow, world);
         flow.body.forward(world.out);
         // What is kept of it is kept for as long as the answer takes.
         flow.read = None;
@@ -448,6 +452,7 @@ impl Exchange {
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
         route::response_headers(route, flow, world);
+        watch::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
         response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
@@ -521,7 +526,7 @@ impl Exchange {
         }
         self.learn(world);
         self.count_stream(handling, world);
-        let Self { flow, count, limit, response, .. } = self;
+        let Self { id, flow, count, limit, watch, response, .. } = self;
         let waited = flow.facts.held.as_deref().copied().unwrap_or_default();
         let held = held || waited.waits;
         let was_forwarded = decided && !held && flow.facts.refused.is_none();
@@ -537,6 +542,7 @@ impl Exchange {
         flow.facts.ttft_ms = response.ttft();
         let tool_calls = flow.facts.quality.as_ref().map_or(0, |quality| quality.tool_calls);
         pending::settle(flow, response, used, landed, world);
+        watch::settle(*id, watch, flow, response, outcome, used, world);
         limit::settle(limit, used, tool_calls, world);
         count::settle(count, flow, outcome, used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));

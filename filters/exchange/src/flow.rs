@@ -32,6 +32,8 @@ pub struct Flow {
     pub is_known: bool,
     /// It only asks what it would cost: nothing is charged for it.
     pub is_count: bool,
+    /// The version that would have served it, and is taken back.
+    pub rolled_back: Option<String>,
     /// Its body, as it goes on.
     pub body: Body,
     /// What its body says: from when it has been read until it goes on.
@@ -62,6 +64,7 @@ impl Flow {
             is_behind: false,
             is_known: false,
             is_count: false,
+            rolled_back: None,
             body: Body::default(),
             read: None,
             calls: 0,

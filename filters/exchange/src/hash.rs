@@ -42,3 +42,8 @@ pub fn digest(value: &[u8]) -> [u8; 16] {
     let [low, high] = [1, 2].map(|seed| u128::from(Secret([seed; 16]).hash([value])));
     (low | high << 64).to_le_bytes()
 }
+
+/// The same of a text, as a number.
+pub fn number(text: &str) -> u64 {
+    digest(text.as_bytes()).first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

@@ -48,6 +48,22 @@ pub const SHOWN_AT: &str = "penstock/limits-shown-at";
 /// Until when the rate limit service is left alone.
 pub const MESH_DOWN: &str = "penstock/mesh-down";
 
+/// Canaries that have or had a guard.
+pub const GUARDED: &str = "penstock/guarded";
+
+/// What is known of a canary, over all requests or of one category.
+pub fn guard(model: &str, version: &str, category: Option<&str>) -> String {
+    match category {
+        None => ["penstock/guard/", model, "/", version].concat(),
+        Some(category) => ["penstock/guard-of/", model, "/", version, "/", category].concat(),
+    }
+}
+
+/// The weights of a model's versions, and when they changed.
+pub fn weights(model: &str) -> String {
+    ["penstock/weights/", model].concat()
+}
+
 /// The series that this process shows, by their hashes.
 pub fn stats(of: Fingerprint) -> String {
     numbered("penstock/stats/", of.page(STATS_PAGES))

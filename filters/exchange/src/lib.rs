@@ -51,6 +51,7 @@ pub mod series;
 mod served;
 mod stage;
 mod tools;
+mod trials;
 mod voices;
 mod waiting;
 mod want;

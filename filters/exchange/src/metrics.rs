@@ -93,8 +93,12 @@ metrics! {
     Duration = "penstock_duration_milliseconds" Histogram ["model", "version"],
     /// How far the count was from what the server reported.
     EstimateError = "penstock_estimate_error_tokens" Histogram ["model", "version"],
-    /// 0 no traffic, 1 serving, 2 rolled back.
+    /// What its guard says of a canary: 0 no request so far, 1 it runs, 2 rolled back, 3 ready to be promoted.
     CanaryState = "penstock_canary_state" Gauge ["model", "version"],
+    /// How much of what is needed to roll it back there is against a canary, by signal.
+    CanaryEvidence = "penstock_canary_evidence_percent" Gauge ["model", "version", "reason"],
+    /// When the versions of a model or their weights changed, since the proxy began; 0 where they did not.
+    WeightsChanged = "penstock_weights_changed_timestamp_seconds" Gauge ["model"],
     /// Updates of shared state that another worker won.
     SharedContention = "penstock_shared_contention_total" Counter [],
 }

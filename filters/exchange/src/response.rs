@@ -17,6 +17,10 @@ const GATEWAY_TIMEOUT: u16 = 504;
 /// A server's own want of room.
 const TOO_MANY_REQUESTS: u16 = 429;
 
+/// Over how many pieces of a stream its pace is measured: at most, and at least.
+const PACED_MAX: u64 = 128;
+const PACED_MIN: u64 = 8;
+
 /// What it answers when it has no server.
 const SERVICE_UNAVAILABLE: u16 = 503;
 
@@ -44,6 +48,9 @@ pub struct Response {
     reader: Option<Box<(ResponseReader, Completion)>>,
     first_token: Option<Nanos>,
     last_token: Nanos,
+    /// How many of its first pieces came until when, and with the first of them.
+    paced: (u64, Nanos),
+    begun: u64,
 }
 
 impl Response {
@@ -86,11 +93,15 @@ impl Response {
         if fresh > 0 {
             if self.first_token.is_none() {
                 self.first_token = Some(world.now);
+                self.begun = completion.deltas;
                 // What is not streamed comes at once, whenever it was generated.
                 let host = if reader.is_json() { None } else { host(world) };
                 world.worker.ledger.first_token(id, host);
             }
             self.last_token = world.now;
+            if completion.deltas <= PACED_MAX {
+                self.paced = (completion.deltas, world.now);
+            }
             world.worker.ledger.decoded(id, Tokens(fresh));
         }
     }
@@ -231,7 +242,7 @@ impl Response {
 
     /// Whether the proxy waited no longer for a server that had the request: with a 504, or by breaking off what had begun. A server that
     /// could not be reached in time had nothing of it.
-    fn proxy_gave_up(&self, properties: &dyn Properties) -> bool {
+    pub fn proxy_gave_up(&self, properties: &dyn Properties) -> bool {
         match self.status {
             Some(status) => status == GATEWAY_TIMEOUT || (status < 400 && timed_out(properties)),
             None => false,
@@ -251,6 +262,20 @@ impl Response {
     /// From the request's headers to now.
     pub fn duration(&self, now: Nanos) -> Millis {
         now.saturating_sub(self.started).to_millis()
+    }
+
+    /// Whether its first token is here.
+    pub fn has_begun(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    /// The mean time between the pieces of a stream, over its first ones: these fit into what the proxy buffers for a client that does not
+    /// read. `None` where there are too few.
+    pub fn pace(&self) -> Option<Nanos> {
+        let (pieces, until) = self.paced;
+        let after_first = pieces.saturating_sub(self.begun);
+        let took = until.saturating_sub(self.first_token?);
+        (after_first >= PACED_MIN).then(|| Nanos(took.0.checked_div(after_first).unwrap_or(0)))
     }
 
     /// From the first token to the last.

@@ -23,6 +23,7 @@ use crate::port::{Effect, Level, Store};
 use crate::redirect;
 use crate::refused::Refused;
 use crate::stage::order::{Plugin, Stage};
+use crate::trials::Trials;
 use crate::waiting::Waiting;
 
 /// A slot that was silent for this long no longer counts, in ticks.
@@ -104,6 +105,8 @@ pub struct Worker {
     gone: Vec<(Series, Sum)>,
     /// What serves by its configuration.
     served: Served,
+    /// What is known of canaries.
+    pub(crate) trials: Trials,
 }
 
 impl Worker {
@@ -124,6 +127,7 @@ impl Worker {
         let waiting = Waiting::new(config.wait_for_body, store);
         let mut clock = Clock::default();
         clock.refresh(store);
+        let trials = if plugin.owns(Stage::Route) { Trials::new(&config, store) } else { Trials::default() };
         let config = Rc::new(config);
         let mut worker = Self {
             waiting,
@@ -151,6 +155,7 @@ impl Worker {
             said_again: false,
             overflow: Overflow::default(),
             gone: Vec::new(),
+            trials,
         };
         if plugin.owns(Stage::Pending) {
             worker.register(store);
@@ -218,6 +223,8 @@ impl Worker {
         if self.plugin.owns(Stage::Pending) {
             self.tell_pending(now, store, out);
         }
+        let silence_max = self.silence_max();
+        self.trials.tick([now, silence_max], store, &mut self.series, out);
         if let Some(waits) = self.waiting.shown() {
             out.push(Effect::Gauge(self.series.id(Metric::HeadersWait, &[]), u64::from(waits)));
         }

@@ -70,6 +70,7 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
         models.extend(implicit());
     }
+    models.iter_mut().enumerate().for_each(|(place, model)| model.place = place);
     let names = names(problems, &models, &aliases);
     let gates = cold_start::number(&mut models);
     if gates > 0 && raw.wait_for_body == raw::WaitForBody::No {

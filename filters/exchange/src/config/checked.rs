@@ -1,6 +1,7 @@
 //! What a configuration means, once it has been checked.
 
 mod cold_start;
+pub mod guard;
 pub mod names;
 pub mod paths;
 pub mod policy;
@@ -17,6 +18,7 @@ use penstock_tokens::Encoding;
 use penstock_units::{MilliTokens, Millis, Tokens};
 
 pub use cold_start::ColdStart;
+pub use guard::{Category, Guard};
 pub use names::Names;
 pub use paths::{PathPattern, Paths};
 pub use policy::{CountEndpoints, Mode, Policy, UnknownModel};
@@ -233,6 +235,10 @@ pub struct Model {
     pub ceiling_mode: Mode,
     /// The model to serve instead when it is full.
     pub fallback: Option<String>,
+    /// When a version is taken back; there are several, then.
+    pub guard: Option<Guard>,
+    /// Its place among the models.
+    pub place: usize,
 }
 
 /// What each image, sound, film or document costs that a request only names.

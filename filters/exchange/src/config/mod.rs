@@ -6,6 +6,7 @@
 mod check;
 pub mod checked;
 mod cold_start;
+mod guard;
 mod hosts;
 mod limits;
 mod models;
@@ -19,9 +20,9 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Choosers, ColdStart, Config, CountEndpoints, Flat, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode, Model, OnError,
-    Origin, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Source, Spend, TENANTS_MAX, Tenant,
-    UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
+    Category, Choosers, ColdStart, Config, CountEndpoints, Flat, Guard, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode,
+    Model, OnError, Origin, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Source, Spend, TENANTS_MAX,
+    Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

@@ -6,6 +6,7 @@ use penstock_units::Tokens;
 
 use super::checked::{Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
 use super::cold_start::{self, Said};
+use super::guard::guard;
 use super::problems::{Problems, mode};
 use super::raw;
 use super::routing::{self, routing, weights};
@@ -59,6 +60,8 @@ pub fn implicit() -> Option<Model> {
         ceiling: None,
         ceiling_mode: Mode::Enforce,
         fallback: None,
+        guard: None,
+        place: 0,
     })
 }
 
@@ -70,9 +73,6 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     let (encoding, approximate) = encoding(problems, &path, raw.tokenizer.as_ref());
     if raw.output.max == Some(0) {
         problems.problem(format!("{path}.output.max"), "0 leaves no output; write 1 or more, or leave it out");
-    }
-    if raw.guard.is_some() {
-        problems.without_effect(&format!("{path}.guard"));
     }
     let pending = raw.pending.unwrap_or_default();
     for (key, value) in [("ceiling", pending.ceiling), ("perReplica", pending.per_replica)] {
@@ -89,6 +89,11 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     let versions = versions(problems, &path, raw.versions, raw.active.as_deref(), replica, said.as_ref());
     let chosen = routing::Said { sticky: raw.sticky, choosers: raw.choosers, active: raw.active };
     let routing = routing(problems, &path, chosen, &versions);
+    let guard = raw.guard.and_then(|raw| guard(problems, &format!("{path}.guard"), raw));
+    if guard.is_some() && versions.len() < 2 {
+        let text = format!("{path}.guard has no effect: the model has no second version; add one under versions");
+        problems.notices.push(text);
+    }
     Some(Model {
         encoding: encoding?,
         is_implicit: false,
@@ -112,6 +117,8 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),
         fallback: raw.fallback.filter(|_| falls_back),
+        guard: guard.filter(|_| versions.len() > 1),
+        place: 0,
         name: raw.name,
         versions,
     })

@@ -55,11 +55,6 @@ impl Problems {
         self.found.push(Problem { path: path.into(), what: what.into() });
     }
 
-    /// Something is of no use yet.
-    pub fn without_effect(&mut self, path: &str) {
-        self.notices.push(format!("{path} is accepted but has no effect in this version"));
-    }
-
     /// A list or map that is too long.
     pub fn count(&mut self, path: &str, n: usize, max: usize) {
         if n > max {

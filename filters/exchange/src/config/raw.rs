@@ -1,6 +1,7 @@
 //! The configuration's syntax: what serde reads, unchecked. Unknown keys are errors everywhere.
 
 mod common;
+mod guard;
 mod limits;
 mod models;
 mod routing;
@@ -12,11 +13,12 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use common::stated;
 pub use common::{BodyKey, Mode, Size, Source};
-pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
-pub use models::{
-    ColdStart, Guard, GuardErrors, GuardTtft, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer,
-    Version, WhenFull,
+pub use guard::{
+    Guard, GuardCategory, GuardCost, GuardErrors, GuardInterToken, GuardLength, GuardOutcome, GuardTenants, GuardTtft,
+    Worse,
 };
+pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
+pub use models::{ColdStart, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version, WhenFull};
 pub use routing::{Override, Weight};
 
 /// The document.

@@ -12,6 +12,7 @@ pub mod order;
 pub mod pending;
 pub mod route;
 pub mod stop;
+pub mod watch;
 
 pub use order::{Plugin, Stage};
 pub use stop::Stop;

@@ -85,7 +85,7 @@ fn chosen(state: &mut State, flow: &Flow, model: &Model, routing: &Routing) -> R
 }
 
 /// The version that is drawn.
-fn drawn(flow: &Flow, model: &Model, routing: &Routing, world: &mut World<'_>) -> usize {
+fn drawn(flow: &mut Flow, model: &Model, routing: &Routing, world: &mut World<'_>) -> usize {
     for source in &routing.sticky {
         let key = match source {
             Source::Body(OriginKey::PreviousResponse) => {
@@ -98,10 +98,28 @@ fn drawn(flow: &Flow, model: &Model, routing: &Routing, world: &mut World<'_>) -
             other => flow.caller.shared_value(other, &model.name),
         };
         if let Some(key) = key {
-            return routing.split.draw(penstock_canary::point(&model.name, key));
+            return of_point(flow, model, routing, penstock_canary::point(&model.name, key), world);
         }
     }
-    routing.split.draw(((world.entropy)() >> 32) as u32)
+    let point = ((world.entropy)() >> 32) as u32;
+    of_point(flow, model, routing, point, world)
+}
+
+/// The version that serves a point: its owner, unless that is taken back, and others have a share.
+fn of_point(flow: &mut Flow, model: &Model, routing: &Routing, point: u32, world: &World<'_>) -> usize {
+    let owner = routing.split.draw(point);
+    let taken_back = world.worker.trials.taken_back(model);
+    if taken_back == 0 {
+        return owner;
+    }
+    let version = routing.split.draw_avoiding(point, |version| has(taken_back, version)).unwrap_or(owner);
+    flow.rolled_back = model.versions.get(owner).filter(|_| version != owner).map(|owner| owner.name.clone());
+    version
+}
+
+/// Whether the bit of this place is set.
+fn has(bits: u8, version: usize) -> bool {
+    u32::try_from(version).ok().and_then(|version| bits.checked_shr(version)).is_some_and(|bits| bits & 1 == 1)
 }
 
 /// The version that gave the response on which this request goes on, as long as it has a share.
@@ -111,7 +129,8 @@ fn went_before(flow: &Flow, model: &Model, routing: &Routing, world: &mut World<
     let tag = served::by(of, &keys::response(of), world.store)?;
     let secret = world.worker.secret;
     let version = model.versions.iter().position(|version| Tag::of(&secret, &version.name) == tag)?;
-    routing.split.has(version).then_some(version)
+    let is_there = routing.split.has(version) && !has(world.worker.trials.taken_back(model), version);
+    is_there.then_some(version)
 }
 
 /// What a response is remembered by: it is its tenant's, and no other's.

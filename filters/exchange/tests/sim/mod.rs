@@ -18,14 +18,18 @@ pub const SECOND: u64 = 1_000_000_000;
 pub struct Map {
     pub values: HashMap<String, Vec<u8>>,
     pub busy: bool,
+    /// How often it was asked.
+    pub calls: usize,
 }
 
 impl Store for Map {
     fn get(&mut self, key: &str) -> Option<Vec<u8>> {
+        self.calls += 1;
         self.values.get(key).cloned()
     }
 
     fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
+        self.calls += 1;
         if self.busy {
             return Err(Contended);
         }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use super::common::stated;
 use super::common::{Mode, Size, Source};
+use super::guard::Guard;
 use super::routing::{Override, Weight};
 
 /// An element of `models`.
@@ -51,8 +52,9 @@ pub struct Model {
     /// The version that serves everybody, whatever the weights are: for blue and green.
     /// Default: none, the weights decide. Example: `green`.
     pub active: Option<String>,
-    /// When to take a version back. Accepted, but without effect so far: the log says so at load.
-    /// Default: none. Example: `{"minRequests": 200}`.
+    /// When to take a version back, by what becomes of its requests and of the stable version's. Each proxy finds out for itself. Counts from
+    /// the beginning where the version, the stable one or this section changes, and where its weight was 0.
+    /// Default: none. Example: `{"errors": {"confidence": 0.99}, "ttft": {"slowerThanMs": 2000}}`.
     pub guard: Option<Guard>,
     /// What one replica does, for autoscaling. What is given wins over what is learnt, and what a version gives over what its model does.
     /// Default: learnt. Example: `{"prefillTokensPerSecond": 12000, "decodeTokensPerSecond": 1800}`.
@@ -233,42 +235,6 @@ pub struct Replica {
     /// Tokens that a replica generates in a second, for all requests at a time together; at least 1.
     /// Default: learnt, a lower bound: the most that a server did. Example: `1800`.
     pub decode_tokens_per_second: Option<f64>,
-}
-
-/// `models[].guard`
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Guard {
-    /// How many requests a version has to serve before it is judged. Without effect so far.
-    /// Default: none. Example: `200`.
-    pub min_requests: Option<u64>,
-    /// Judges a version by its errors. Without effect so far.
-    /// Default: none. Example: `{"confidence": 0.99}`.
-    pub errors: Option<GuardErrors>,
-    /// Judges a version by its time to the first token. Without effect so far.
-    /// Default: none. Example: `{"slowerThanMs": 2000}`.
-    pub ttft: Option<GuardTtft>,
-}
-
-/// `models[].guard.errors`
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct GuardErrors {
-    /// How sure to be that the version fails more often than the stable one, from 0 to 1. Without effect so far.
-    /// Default: none. Example: `0.99`.
-    pub confidence: Option<f64>,
-}
-
-/// `models[].guard.ttft`
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct GuardTtft {
-    /// From how many milliseconds to the first token on a request counts as slow. Without effect so far.
-    /// Default: none. Example: `2000`.
-    pub slower_than_ms: Option<u64>,
 }
 
 /// `models[].pending`
