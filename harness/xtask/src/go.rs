@@ -62,7 +62,8 @@ impl Module {
             installed(root)?;
             eprintln!("xtask: building {}, {} ({} on two cores)", wanted.name, wanted.what, wanted.usual);
             let began = Instant::now();
-            let fixed = ["build", "-mod=readonly", "-p", "2", "-ldflags", "-s -w", "-o"];
+            // Nobody debugs them. What debuggers read would be left out at the end (-w), and takes an eighth of the time to make.
+            let fixed = ["build", "-mod=readonly", "-p", "2", "-gcflags=all=-dwarf=false", "-ldflags", "-s -w", "-o"];
             go(&source).args(fixed).args([&next]).args([wanted.package]).go()?;
             fs::rename(&next, &built).map_err(|error| format!("{}: {error}", built.display()))?;
             eprintln!("xtask: {} took {}", built.display(), duration(began.elapsed().as_secs()));
