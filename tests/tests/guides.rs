@@ -20,7 +20,7 @@ use penstock_harness::model_server::ModelServer;
 use penstock_tests::{PATIENCE, checkout, find_envoy, gateway, shipped_gateway, skipped};
 use serde_json::Value;
 
-const GUIDES: [&str; 11] = [
+const GUIDES: [&str; 12] = [
     "docs/autoscale.md",
     "docs/install-istio.md",
     "docs/install-envoy.md",
@@ -29,6 +29,7 @@ const GUIDES: [&str; 11] = [
     "docs/upgrade.md",
     "docs/turn-it-on.md",
     "docs/prove-it-is-in-the-chain.md",
+    "docs/roll-out.md",
     "docs/troubleshoot.md",
     "istio/README.md",
     "envoy/README.md",

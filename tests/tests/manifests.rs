@@ -17,6 +17,8 @@ mod crds;
 mod demand;
 #[path = "manifests/envoy_gateway.rs"]
 mod envoy_gateway;
+#[path = "manifests/gates.rs"]
+mod gates;
 #[path = "manifests/guide.rs"]
 mod guide;
 #[path = "manifests/oracle.rs"]
@@ -25,6 +27,8 @@ mod oracle;
 mod promql;
 #[path = "manifests/render.rs"]
 mod render;
+#[path = "manifests/rollouts.rs"]
+mod rollouts;
 #[path = "manifests/scaling.rs"]
 mod scaling;
 #[path = "manifests/set.rs"]
@@ -101,7 +105,7 @@ fn the_manifests_agree() {
 /// A check and its name.
 type Check = (&'static str, fn(&Set) -> Problems);
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     ("configuration", checks::configuration),
     ("configuration_copies", checks::configuration_copies),
     ("strangers", checks::strangers),
@@ -111,6 +115,7 @@ const CHECKS: [Check; 13] = [
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),
     ("versions", checks::versions),
+    ("rollouts", rollouts::rollouts),
     ("scaling", scaling::scaling),
     ("series", checks::series),
     ("alert_constants", checks::alert_constants),
@@ -124,7 +129,9 @@ fn every_check_sees_the_mistake_that_it_is_for() {
     let trigger = "/spec/triggers/0/metadata";
     let config = "/spec/wasm/pluginConfig";
     let down = "/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown";
-    let edits: [(&str, &str, String, Value); 38] = [
+    let steps = "/spec/strategy/canary/steps";
+    let istio = "/spec/strategy/canary/trafficRouting/istio";
+    let edits: [(&str, &str, String, Value); 52] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
         ("configuration", "TrafficExtension", format!("{config}/models/0/output"), json!({"expected": 256})),
         ("configuration_copies", "TrafficExtension", format!("{config}/limits/0/tokens"), json!(1)),
@@ -161,6 +168,20 @@ fn every_check_sees_the_mistake_that_it_is_for() {
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_token)")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{tenant=\"a\"})")),
         ("series", "ScaledObject", format!("{trigger}/query"), json!("sum(penstock_pending_tokens{phase=\"queued\"})")),
+        ("rollouts", "Rollout", format!("{istio}/virtualService/routes/0"), json!("chat-stable")),
+        ("rollouts", "Rollout", format!("{istio}/virtualService/name"), json!("llm")),
+        ("rollouts", "Rollout", format!("{istio}/destinationRule/name"), json!("chat-small")),
+        ("rollouts", "Rollout", format!("{istio}/destinationRule/canarySubsetName"), json!("next")),
+        ("rollouts", "Rollout", format!("{steps}/1/setWeight"), json!(50)),
+        ("rollouts", "Rollout", format!("{steps}/3/analysis/templates/0/templateName"), json!("penstock")),
+        ("rollouts", "Rollout", format!("{steps}/3/analysis/args/0/name"), json!("of")),
+        ("rollouts", "Rollout", "/spec/strategy/canary/analysis/args/1/value".into(), json!("stable")),
+        ("rollouts", "AnalysisTemplate", "/spec/args/0/name".into(), json!("of")),
+        ("rollouts", "Canary", "/spec/analysis/match/0/headers/x-penstock-version/exact".into(), json!("stable")),
+        ("rollouts", "Canary", "/spec/analysis/metrics/2/templateRef/name".into(), json!("errors")),
+        ("rollouts", "Canary", "/spec/analysis/metrics/2/templateVariables/minRequests".into(), json!(50)),
+        ("rollouts", "Canary", "/spec/analysis/metrics/3/thresholdRange".into(), json!({})),
+        ("series", "MetricTemplate", "/spec/query".into(), json!("sum(penstock_errors_total)")),
         ("alert_constants", "TrafficExtension", format!("{config}/models/0/pending/ceiling"), json!(500_000)),
         ("access_log", "Telemetry", "/spec/accessLogging/0/providers/0/name".into(), json!("other")),
     ];
@@ -247,6 +268,10 @@ fn a_spoilt_resource_is_refused() {
         ("PrometheusRule", "/spec/groups/0/rules/0", "severity", json!("critical")),
         ("Telemetry", "/spec", "accessLog", json!([])),
         ("HTTPRoute", "/spec/rules/0/matches/0/headers/0", "exact", json!("chat")),
+        ("Rollout", "/spec/strategy/canary/steps/0", "setWeights", json!(5)),
+        ("AnalysisTemplate", "/spec/metrics/0", "successCriterion", json!("true")),
+        ("Canary", "/spec/analysis", "stepweight", json!(5)),
+        ("MetricTemplate", "/spec", "querry", json!("1")),
         ("RequestAuthentication", "/spec/jwtRules/0", "jwksURI", json!("https://issuer.example.com")),
     ];
     let whole = SETS.map(Set::load);

@@ -5,5 +5,6 @@ go 1.26.0
 
 require (
 	github.com/envoyproxy/gateway v1.9.1
+	github.com/fluxcd/flagger v1.44.0
 	github.com/prometheus-operator/prometheus-operator v0.85.0
 )

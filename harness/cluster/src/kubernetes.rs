@@ -156,6 +156,17 @@ impl Kubernetes {
         list.map(|list| list.items.len()).map_err(|error| format!("{kind} in {namespace}: {error}"))
     }
 
+    /// The objects of a kind (`apiVersion`, `kind`) in a namespace.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn list(&self, (version, kind): (&str, &str), namespace: &str) -> Result<Vec<Value>, String> {
+        let any = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "any", "namespace": namespace}});
+        let (api, _) = self.api(&any).await?;
+        let list = api.list(&ListParams::default()).await.map_err(|error| format!("{kind} in {namespace}: {error}"))?;
+        Ok(list.items.into_iter().filter_map(|object| serde_json::to_value(object).ok()).collect())
+    }
+
     /// An object as the server has it; `None` where there is none.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ impl Place {
         found.ok_or_else(|| format!("{name} is in none of {:?}", self.directories))
     }
 
-    /// The CustomResourceDefinitions that come with the programs: `crds`, which every cluster has, `keda-crds` or `more-crds`.
+    /// The CustomResourceDefinitions that come with the programs: `crds`, which every cluster has, `keda-crds`, `rollout-crds` or `more-crds`.
     ///
     /// # Errors
     /// When a directory cannot be read.

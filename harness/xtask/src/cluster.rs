@@ -59,9 +59,22 @@ const KEDA: Module = Module {
     files: &[Files { module: "github.com/kedacore/keda/v2", from: "config/crd/bases", to: KEDA_CRDS }],
 };
 
+/// As KEDA, of the same versions as far as it can be.
+const ROLLOUTS: Module = Module {
+    directory: "rollouts",
+    programs: &[Program {
+        name: "argo-rollouts",
+        package: "github.com/argoproj/argo-rollouts/cmd/rollouts-controller",
+        what: "which tries canaries",
+        usual: "1 min",
+    }],
+    files: &[Files { module: "github.com/argoproj/argo-rollouts", from: "manifests/crds", to: ROLLOUT_CRDS }],
+};
+
 /// Schemas that every cluster starts with, and those that a test asks for: starting takes longer with each.
 const CRDS: &str = "crds";
 const KEDA_CRDS: &str = "keda-crds";
+const ROLLOUT_CRDS: &str = "rollout-crds";
 const MORE_CRDS: &str = "more-crds";
 
 const ISTIO_FILES: [Files; 4] = [
@@ -140,6 +153,7 @@ const SCHEMAS: Module = Module {
             from: "example/prometheus-operator-crd",
             to: MORE_CRDS,
         },
+        Files { module: "github.com/fluxcd/flagger", from: "artifacts/flagger/crd.yaml", to: ROLLOUT_CRDS },
     ],
 };
 
@@ -293,7 +307,9 @@ pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
             run = run.env(variable, path);
         }
     }
-    let schemas = programs.iter().flat_map(|directory| [CRDS, KEDA_CRDS, MORE_CRDS].map(|name| directory.join(name)));
+    let schemas = programs
+        .iter()
+        .flat_map(|directory| [CRDS, KEDA_CRDS, ROLLOUT_CRDS, MORE_CRDS].map(|name| directory.join(name)));
     let schemas: Vec<PathBuf> = schemas.filter(|path| path.is_dir()).collect();
     run.env("PENSTOCK_CRDS", join(&schemas)?).go()
 }
@@ -330,7 +346,7 @@ fn from_go(root: &Path, istio: &str, for_tests: bool) -> Result<Vec<PathBuf>, St
     };
     let mut modules = vec![&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio];
     // After Kubernetes, with which they share what they are built of.
-    modules.extend(if for_tests { [&CONTROLLERS, &KEDA, &PICKER].as_slice() } else { &[] });
+    modules.extend(if for_tests { [&CONTROLLERS, &KEDA, &ROLLOUTS, &PICKER].as_slice() } else { &[] });
     modules.into_iter().map(|module| module.build(root)).collect()
 }
 

@@ -11,7 +11,7 @@ use super::set::{SETS, Set, root};
 use super::{CHECKS, checks, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
-const VARIANTS: [(&str, &[&str], &[&str]); 9] = [
+const VARIANTS: [(&str, &[&str], &[&str]); 10] = [
     ("the other gateway", &["gateway.kind=\"gatewayAPI\""], &[]),
     ("the other gateway, the other plugin", &["gateway.kind=\"gatewayAPI\"", "plugin.kind=\"WasmPlugin\""], &[]),
     (
@@ -47,6 +47,14 @@ const VARIANTS: [(&str, &[&str], &[&str]); 9] = [
             "autoscaling.models.chat.canary={\"min\":0,\"max\":4,\"scaleDownPeriodSeconds\":30,\"coldStartSeconds\":0,\"kvCacheUtilization\":0.8}",
             "config.models[0].versions[1].replica={\"decodeTokensPerSecond\":2400}",
             "autoscaling.authentication={\"modes\":\"bearer\",\"ref\":{\"name\":\"prometheus\",\"kind\":\"ClusterTriggerAuthentication\"}}",
+        ],
+        &[],
+    ),
+    (
+        "one of the models is Argo's",
+        &[
+            "rollouts={\"kind\":\"argo\",\"models\":{\"chat\":{\"replicas\":4,\"bakeHours\":48,\"maxCostRatio\":2}}}",
+            "config.models[0].versions=[{\"name\":\"a\",\"weight\":9},{\"name\":\"b\",\"weight\":1}]",
         ],
         &[],
     ),
@@ -168,7 +176,18 @@ fn what_is_switched_off_is_not_there() {
 #[test]
 fn the_chart_refuses_what_it_cannot_render() {
     let Some(helm) = helm("the_chart_refuses_what_it_cannot_render") else { return };
+    let argo = |models: &str| format!("rollouts={{\"kind\":\"argo\",\"models\":{models}}}");
+    let (nothing, unknown, single) =
+        (argo("{}"), argo("{\"nobody\":{\"replicas\":4}}"), argo("{\"chat-small\":{\"replicas\":4}}"));
+    let (own_names, uncounted) = (argo("{\"chat\":{\"replicas\":4}}"), argo("{\"chat\":{}}"));
     let refused = [
+        (nothing.as_str(), "rollouts.models is empty"),
+        (&unknown, "rollouts.models: `nobody` needs two versions"),
+        (&single, "rollouts.models: `chat-small` needs two versions"),
+        (&own_names, "the versions of `chat` have different names"),
+        (&uncounted, "rollouts.models.chat.replicas"),
+        ("rollouts.kind=\"spinnaker\"", "/rollouts/kind"),
+        ("rollouts.defaults.maxErrorRatio=2", "/rollouts/defaults/maxErrorRatio"),
         ("config.models=[]", "config.models is empty"),
         ("config.hosts=[]", "config.hosts is empty"),
         ("config.models[0].outputs={}", "outputs"),

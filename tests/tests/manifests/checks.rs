@@ -7,6 +7,7 @@ use penstock_exchange::{Config, metrics};
 use serde_json::{Value, json};
 
 use super::contract;
+use super::gates;
 use super::promql;
 use super::set::{Set, list, names};
 
@@ -204,6 +205,8 @@ pub fn versions(set: &Set) -> Problems {
     let wanted = configured_versions(set);
     let (mut routes, mut is_rest_routed) = (BTreeSet::new(), false);
     let mut problems = Problems::new();
+    // Flagger tells the versions apart in a VirtualService that it makes.
+    let delegated = delegated(set);
     for Route { model, version, service, subset } in routes_of(set) {
         let (Some(model), Some(version)) = (model, version) else {
             is_rest_routed = true;
@@ -218,6 +221,7 @@ pub fn versions(set: &Set) -> Problems {
         }
         routes.insert((model, version));
     }
+    let wanted: BTreeSet<_> = wanted.into_iter().filter(|(model, _)| !delegated.contains(model)).collect();
     if routes != wanted {
         problems.push(format!("routes are {routes:?}, pluginConfig has {wanted:?}"));
     }
@@ -235,6 +239,18 @@ pub fn versions(set: &Set) -> Problems {
         }
     }
     problems
+}
+
+/// Models whose route leads to another VirtualService, which is that of a Canary.
+fn delegated(set: &Set) -> BTreeSet<String> {
+    let canaries: Vec<_> = set.of_kind("Canary").map(|canary| &canary.value["metadata"]).collect();
+    let rules = set.of_kind("VirtualService").flat_map(|service| list(&service.value["spec"]["http"]));
+    let model = |rule: &Value| {
+        let is_there =
+            canaries.iter().any(|own| ["name", "namespace"].iter().all(|key| own[key] == rule["delegate"][key]));
+        rule["match"][0]["headers"]["x-penstock-model"]["exact"].as_str().filter(|_| is_there).map(str::to_owned)
+    };
+    rules.filter_map(model).collect()
 }
 
 /// A route: the headers that it asks for, and the Service or InferencePool and the subset that it leads to.
@@ -287,9 +303,10 @@ pub fn series(set: &Set) -> Problems {
     let dashboard = set.dashboard();
     let panels = list(&dashboard["panels"]).iter().flat_map(|panel| list(&panel["targets"]));
     let queries = scaled.chain(panels.map(|target| &target["expr"])).filter_map(Value::as_str);
+    let gates = gates::queries(set).into_iter().map(|(_, _, query)| gates::filled(&query));
     let mut problems = Problems::new();
-    for query in expressions.chain(queries) {
-        let asked = promql::names(query);
+    for query in expressions.chain(queries).map(str::to_owned).chain(gates) {
+        let asked = promql::names(&query);
         let mut complain = |what: String| problems.push(format!("{what}, in {query}"));
         for selector in &asked.selectors {
             let Some(labels) = contract::series_labels(&selector.metric) else {

@@ -293,7 +293,7 @@ fn series(gateway: &Gateway, asked: &Asked) -> Vec<Value> {
 }
 
 /// promtool, and whether it takes ranges without their first instant, as it does from 3.0 on. `None` where a test was skipped.
-fn promtool(test: &str) -> Option<(PathBuf, bool)> {
+pub fn promtool(test: &str) -> Option<(PathBuf, bool)> {
     let Some(promtool) = tools::program("promtool", "PENSTOCK_PROMTOOL") else {
         tools::skip_or_fail(test, "no promtool; install Debian's package prometheus, or set PENSTOCK_PROMTOOL");
         return None;
@@ -305,7 +305,7 @@ fn promtool(test: &str) -> Option<(PathBuf, bool)> {
 }
 
 /// What promtool says against it; nothing where all is as expected.
-fn failures(promtool: &Path, name: &str, tests: &Value) -> Option<String> {
+pub fn failures(promtool: &Path, name: &str, tests: &Value) -> Option<String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demand");
     fs::create_dir_all(&folder).expect("a folder");
     // JSON is YAML.

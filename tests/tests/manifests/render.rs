@@ -17,12 +17,14 @@ pub struct Rendered {
     templates: &'static [&'static str],
 }
 
-pub const RENDERED: [Rendered; 5] = [
+pub const RENDERED: [Rendered; 7] = [
     Rendered { folder: "mesh/wasmplugin", examples: &["two-models", "wasmplugin"], templates: &["mesh"] },
     Rendered { folder: "mesh/trafficextension", examples: &["two-models"], templates: &["mesh"] },
     Rendered { folder: "autoscaling", examples: &["two-models"], templates: &["autoscaling"] },
     Rendered { folder: "monitoring", examples: &["two-models"], templates: &["monitoring"] },
     Rendered { folder: "gateway-api", examples: &["gateway-api"], templates: &["mesh", "autoscaling", "monitoring"] },
+    Rendered { folder: "rollout/argo", examples: &["rollout", "argo"], templates: &["mesh", "rollout"] },
+    Rendered { folder: "rollout/flagger", examples: &["rollout", "flagger"], templates: &["mesh", "rollout"] },
 ];
 
 /// Helm; without it the reason to skip.

@@ -24,7 +24,14 @@ pub fn scaling(set: &Set) -> Problems {
         pace(spec, &mut complain);
         scaled.insert((model, version));
     }
-    let wanted = configured_versions(set);
+    // What is rolled out by others has one object for both versions, whose replicas are theirs.
+    let others: BTreeSet<_> = ["Rollout", "Canary"]
+        .into_iter()
+        .flat_map(|kind| set.of_kind(kind))
+        .filter_map(|object| object.value["metadata"]["name"].as_str())
+        .collect();
+    let wanted: BTreeSet<_> =
+        configured_versions(set).into_iter().filter(|(model, _)| !others.contains(model.as_str())).collect();
     if scaled != wanted && !scaled.is_empty() {
         problems.push(format!("scaled are {scaled:?}, pluginConfig has {wanted:?}"));
     }

@@ -11,10 +11,12 @@ use serde_json::Value;
 pub type Folders = &'static [&'static str];
 
 /// Every set that is shipped.
-pub const SETS: [Folders; 3] = [
+pub const SETS: [Folders; 5] = [
     &["mesh/wasmplugin", "autoscaling", "monitoring"],
     &["mesh/trafficextension", "autoscaling", "monitoring"],
     &["gateway-api"],
+    &["rollout/argo", "monitoring"],
+    &["rollout/flagger", "monitoring"],
 ];
 /// Values for the charts of Istio, which stand beside every set: for `istiod`, and for `gateway`.
 pub const ISTIOD: &str = "mesh/values-istiod.yaml";

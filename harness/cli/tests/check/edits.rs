@@ -36,6 +36,7 @@ const ENVOY: &str = "envoy.yaml";
 const CONFIG: &str = "config.yaml";
 const VALUES: &str = "values.yaml";
 const SCALING: &str = "scaling.yaml";
+const ROLLOUT: &str = "rollout.yaml";
 
 /// All of them.
 #[rustfmt::skip]
@@ -115,6 +116,11 @@ pub const EDITS: &[Edit] = &[
     also("    - headers: {x-penstock-version: {exact: stable}}\n", "    - uri: {prefix: /}\n", also("        x-penstock-model: {exact: chat}\n        x-penstock-version: {exact: canary}\n", "        x: {exact: y}\n", edit("PS401", ISTIO, "    - destination: {host: chat.llm.svc.cluster.local, subset: canary}\n", "    - {destination: {host: chat.llm.svc.cluster.local, subset: canary}, weight: 10}\n    - {destination: {host: chat.llm.svc.cluster.local, subset:  stable}, weight: 90}\n", "    route:\n    - {destination"))),
     edit("PS402", ISTIO, "---\nenv:", "---\napiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: serving, namespace: gateways}\nspec:\n  strategy:\n    canary:\n      trafficRouting: {istio: {virtualService: {name: llm}}}\n---\nenv:", "trafficRouting"),
     edit("PS402", ISTIO, "---\nenv:", "---\napiVersion: flagger.app/v1beta1\nkind: Canary\nmetadata: {name: chat, namespace: llm}\nspec:\n  targetRef: {kind: Deployment, name: chat}\n  service: {port: 8000}\n---\nenv:", "service: {port"),
+    edit("PS401", ROLLOUT, "subset: canary}, weight: 0}", "subset: canary}, weight: 1}", "    route:\n    - {destination: {host: chat.llm.svc.cluster.local, subset: canary}"),
+    edit("PS402", ROLLOUT, "setWeight: 100", "setWeight: 50", "trafficRouting"),
+    edit("PS402", ROLLOUT, "routes: [canary]", "routes: [canaries]", "trafficRouting"),
+    edit("PS402", ROLLOUT, "name: llm.gateways, routes: [canary]", "name: llm.gateways", "trafficRouting"),
+    edit("PS402", ROLLOUT, "    - headers: {x-penstock-version: {exact: canary}}\n", "    - headers: {x-user: {exact: me}}\n", "delegation: true"),
     edit("PS403", ISTIO, "x-penstock-model: {exact: chat}", "x-penstock-model: {exact: chats}", "{exact: chats}"),
     edit("PS404", API, "weight: 95}", "weight: 94}\n        - {name: next, weight: 1}", "name: next"),
     edit("PS405", ISTIO, "  - {name: canary, labels: {version: canary}}\n", "", "subset: canary"),

@@ -40,6 +40,7 @@ pub mod faster;
 mod keda;
 pub mod prometheus;
 mod record;
+mod rollouts;
 
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub use exporter::Exporter;
 pub use keda::Keda;
 pub use prometheus::{Prometheus, Target};
 pub use record::{Record, Step};
+pub use rollouts::Rollouts;
 
 use crate::kubernetes::Kubernetes;
 use crate::objects;

@@ -12,7 +12,7 @@ use crate::stage::run;
 #[test]
 fn every_object_that_is_shipped_is_accepted() {
     run(async |base| {
-        for more in ["keda-crds", "more-crds"] {
+        for more in ["keda-crds", "rollout-crds", "more-crds"] {
             let more = base.place.crds(more).expect("the schemas");
             base.kubernetes.define(&more).await.expect("they are served");
         }

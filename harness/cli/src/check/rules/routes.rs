@@ -103,11 +103,16 @@ fn of_istio(at: At) -> Route {
     Route {
         is_one_path: are_all(&matches, |one| one.get("uri").get("exact").exists()),
         matches: told(&matches, header),
-        weights: Some(at.get("route")).filter(|to| to.items().len() > 1),
+        weights: Some(at.get("route")).filter(splits),
         timeout: Some(at.get("timeout")).filter(At::exists),
         retry: at.get("retries").get("retryOn"),
         at,
     }
+}
+
+/// Whether requests go to more than one of these: what has the weight 0 gets none.
+fn splits(destinations: &At) -> bool {
+    destinations.items().iter().filter(|to| to.get("weight").number() != Some(0.0)).count() > 1
 }
 
 /// Whether there are any, and all are so.
@@ -133,7 +138,7 @@ fn of_gateway_api(at: At) -> Route {
     Route {
         is_one_path: are_all(&matches, |one| one.get("path").get("type").words() == "Exact"),
         matches: told(&matches, header),
-        weights: Some(at.get("backendRefs")).filter(|to| to.items().len() > 1),
+        weights: Some(at.get("backendRefs")).filter(splits),
         timeout: Some(at.get("timeouts").get("request")).filter(At::exists),
         retry: at.get("retry").get("codes"),
         at,
@@ -294,24 +299,54 @@ fn same_hosts(own: &At, routed: &[At], found: &mut Findings) {
 /// Argo Rollouts and Flagger, where they move weights of what Penstock splits.
 fn rollouts(set: &Set, services: &[&Document], models: &BTreeMap<String, At>, found: &mut Findings) {
     for document in &set.documents {
-        let (place, service) = if document.is("argoproj.io", "Rollout") {
-            let routing = document.spec().get("strategy").get("canary").get("trafficRouting");
+        let (place, service, only_opens) = if document.is("argoproj.io", "Rollout") {
+            let canary = document.spec().get("strategy").get("canary");
+            let routing = canary.get("trafficRouting");
             let name = routing.get("istio").get("virtualService").get("name").words().to_owned();
-            (routing, name)
+            let only_opens = opens(services, &canary);
+            (routing, name, only_opens)
         } else if document.is("flagger.app", "Canary") {
-            (document.spec().get("service"), document.spec().get("targetRef").get("name").words().to_owned())
+            let spec = document.spec();
+            // Flagger sends what matches to the canary, all of it.
+            let only_opens = are_all(&spec.get("analysis").get("match").items(), is_of_one_version);
+            (spec.get("service"), spec.get("targetRef").get("name").words().to_owned(), only_opens)
         } else {
             continue;
         };
+        if only_opens {
+            continue;
+        }
         let is_of = |name: &str| {
             let own = &document.name;
             own == name || own.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
         };
-        let moves = services.iter().any(|ours| ours.name == service);
+        let moves = services.iter().any(|ours| is_named(ours, &service));
         let split = models.iter().filter(|(_, model)| is_split(model)).find(|(name, _)| moves || is_of(name));
         if let (Some((model, _)), true) = (split, place.exists()) {
             let kind = document.root.get("kind");
             found.say("PS402", &place, &[("kind", &kind.words()), ("name", &document.name), ("model", model)]);
         }
     }
+}
+
+/// Whether a Rollout only opens and shuts routes of one version each, which splits nothing.
+fn opens(services: &[&Document], canary: &At) -> bool {
+    let service = canary.down(&["trafficRouting", "istio", "virtualService"]);
+    let rules = services.iter().filter(|ours| is_named(ours, service.get("name").words()));
+    let rules: Vec<At> = rules.flat_map(|ours| ours.spec().get("http").items()).collect();
+    let is_whole = |step: &At| [None, Some(0.0), Some(100.0)].contains(&step.get("setWeight").number());
+    are_all(&service.get("routes").items(), |name| {
+        let rule = rules.iter().find(|rule| rule.get("name").words() == name.words());
+        rule.is_some_and(|rule| are_all(&rule.get("match").items(), is_of_one_version))
+    }) && are_all(&canary.get("steps").items(), is_whole)
+}
+
+fn is_of_one_version(matched: &At) -> bool {
+    matched.get("headers").get("x-penstock-version").get("exact").exists()
+}
+
+/// Argo writes NAME, or NAME.NAMESPACE.
+fn is_named(service: &Document, name: &str) -> bool {
+    let rest = name.strip_prefix(service.name.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
