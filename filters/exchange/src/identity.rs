@@ -18,6 +18,8 @@ pub struct Caller {
     pub tenant: String,
     /// Whether that is a configured tenant's name.
     pub is_named: bool,
+    /// Whether it is a tenant that probes, and so pays from nobody else's budget.
+    pub is_probe: bool,
     /// It has shown a key that nobody has, and nothing better.
     pub has_unknown_key: bool,
     /// What the tenant is known by in every process: its name, or what it was found by.
@@ -51,10 +53,13 @@ impl Caller {
         };
         let value = |source: &Source| Some((source.clone(), request.value(source)?));
         let values = config.sources.iter().filter_map(value).collect();
-        let is_named =
-            matches!(&found, Found::Named(known) if tenant.as_ref().is_none_or(|tenant| *tenant == known.name));
+        let named = match &found {
+            Found::Named(known) if tenant.as_ref().is_none_or(|tenant| *tenant == known.name) => Some(known),
+            _ => None,
+        };
+        let (is_named, is_probe) = (named.is_some(), named.is_some_and(|known| known.probe));
         let has_unknown_key = matches!(found, Found::UnknownKey);
-        Self { tenant: tenant.unwrap_or(own), is_named, has_unknown_key, tenant_key, values }
+        Self { tenant: tenant.unwrap_or(own), is_named, is_probe, has_unknown_key, tenant_key, values }
     }
 
     /// As [`Caller::value`], but with nothing that only this process can know: the tenant by its name, or by what it was found by.

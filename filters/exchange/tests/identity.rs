@@ -383,3 +383,29 @@ fn what_a_class_expects_is_not_one_tenants_to_say() {
     assert!((700..=900).contains(&expected(&mut proxy, "made-up-too")));
     assert!((200..=256).contains(&expected(&mut proxy, "new")));
 }
+
+/// Limits that all callers pay into, that each pays for itself, and that are the prober's own.
+#[test]
+fn a_tenant_that_probes_pays_from_its_own_budget_alone() {
+    let [one, _, other] = KEYS;
+    let config = |probe: bool| {
+        format!(
+            r#"{{"tenant":{{"from":[{{"apiKey":{{"header":"authorization"}}}}]}},"models":[{{"name":"chat"}}],
+                "tenants":{{"acme":{{"apiKeys":["{one}"],"probe":{probe}}},"globex":{{"apiKeys":["{other}"]}}}},
+                "limits":[{{"name":"all","tokens":60,"every":"1h"}},{{"name":"per-model","per":["model"],"concurrent":1}},
+                {{"name":"each","per":["tenant"],"tokens":100,"every":"1h"}},
+                {{"name":"own","match":{{"tenant":"acme"}},"tokens":120,"every":"1h"}}]}}"#
+        )
+    };
+    let [acme, globex] = ["Bearer sk-acme-1", "Bearer sk-globex"].map(|key| [("authorization", key)]);
+    // How many requests of both are admitted, of 20 tokens each; none is ever over.
+    let admitted = |probe: bool| {
+        let mut proxy = Proxy::new(&config(probe));
+        let probes = (0..9).take_while(|_| who(&mut proxy, &acme, &[]).is_ok()).count();
+        (probes, (0..9).take_while(|_| who(&mut proxy, &globex, &[]).is_ok()).count())
+    };
+    assert_eq!(admitted(false), (1, 0), "one permit for all");
+    let (probes, others) = admitted(true);
+    assert!((4..=5).contains(&probes), "{probes} fit into its own 100");
+    assert_eq!(others, 1, "of which nobody else pays anything");
+}

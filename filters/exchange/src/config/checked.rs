@@ -180,6 +180,8 @@ pub struct Tenant {
     pub priority: Priority,
     /// Refused, whatever it asks (403).
     pub suspended: bool,
+    /// It probes: limits that it would share with others do not apply to it.
+    pub probe: bool,
     /// The names of the models that it may use, sorted; `None`: every one.
     pub models: Option<Rc<[String]>>,
 }

@@ -312,6 +312,10 @@ pub struct Tenant {
     /// Whether every request of the tenant is refused (403).
     /// Default: `false`. Example: `true`.
     pub suspended: bool,
+    /// Whether the tenant sends probes (`penstock probe`): of the limits only those apply that no other tenant pays into, with `tenant` in `per`
+    /// or its own name in `match`.
+    /// Default: `false`. Example: `true`.
+    pub probe: bool,
 }
 
 /// A value of `classes`.

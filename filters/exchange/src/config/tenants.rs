@@ -167,5 +167,5 @@ fn tenant(
     let own = usable(problems, &format!("tenants.{name}.models"), raw.models.map(|models| *models), models);
     let of_class = || class.as_deref().and_then(|class| classes.get(class)).cloned().flatten();
     let models = own.unwrap_or_else(of_class);
-    Tenant { name, class, weight, priority, suspended: raw.suspended, models }
+    Tenant { name, class, weight, priority, suspended: raw.suspended, probe: raw.probe, models }
 }

@@ -4,7 +4,7 @@ use penstock_bucket::credit::Allowance;
 
 use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken};
 use super::{concurrency, mesh, rate, session};
-use crate::config::{Config, Kind, Limit, Mode, Whose};
+use crate::config::{Config, Kind, Limit, Mode, Source, Whose};
 use crate::facts::Used;
 
 /// What was taken under one limit.
@@ -190,8 +190,14 @@ fn applies(limit: &Limit, by: Applicant<'_>) -> bool {
     (!matches!(limit.kind, Kind::Session(_)) || has_key())
         && limit.class.as_ref().is_none_or(|class| by.facts.class.as_ref() == Some(class))
         && limit.model.as_ref().is_none_or(|model| by.facts.model == *model)
+        && (!by.caller.is_probe || is_its_own(limit))
         && limit.tenant.as_ref().is_none_or(|whose| match whose {
             Whose::Unnamed => !by.caller.is_named,
             Whose::Named(name) => by.caller.is_named && by.caller.tenant == *name,
         })
+}
+
+/// Whether no other tenant pays into what the limit counts.
+fn is_its_own(limit: &Limit) -> bool {
+    limit.per.contains(&Source::Tenant) || matches!(limit.tenant, Some(Whose::Named(_)))
 }
