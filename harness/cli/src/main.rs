@@ -2,6 +2,7 @@
 //!
 //! What a person asked for goes to stdout; everything else is logged, on stderr, as `-v` and `-q` say.
 
+mod canary;
 mod check;
 mod demo;
 mod logging;
@@ -9,6 +10,7 @@ mod model_server;
 #[cfg(not(feature = "sandbox"))]
 mod no_run;
 mod plan;
+mod probe;
 #[cfg(feature = "sandbox")]
 mod run;
 mod simulate;
@@ -39,8 +41,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Says what is wrong with manifests, values, Envoy files and configurations.
     Check(check::Arguments),
+    /// Sets two versions of a model beside one another, by what a Prometheus or an Envoy has counted.
+    Canary(canary::Arguments),
     /// Says what autoscaling is to be set to, from what was measured of a replica and of the traffic.
     Plan(plan::Arguments),
+    /// Asks each version of a model known questions, slowly, and says whether the answers are what they have to be.
+    Probe(probe::Arguments),
     /// Makes the table of a vocabulary, to be built into a module.
     Vocab(vocab::Arguments),
     /// Runs scenario files against the filters in the sandbox.
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Command::ModelServer(arguments) => block_on(model_server::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Canary(arguments) => block_on(canary::run(arguments)),
+        Command::Probe(arguments) => return probed(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
@@ -65,9 +73,14 @@ fn main() -> ExitCode {
 }
 
 /// Runs what talks to the network.
-fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| format!("cannot start the runtime: {error}"))?.block_on(work)
+}
+
+/// Its exit code says which: that something is wrong, or that nobody knows.
+fn probed(arguments: probe::Arguments) -> ExitCode {
+    block_on(async { Ok(probe::run(arguments).await) }).unwrap_or_else(|message| fail(&message))
 }
 
 /// The last word of a command that failed; said whatever is logged.
