@@ -202,7 +202,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         && only == "build"
     {
         let mut steps = Steps::new(1);
-        steps.step("the programs of the cluster", "15 min the first time", || from_go(root, "1.31", true))?;
+        steps.step("the programs of the cluster", "17 min the first time", || from_go(root, "1.31", true))?;
         return Ok(());
     }
     let (mut istio, mut set) = ("1.31", "istio/mesh/trafficextension");
@@ -251,7 +251,7 @@ pub fn demo(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     let mut steps = Steps::new(4);
     let programs =
-        steps.step("the programs of the cluster", "15 min the first time", || programs(root, "1.31", true))?;
+        steps.step("the programs of the cluster", "17 min the first time", || programs(root, "1.31", true))?;
     steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
     steps.step("compiling the cluster", "2 min", || cargo_long(root, "build").args(COMMAND).go())?;
     steps.step("the demo", "4 min", || {

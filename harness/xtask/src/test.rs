@@ -71,7 +71,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
 /// The tests of the manifests that take programs built from Go, and those on the real control plane.
 fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outcome {
     let mut steps = Steps::new(if filter.is_empty() { 6 } else { 4 });
-    let programs = steps.step("the programs of the cluster", "15 min the first time", || {
+    let programs = steps.step("the programs of the cluster", "17 min the first time", || {
         or_skip(cluster::programs(root, istio, true), required)
     })?;
     let Some(programs) = programs else {
