@@ -16,3 +16,5 @@ mod recorder;
 mod stage;
 #[path = "evasion/texts.rs"]
 mod texts;
+#[path = "evasion/waiting.rs"]
+mod waiting;

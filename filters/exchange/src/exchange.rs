@@ -130,6 +130,7 @@ impl Exchange {
                     route::remember(&mut self.route, &self.flow, &self.response, world);
                 }
                 watch::chunk(self.id, &mut self.watch, &self.response, world);
+                hold::hears(&self.hold, &self.response, world);
             }
             Event::CallDone { id, answer } => self.call_done(id, answer, world),
             Event::Tick => self.tick(world),
@@ -167,7 +168,13 @@ impl Exchange {
         match if is_ours { self.run(from, world) } else { Err(Stop::Pass) } {
             Ok(()) if self.flow.is_count => self.count(world),
             Ok(()) => self.forward(world),
-            Err(stop) => self.stop(stop, world),
+            Err(stop) => {
+                if hold::has_waited(&self.hold) {
+                    // What its body says is not kept for as long as it waits.
+                    self.write(world);
+                }
+                self.stop(stop, world);
+            }
         }
     }
 
@@ -200,22 +207,28 @@ impl Exchange {
 
     /// The request goes on, with what the stages write into it.
     fn forward(&mut self, world: &mut World<'_>) {
-        let Self { id, flow, count, admit, watch, response, .. } = self;
-        if !flow.is_known {
-            if flow.body.holds_headers() {
-                world.out.push(Effect::RequestHeader("x-penstock-model", flow.facts.model.clone().into_bytes()));
-            }
-            if world.worker.plugin.owns(Stage::Count) && !flow.is_count {
-                response.usage_filter = count::write(count, flow);
-            }
+        self.write(world);
+        let Self { id, flow, watch, .. } = self;
+        if !flow.is_known && flow.body.holds_headers() {
+            world.out.push(Effect::RequestHeader("x-penstock-model", flow.facts.model.clone().into_bytes()));
         }
-        route::write(flow, admit.fallback.as_deref(), world);
         watch::sent(*id, watch, flow, world);
         flow.body.forward(world.out);
-        // What is kept of it is kept for as long as the answer takes.
-        flow.read = None;
         world.out.push(Effect::Publish(flow.facts.encode()));
         world.out.push(Effect::Resume);
+    }
+
+    /// What the stages write into the body. What it said is needed no longer then, and would be kept for as long as the answer takes.
+    fn write(&mut self, world: &World<'_>) {
+        let Self { flow, count, admit, response, .. } = self;
+        if flow.read.is_none() {
+            return;
+        }
+        if !flow.is_known && world.worker.plugin.owns(Stage::Count) && !flow.is_count {
+            response.usage_filter = count::write(count, flow);
+        }
+        route::write(flow, admit.fallback.as_deref(), world);
+        flow.read = None;
     }
 
     /// The request does not go on to the next stage.

@@ -41,6 +41,7 @@ mod media;
 pub mod metrics;
 mod overflow;
 mod pace;
+mod places;
 pub mod port;
 mod prompt;
 mod redirect;

@@ -19,6 +19,7 @@ use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
 use crate::overflow::{Overflow, Table};
+use crate::places::Places;
 use crate::port::{Effect, Level, Store};
 use crate::redirect;
 use crate::refused::Refused;
@@ -90,6 +91,8 @@ pub struct Worker {
     pub(crate) told_of_host: bool,
     /// Whether what serves is there, by [`crate::config::ColdStart::gate`].
     pub(crate) gates: Vec<Gate>,
+    /// Whose requests wait in front of them.
+    pub(crate) places: Places,
     /// The operator has been told that a cold start holds nothing here.
     pub(crate) told_of_unheld: bool,
     /// The operator has been told what is wrong with a cold start.
@@ -104,7 +107,7 @@ pub struct Worker {
     /// Series that are no longer set, and are to be zero from now on.
     gone: Vec<(Series, Sum)>,
     /// What serves by its configuration.
-    served: Served,
+    pub(crate) served: Served,
     /// What is known of canaries.
     pub(crate) trials: Trials,
 }
@@ -148,6 +151,7 @@ impl Worker {
             carry: HashMap::new(),
             redirected: redirect::Waiting::default(),
             told_of_host: false,
+            places: Places::default(),
             told_of_unheld: false,
             told_of_probe: false,
             shows_streams: false,
@@ -323,20 +327,39 @@ impl Worker {
         }
     }
 
-    /// Says what the tenants hold of the models that have a ceiling.
+    /// Says what the tenants hold of the models that have a ceiling, and of the places in front of versions that may have no server.
     pub(crate) fn tell_load(&mut self, now: Nanos, store: &mut dyn Store) {
         let config = self.config.clone();
         let with_ceiling = config.models.iter().filter(|model| model.ceiling.is_some());
         let labels: Vec<&str> = with_ceiling.map(|model| labels::model(&model.name)).collect();
-        if labels.is_empty() {
+        if labels.is_empty() && config.gates == 0 {
             return;
         }
         let has_ceiling = |label: &str| labels.contains(&label);
-        let own = self.own_slot(now, self.ledger.holdings(has_ceiling));
+        let mut rows = self.ledger.holdings(has_ceiling);
+        rows.extend(self.places.rows());
+        let own = self.own_slot(now, rows);
         let silence_max = self.silence_max();
         if !self.load_slot.is_some_and(|slot| self.write(&keys::load(slot), &own, silence_max, store)) {
             self.load_slot = (0..SLOTS).find(|slot| self.write(&keys::load(*slot), &own, silence_max, store));
         }
+    }
+
+    /// What each tenant holds of what has this name, over all workers that live.
+    pub(crate) fn loads(&self, name: &str, now: Nanos, store: &mut dyn Store) -> HashMap<String, Sum> {
+        let silence_max = self.silence_max();
+        let mut held: HashMap<String, Sum> = HashMap::new();
+        for slot in 0..SLOTS {
+            let Some(bytes) = store.get(&keys::load(slot)) else { break };
+            let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
+            // The tenant stands in the place of the version.
+            for (Series { model, version }, sum) in slot.rows {
+                if model == name {
+                    held.entry(version).or_default().add(sum);
+                }
+            }
+        }
+        held
     }
 
     /// What this worker says of itself, as far as there is room for it.

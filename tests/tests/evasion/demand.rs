@@ -1,6 +1,6 @@
 //! What scales model servers is what they are asked for, and nobody gets more of them by asking in vain.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use penstock_harness::envoy::Metrics;
@@ -85,6 +85,31 @@ async fn scaling_by_being_refused() {
     tokio::time::sleep(5 * TICK).await;
     assert_eq!(signals(&stage.metrics().await), paid);
     assert_eq!(stage.arrived(), 2);
+}
+
+/// Requests that fail for want of capacity cost nothing either, and whoever sends them again and again wants no more than it may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn scaling_by_trying_again() {
+    let Some(stage) = Stage::start(&config()).await else { return };
+    const AT_ONCE: usize = 4;
+    const ASKED: u64 = 4096;
+    let began = Instant::now();
+    let mut greedy = chat("chat", ASKED);
+    greedy["min_tokens"] = json!(ASKED);
+    for _ in 0..100 {
+        let fails = [("x-tenant", "rich"), ("x-model-server", r#"{"status":503,"ttft_ms":0}"#)];
+        for answer in join_all((0..AT_ONCE).map(|_| stage.chat(&fails, &greedy))).await {
+            assert_eq!(answer.status(), 503);
+            answer.bytes().await.expect("a body");
+        }
+    }
+    tokio::time::sleep(5 * TICK).await;
+    let [prompt, expected, ..] = signals(&stage.metrics().await);
+    let admits = 60_000.0 + 1000.0 * began.elapsed().as_secs_f64();
+    // Beside that, what was open at a tick: of 1,638,400 that were asked for.
+    let open = (AT_ONCE as u64 * (ASKED + 8)) as f64;
+    assert!(prompt + expected <= admits + open, "{prompt} {expected} of {admits}");
+    assert!(expected >= 50_000.0, "it may want what it may have: {expected}");
 }
 
 /// Requests that their server refuses at once cost nothing, so a budget is no bound for them: they are no demand either.

@@ -34,7 +34,7 @@ impl Exchange {
                 self.forward(world);
             }
             hold::Next::Refuse(refusal) => {
-                let stop = hold::refuse(*refusal, &self.flow, world);
+                let stop = hold::refuse(self.id, *refusal, &self.flow, world);
                 self.stop(stop, world);
             }
         }

@@ -148,7 +148,7 @@ fn never(config: &Config, by: Applicant<'_>, books: &mut Books<'_>) -> Option<Re
 fn take(limit: &Limit, aim: Aim, by: Applicant<'_>, books: &mut Books<'_>) -> Result<Option<Taken<Charge>>, Refused> {
     match &limit.kind {
         Kind::Rate { rate, weights } => {
-            rate::take(limit, *rate, *weights, by, books).map(|taken| Some(taken.map(Charge::Rate)))
+            rate::take(limit, *rate, *weights, rate::Of::Spent, by, books).map(|taken| Some(taken.map(Charge::Rate)))
         }
         Kind::Mesh { rate, weights, service } => {
             let taken = mesh::take(limit, *rate, *weights, service, by, books)?;
@@ -184,7 +184,8 @@ pub fn settle(charges: &[Charge], used: Option<Used>, tool_calls: u32, books: &m
     lost
 }
 
-fn applies(limit: &Limit, by: Applicant<'_>) -> bool {
+/// Whether it is a limit of this request.
+pub fn applies(limit: &Limit, by: Applicant<'_>) -> bool {
     // A rate is shared by all callers without a key; a session of theirs is no session.
     let has_key = || limit.per.iter().all(|source| by.caller.value(source, &by.facts.model).is_some());
     (!matches!(limit.kind, Kind::Session(_)) || has_key())

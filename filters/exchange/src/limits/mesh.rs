@@ -9,7 +9,7 @@ use penstock_units::{Fingerprint, MilliTokens, Nanos, Tokens};
 use siphasher::sip::SipHasher13;
 
 use super::books::{Applicant, Books, RateLimitStatus, Refused, Taken, Unchanged, Whom, cost};
-use super::rate;
+use super::rate::{self, Of};
 use super::rls::{HITS_MAX, LeaseRequest, Response};
 use crate::config::{Limit, OnError, RateLimitService, Weights};
 use crate::facts::Used;
@@ -71,7 +71,7 @@ pub fn take(
         Err(Refused::Ask(_)) if is_left_alone(books.holder.now, books.store) => match service.on_error {
             OnError::Open => Ok(Outcome::Open),
             OnError::Closed => Err(Refused::Unavailable { limit: limit.name.clone() }),
-            OnError::Local => rate::take(limit, rate, weights, by, books).map(Outcome::Local),
+            OnError::Local => rate::take(limit, rate, weights, Of::Spent, by, books).map(Outcome::Local),
         },
         spent => spent.map(Outcome::Leased),
     }

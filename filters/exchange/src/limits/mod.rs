@@ -2,11 +2,12 @@
 //!
 //! Each kind of limit is one file, with what it takes and how it settles. Beside them stand what they share ([`books`]), how all of a
 //! request's limits are charged together ([`all`]), the rate limit service's protocol
-//! ([`rls`]), and what is shown of their state ([`shown`]).
+//! ([`rls`]), what they would have admitted of demand that came to nothing ([`demand`]), and what is shown of their state ([`shown`]).
 
 pub mod all;
 pub mod books;
 pub mod concurrency;
+pub mod demand;
 pub mod mesh;
 pub mod rate;
 pub mod rls;

@@ -24,6 +24,26 @@ pub struct Charge {
     at: Nanos,
 }
 
+/// Which of two buckets of a caller: each limit keeps both, at the same rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// What it has spent.
+    Spent,
+    /// What it would have spent, had there been room: see [`demand`](super::demand).
+    Wanted,
+}
+
+impl Of {
+    /// The bucket of that kind of whoever has this one. The realm stays.
+    #[inline]
+    pub fn bucket(self, fingerprint: Fingerprint) -> Fingerprint {
+        match self {
+            Self::Spent => fingerprint,
+            Self::Wanted => Fingerprint(fingerprint.0 ^ (u64::MAX >> 2)),
+        }
+    }
+}
+
 /// Reserves what the request may cost.
 ///
 /// # Errors
@@ -32,6 +52,7 @@ pub fn take(
     limit: &Limit,
     rate: Rate,
     weights: Weights,
+    of: Of,
     by: Applicant<'_>,
     books: &mut Books<'_>,
 ) -> Result<Taken<Charge>, Refused> {
@@ -40,6 +61,7 @@ pub fn take(
     let mut outcome = None;
     let mut before = FullAt::default();
     let (fingerprint, retries) = by.charge(limit, Table::Buckets, books, |_, fingerprint, books| {
+        let fingerprint = of.bucket(fingerprint);
         let retries = change(fingerprint, books, &mut |bucket| {
             before = bucket.full_at();
             let admitted = bucket.admit(rate, now, reserved);
@@ -74,7 +96,7 @@ fn status(limit: &Limit, rate: Rate, at: FullAt, now: Nanos) -> RateLimitStatus 
 }
 
 /// Changes one bucket in its page.
-fn change(
+pub fn change(
     fingerprint: Fingerprint,
     books: &mut Books<'_>,
     to: &mut dyn FnMut(Bucket) -> Option<Bucket>,

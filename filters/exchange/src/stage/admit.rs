@@ -9,7 +9,6 @@
 
 use hashbrown::HashMap;
 use penstock_pending::fair::{self, Holding, Priority};
-use penstock_pending::slot::{SLOTS, Slot};
 use penstock_units::{Nanos, Tokens};
 
 use super::stop::{self, Stop};
@@ -73,7 +72,7 @@ pub fn run(
             remember(model, flow, world);
             // What it has never room for no replica would bring.
             if takes && fits {
-                pending::wanted([labels::model(&model.name), labels::stable(model)], Want::Room, &flow.facts, world);
+                pending::wanted([labels::model(&model.name), labels::stable(model)], Want::Room, flow, world);
             }
         }
         let Some(next) = fallbacks(&config, model).find(|model| flow.may_use(model)) else {
@@ -117,20 +116,20 @@ pub fn response_headers(state: &State, world: &mut World<'_>) {
 fn has_room(model: &Model, flow: &Flow, world: &mut World<'_>) -> bool {
     let Some(ceiling) = model.ceiling else { return true };
     let facts = &flow.facts;
-    let mut held = held(model, world);
+    let mut held = world.worker.loads(labels::model(&model.name), world.now, world.store);
     let secret = world.worker.secret;
     let own_hash = hash(&secret, &world.worker.config, &facts.tenant);
     let mut backlogged = backlogged(world.store, &model.name, world.now);
     let config = &world.worker.config;
     let own = Holding {
         weight: weight(config, &facts.tenant),
-        tokens: held.remove(&facts.tenant).unwrap_or_default(),
+        tokens: held.remove(&facts.tenant).unwrap_or_default().tokens(),
         is_backlogged: backlogged.remove(&own_hash).is_some(),
     };
     let mut others: Vec<Holding> = Vec::with_capacity(held.len());
-    for (tenant, tokens) in held {
+    for (tenant, sum) in held {
         let is_backlogged = backlogged.remove(&hash(&secret, config, &tenant)).is_some();
-        others.push(Holding { weight: weight(config, &tenant), tokens, is_backlogged });
+        others.push(Holding { weight: weight(config, &tenant), tokens: sum.tokens(), is_backlogged });
     }
     others.extend(backlogged.values().map(|weight| Holding {
         weight: *weight,
@@ -145,26 +144,8 @@ fn tokens(facts: &Facts) -> Tokens {
     facts.prompt_tokens.saturating_add(facts.expected_output)
 }
 
-/// What each tenant holds of the model, over all workers that live.
-fn held(model: &Model, world: &mut World<'_>) -> HashMap<String, Tokens> {
-    let (now, silence_max) = (world.now, world.worker.silence_max());
-    let label = labels::model(&model.name);
-    let mut held: HashMap<String, Tokens> = HashMap::new();
-    for slot in 0..SLOTS {
-        let Some(bytes) = world.store.get(&keys::load(slot)) else { break };
-        let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
-        for (series, sum) in slot.rows {
-            if series.model == label {
-                // The tenant stands in the place of the version.
-                let tokens = held.entry(series.version).or_default();
-                *tokens = tokens.saturating_add(sum.tokens());
-            }
-        }
-    }
-    held
-}
-
-fn weight(config: &Config, tenant: &str) -> u32 {
+/// How much a tenant counts among others.
+pub fn weight(config: &Config, tenant: &str) -> u32 {
     config.tenant(tenant).map_or(1, |tenant| tenant.weight)
 }
 

@@ -2,12 +2,16 @@
 //!
 //! A worker knows of each version with a cold start when something was heard of its servers ([`penstock_pending::gate`]). While that is
 //! long ago, requests wait for one probe, and where that fails they wait on. How many may, and with how many bytes, is counted for the
-//! whole process in permits, as limits of requests at the same time are, so that a worker that dies leaves nothing behind. Where nobody has
-//! failed to find a server so far, a request that has no room passes, as if there was no gate.
+//! whole process in permits, as limits of requests at the same time are, so that a worker that dies leaves nothing behind. Tenants share
+//! these places as they share a model that is nearly full ([`penstock_pending::fair`]). Where nobody has failed to find a server so far, a
+//! request that has no room passes, as if there was no gate.
 
+use penstock_pending::Sum;
+use penstock_pending::fair::{self, Holding, Priority};
 use penstock_pending::gate::{PROBE, Probe, Ticket};
-use penstock_units::{Fingerprint, Nanos};
+use penstock_units::{Fingerprint, Nanos, Tokens};
 
+use super::admit::weight;
 use super::pending;
 use super::stop::Stop;
 use crate::config::{ColdStart, Config};
@@ -16,6 +20,7 @@ use crate::flow::Flow;
 use crate::identity::header;
 use crate::keys::Realm;
 use crate::limits::concurrency;
+use crate::places::Places;
 use crate::port::{Call, CallAnswer, CallId, CallMessage, Effect, Level};
 use crate::refusal::Refusal;
 use crate::response::Response;
@@ -77,7 +82,7 @@ pub fn run(id: u32, state: &mut State, flow: &mut Flow, world: &mut World<'_>) -
     let Some(pieces) = take(cold, flow, world) else {
         let is_shut = world.worker.gates.get(cold.gate).is_some_and(|gate| gate.is_shut());
         return if is_shut {
-            Err(refuse(Refusal::no_server_to_wait_for(&flow.facts.model), flow, world))
+            Err(refuse(id, Refusal::no_server_to_wait_for(&flow.facts.model), flow, world))
         } else {
             Ok(())
         };
@@ -119,9 +124,12 @@ pub fn look(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> Next {
     Next::Stay
 }
 
-/// The refusal of a request for want of a server. What it would have been is counted.
-pub fn refuse(refusal: Refusal, flow: &Flow, world: &mut World<'_>) -> Stop {
-    pending::wanted(flow.served_by(), Want::Backend, &flow.facts, world);
+/// The refusal of a request for want of a server, with which it is in flight no longer. What it would have been is counted.
+pub fn refuse(id: u32, refusal: Refusal, flow: &Flow, world: &mut World<'_>) -> Stop {
+    let is_demand = pending::wanted(flow.served_by(), Want::Backend, flow, world);
+    if let Some(landed) = pending::done(id, world).filter(|_| !is_demand) {
+        world.worker.ledger.refused(landed);
+    }
     refusal.into()
 }
 
@@ -131,6 +139,11 @@ fn go(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
     if let Some(held) = &mut flow.facts.held {
         held.waits = false;
     }
+}
+
+/// Whether it waits, or has waited.
+pub fn has_waited(state: &State) -> bool {
+    state.wait.is_some()
 }
 
 /// It waits no longer, as it is decided, or over. Harmless for one that never did.
@@ -145,6 +158,8 @@ pub fn leave(state: &mut State, flow: &mut Flow, world: &mut World<'_>) {
     let mut books = world.worker.books(world.now, world.store);
     concurrency::give_back(requests, 1, &mut books);
     concurrency::give_back(bytes, pieces, &mut books);
+    world.worker.places.leave(&Places::name(flow.served_by()), flow.tenant_label(), pieces);
+    world.worker.tell_load(world.now, world.store);
     if let Some(held) = &mut flow.facts.held {
         held.ms = world.now.saturating_sub(since).to_millis();
     }
@@ -223,6 +238,13 @@ pub fn heard(state: &State, flow: &Flow, response: &Response, world: &mut World<
     }
 }
 
+/// More of an answer is here: a server that works on it is there, however long it takes to answer a probe.
+pub fn hears(state: &State, response: &Response, world: &mut World<'_>) {
+    if let Some(gate) = state.gate.and_then(|at| world.worker.gates.get_mut(at)).filter(|_| response.shows_server()) {
+        gate.heard(world.now);
+    }
+}
+
 /// Where the gate has opened, those that wait at it are told. Whether any are.
 fn wake(at: usize, flow: &Flow, world: &mut World<'_>) -> bool {
     let Some(gate) = world.worker.gates.get_mut(at) else { return false };
@@ -267,13 +289,39 @@ fn cold_start<'c>(state: &State, flow: &Flow, config: &'c Config) -> Option<&'c 
 fn take(cold: &ColdStart, flow: &Flow, world: &mut World<'_>) -> Option<u32> {
     let [requests, bytes] = keys(flow, world);
     let pieces = pieces(flow);
+    if !has_share(cold, flow, [1, u64::from(pieces)], world) {
+        return None;
+    }
     let mut books = world.worker.books(world.now, world.store);
     concurrency::add(requests, 1, cold.max_held, &mut books).ok().flatten()?;
     let room = concurrency::add(bytes, pieces, room_of(cold), &mut books).ok().flatten();
     if room.is_none() {
         concurrency::give_back(requests, 1, &mut books);
     }
-    room.map(|_| pieces)
+    room?;
+    world.worker.places.add(&Places::name(flow.served_by()), flow.tenant_label(), 1, pieces);
+    world.worker.tell_load(world.now, world.store);
+    Some(pieces)
+}
+
+/// Whether the tenant may have so many more places, and pieces of bodies, by what each tenant has. Where none has a name, all are one, and
+/// share nothing.
+fn has_share(cold: &ColdStart, flow: &Flow, [places, pieces]: [u64; 2], world: &mut World<'_>) -> bool {
+    let config = &flow.config;
+    if config.tenants.is_empty() {
+        return true;
+    }
+    let tenant = flow.tenant_label();
+    let mut held = world.worker.loads(&Places::name(flow.served_by()), world.now, world.store);
+    let own = held.remove(tenant).unwrap_or_default();
+    let priority = config.tenant(tenant).map_or(Priority::Normal, |tenant| tenant.priority);
+    let fits = |most: u64, more: u64, of: fn(&Sum) -> Tokens| {
+        let holding =
+            |tenant: &str, sum: &Sum| Holding { weight: weight(config, tenant), tokens: of(sum), is_backlogged: false };
+        let others: Vec<Holding> = held.iter().map(|(tenant, sum)| holding(tenant, sum)).collect();
+        fair::admits(Tokens(most), Tokens(more), holding(tenant, &own), &others, priority)
+    };
+    fits(cold.max_held, places, |sum| Tokens(sum.requests)) && fits(room_of(cold), pieces, |sum| sum.prefill)
 }
 
 /// Takes permits for what has come of its body since. `false` where there is no room.
@@ -282,11 +330,15 @@ fn grow(wait: &mut Wait, cold: &ColdStart, flow: &Flow, world: &mut World<'_>) -
     if more == 0 {
         return true;
     }
+    if !has_share(cold, flow, [0, u64::from(more)], world) {
+        return false;
+    }
     let [_, bytes] = keys(flow, world);
     let mut books = world.worker.books(world.now, world.store);
     let has_room = concurrency::add(bytes, more, room_of(cold), &mut books).is_ok_and(|taken| taken.is_some());
     if has_room {
         wait.pieces = wait.pieces.saturating_add(more);
+        world.worker.places.add(&Places::name(flow.served_by()), flow.tenant_label(), 0, more);
     }
     has_room
 }

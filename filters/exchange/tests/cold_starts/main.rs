@@ -4,6 +4,7 @@
 
 mod ends_once;
 mod gateway;
+mod shares;
 #[path = "../sim/mod.rs"]
 mod sim;
 
