@@ -1,15 +1,17 @@
 //! What admitting a request costs `penstock.wasm` on the wasmtime host: fuel, lost races, and a large configuration.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use penstock_harness::host::{Headers, Module};
 use serde_json::{Value, json};
 
-use crate::streams::{chat, host};
+use crate::streams::{chat, host, host_of};
 
 /// Requests over which fuel is averaged.
 const REQUESTS: u64 = 200;
+/// How often a worker beats where nothing is said.
+const TICK: Duration = Duration::from_millis(500);
 /// Requests of each worker where workers race.
 const RACING: u64 = 2000;
 
@@ -20,6 +22,12 @@ pub struct Figures {
     pub fuel_of_a_request: u64,
     /// Fuel for charging three limits, beyond the same request without limits.
     pub fuel_of_three_limits: u64,
+    /// Fuel for keeping a tiny request in the sums of what is pending and admitted, and for its times, to its end.
+    pub fuel_of_pending: u64,
+    /// Fuel for a heartbeat that tells of one version.
+    pub fuel_of_a_heartbeat: u64,
+    /// Fuel for each further version of which it tells, with a request in flight.
+    pub fuel_of_a_heartbeat_per_version: u64,
     /// Updates that another of four busy workers won, for each admission under one limit.
     pub retries_per_admission: f64,
     /// Seconds until a configuration of 10,000 tenants is in force.
@@ -36,8 +44,12 @@ pub fn measure(module: &Path) -> Result<Figures, String> {
     let module = Module::from_file(module)?;
     let (tenants_load_seconds, tenants_bytes) = tenants(&module)?;
     Ok(Figures {
-        fuel_of_a_request: whole(&module)?,
+        fuel_of_a_request: whole(&module, "penstock")?,
         fuel_of_three_limits: fuel(&module, &three_limits())?.saturating_sub(fuel(&module, &json!([]))?),
+        // Both read the request and are told of its end; the one draws no version here.
+        fuel_of_pending: whole(&module, "pending-gauge")?.saturating_sub(whole(&module, "canary-router")?),
+        fuel_of_a_heartbeat: heartbeat(&module, 1)?,
+        fuel_of_a_heartbeat_per_version: heartbeat(&module, 101)?.saturating_sub(heartbeat(&module, 1)?) / 100,
         retries_per_admission: retries(&module)?,
         tenants_load_seconds,
         tenants_bytes,
@@ -72,15 +84,17 @@ fn fuel(module: &Module, limits: &Value) -> Result<u64, String> {
     Ok(total.iter().sum::<u64>() / REQUESTS)
 }
 
-/// Mean fuel of a tiny request from its headers to its end, answered with usage.
-fn whole(module: &Module) -> Result<u64, String> {
+/// Mean fuel of a tiny request from its headers to its end, answered with usage, for this plugin alone. All in one have two versions to draw.
+fn whole(module: &Module, plugin: &str) -> Result<u64, String> {
+    let versions = json!([
+        {"name": "stable", "weight": 90, "model": "llama"}, {"name": "canary", "weight": 10, "model": "llama-r2"},
+    ]);
+    let versions = if plugin == "penstock" { versions } else { json!([]) };
     let config = json!({
-        "models": [{"name": "chat", "versions": [
-            {"name": "stable", "weight": 90, "model": "llama"}, {"name": "canary", "weight": 10, "model": "llama-r2"},
-        ]}],
+        "models": [{"name": "chat", "versions": versions}],
         "limits": [{"name": "all", "tokens": 1_000_000_000, "every": "1m"}],
     });
-    let host = host(module, &config.to_string(), 1)?;
+    let host = host_of(module, plugin, &config.to_string(), 1)?;
     let mut worker = host.worker(0);
     for _ in 0..REQUESTS {
         let id = worker.open(chat(), false);
@@ -94,6 +108,30 @@ fn whole(module: &Module) -> Result<u64, String> {
         worker.forget(id);
     }
     Ok(worker.fuel().values().map(|fuel| fuel.total).sum::<u64>() / REQUESTS)
+}
+
+/// Mean fuel of a heartbeat that tells of so many versions, each with a request in flight.
+fn heartbeat(module: &Module, versions: usize) -> Result<u64, String> {
+    let version = |i: usize| json!({"name": format!("v{i}"), "weight": 1});
+    let models: Vec<Value> =
+        (0..versions).map(|i| json!({"name": format!("m{i}"), "versions": [version(i)]})).collect();
+    let host = host(module, &json!({"models": models}).to_string(), 1)?;
+    let mut worker = host.worker(0);
+    for i in 0..versions {
+        let id = worker.open(chat(), false);
+        let body = format!(r#"{{"model":"m{i}","messages":[{{"role":"user","content":"Hi"}}]}}"#);
+        worker.request_body(id, body.as_bytes(), true);
+    }
+    drop(worker);
+    let told = || host.worker(0).fuel().get("proxy_on_tick").map_or((0, 0), |fuel| (fuel.calls, fuel.total));
+    // The first one defines the series.
+    host.advance(TICK);
+    let (calls, fuel) = told();
+    for _ in 0..REQUESTS {
+        host.advance(TICK);
+    }
+    let (calls, fuel) = (told().0 - calls, told().1 - fuel);
+    fuel.checked_div(calls).ok_or_else(|| "no heartbeat was heard".to_owned())
 }
 
 /// Four workers that do nothing but admit, under one limit and one key.

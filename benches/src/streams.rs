@@ -40,10 +40,18 @@ pub fn measure(module: &Path) -> Result<Figures, String> {
 /// # Errors
 /// When it does not start.
 pub fn host(module: &Module, configuration: &str, workers: usize) -> Result<Host, String> {
+    host_of(module, "penstock", configuration, workers)
+}
+
+/// The same with one of the plugins, by its name.
+///
+/// # Errors
+/// As [`host`].
+pub fn host_of(module: &Module, plugin: &str, configuration: &str, workers: usize) -> Result<Host, String> {
     let plugin = Plugin {
         module: module.clone(),
         name: "penstock".to_owned(),
-        root_id: String::new(),
+        root_id: plugin.to_owned(),
         vm_id: "penstock".to_owned(),
         configuration: configuration.as_bytes().to_vec(),
     };

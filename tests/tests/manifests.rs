@@ -220,6 +220,23 @@ fn the_dashboard_asks_for_series_that_exist() {
     assert_eq!(checks::series(&set).len(), 1);
 }
 
+/// Its port is closed and it may stream for minutes, so whoever scraped it would take it for dark.
+#[test]
+fn a_pod_that_drains_is_no_target() {
+    for folders in SETS {
+        let set = Set::load(folders);
+        let monitor = &set.one("PodMonitor")["spec"]["podMetricsEndpoints"][0];
+        let drops = |ready: &str| {
+            set::list(&monitor["relabelings"]).iter().any(|rule| {
+                rule["sourceLabels"] == json!(["__meta_kubernetes_pod_ready"])
+                    && rule["action"] == "drop"
+                    && rule["regex"].as_str() == Some(ready)
+            })
+        };
+        assert!(drops("false") && !drops("true") && !drops("unknown"), "{folders:?}: {monitor}");
+    }
+}
+
 #[test]
 fn an_alert_needs_a_runbook_and_a_runbook_an_alert() {
     let set = Set::load(SETS[0]);

@@ -10,6 +10,8 @@ fn main() -> Result<(), String> {
     let report = json!({
         "fuel_of_a_request": figures.fuel_of_a_request,
         "fuel_of_three_limits": figures.fuel_of_three_limits,
+        "fuel_of_pending": figures.fuel_of_pending,
+        "fuel_of_a_heartbeat": {"one_version": figures.fuel_of_a_heartbeat, "each_further": figures.fuel_of_a_heartbeat_per_version},
         "retries_per_admission_of_four_workers": figures.retries_per_admission,
         "ten_thousand_tenants": {"load_seconds": figures.tenants_load_seconds, "bytes": figures.tenants_bytes},
     });
@@ -18,6 +20,11 @@ fn main() -> Result<(), String> {
     } else {
         println!("a tiny request, to its end: {} fuel", figures.fuel_of_a_request);
         println!("admission under three limits: {} fuel", figures.fuel_of_three_limits);
+        println!("what is pending and admitted, of a tiny request: {} fuel", figures.fuel_of_pending);
+        println!(
+            "a heartbeat: {} fuel for one version, {} for each further one",
+            figures.fuel_of_a_heartbeat, figures.fuel_of_a_heartbeat_per_version
+        );
         println!("updates that another of four busy workers won: {:.4} an admission", figures.retries_per_admission);
         println!(
             "10,000 tenants: {:.2} s to load, {} bytes for each worker",

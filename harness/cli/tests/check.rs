@@ -93,6 +93,40 @@ fn files_that_cannot_be_read_are_told_apart() {
     fs::remove_file(huge).unwrap();
 }
 
+/// Each gateway has the ceiling, and there may be as many as something here says.
+#[test]
+fn replicas_are_held_against_the_ceilings_of_all_gateways() {
+    let istio = fs::read_to_string(good().join("istio.yaml")).unwrap();
+    let file = scratch("gateways.yaml");
+    let codes_with = |replicas: u32, more: &str| {
+        let text = istio.replace("maxReplicaCount: 4\n", &format!("maxReplicaCount: {replicas}\n"));
+        fs::write(&file, format!("{text}---\n{more}\n")).unwrap();
+        codes(&[&file])
+    };
+    let scaler = |namespace: &str| {
+        format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: gateway, namespace: {namespace}}}\nspec: {{maxReplicas: 3}}"
+        )
+    };
+    let deployment =
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: gateway, namespace: gateways}\nspec: {replicas: 3}";
+    let values = |more: &str| format!("podAnnotations: {{sidecar.istio.io/extraStatTags: \"{TAGS}\"}}\n{more}");
+    assert_eq!(codes_with(40, ""), ["PS607"]);
+    for three in [
+        scaler("gateways"),
+        deployment.to_owned(),
+        values("autoscaling: {maxReplicas: 3}"),
+        values("replicaCount: 3\nautoscaling: {enabled: false, maxReplicas: 1}"),
+    ] {
+        assert_eq!(codes_with(40, &three), [""; 0], "{three}");
+        assert_eq!(codes_with(60, &three), ["PS607"], "{three}");
+    }
+    assert_eq!(codes_with(40, &scaler("llm")), ["PS607"], "of another namespace");
+}
+
+/// Those of the mesh in `good/istio.yaml`.
+const TAGS: &str = "model,version,tenant,outcome,kind,phase,reason,limit,handling";
+
 #[test]
 fn a_kustomization_is_what_its_lists_reach() {
     let folder = scratch("kustomize");

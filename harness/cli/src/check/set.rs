@@ -17,6 +17,9 @@ const MODELS_MAX: usize = 2 * penstock_exchange::config::MODELS_MAX;
 /// More versions than are allowed.
 const VERSIONS_MAX: usize = 2 * penstock_exchange::config::VERSIONS_MAX;
 
+/// The annotation of a gateway's pods.
+const STAT_TAGS: &str = "sidecar.istio.io/extraStatTags";
+
 /// Documents that are in force at the same time.
 pub struct Set {
     /// All of them.
@@ -160,6 +163,24 @@ impl Set {
         let mut all = self.mesh_configs();
         all.extend(wasms.filter_map(|wasm| wasm.config.clone()));
         models(if all.is_empty() { &self.values } else { &all })
+    }
+
+    /// How many gateways there may be at a time, as far as a file here says so: an autoscaler or a Deployment in the plugin's namespace, or
+    /// values of Istio's chart `gateway`.
+    pub fn gateways(&self) -> f64 {
+        let is_there =
+            |document: &Document| self.plugins.iter().any(|plugin| plugin.document.namespace == document.namespace);
+        let scalers = self.of("autoscaling", "HorizontalPodAutoscaler").filter(|document| is_there(document));
+        let deployments = self.of("apps", "Deployment").filter(|document| is_there(document));
+        let values = self.documents.iter().map(|document| &document.root);
+        let values = values.filter(|root| root.get("podAnnotations").get(STAT_TAGS).exists()).map(|root| {
+            let scaling = root.get("autoscaling");
+            let is_fixed = scaling.get("enabled").text() == Some("false");
+            if is_fixed { root.get("replicaCount") } else { scaling.get("maxReplicas") }
+        });
+        let said = scalers.map(|document| document.spec().get("maxReplicas"));
+        let said = said.chain(deployments.map(|document| document.spec().get("replicas"))).chain(values);
+        said.filter_map(|at| at.number()).fold(1.0, f64::max)
     }
 
     /// The models of the mesh's gateways.

@@ -24,7 +24,7 @@ pub fn check(set: &Set, found: &mut Findings) {
             let (&[model], &[version]) = (of_model.as_slice(), of_version.as_slice()) else { continue };
             scaled.insert((model.to_owned(), version.to_owned()));
             if let Some(at) = models.get(model) {
-                size(object, &trigger, &asked, at, version, found);
+                size(object, &trigger, &asked, at, version, set.gateways(), found);
             }
         }
     }
@@ -72,8 +72,16 @@ fn signal(trigger: &At, asked: &Names, found: &mut Findings) {
     }
 }
 
-/// Thresholds and replicas, by what the model says of a replica.
-fn size(object: &Document, trigger: &At, asked: &Names, model: &At, version: &str, found: &mut Findings) {
+/// Thresholds and replicas, by what the model says of a replica. `gateways`: how many there may be, each of which has the model's ceiling.
+fn size(
+    object: &Document,
+    trigger: &At,
+    asked: &Names,
+    model: &At,
+    version: &str,
+    gateways: f64,
+    found: &mut Findings,
+) {
     let spec = object.spec();
     let name = model.get("name").words().to_owned();
     let (min, max) = (spec.get("minReplicaCount"), spec.get("maxReplicaCount"));
@@ -110,7 +118,9 @@ fn size(object: &Document, trigger: &At, asked: &Names, model: &At, version: &st
     let (Some(share), Some(ceiling), Some(replicas)) = (share, pending.get("ceiling").number(), max.number()) else {
         return;
     };
-    if share * replicas > ceiling {
+    if share * replicas > ceiling * gateways {
+        let each = if gateways > 1.0 { format!(" of each of {gateways} gateways") } else { String::new() };
+        let ceiling = format!("{ceiling}{each}");
         found.say("PS607", &max, &[("replicas", &replicas), ("share", &share), ("ceiling", &ceiling)]);
     }
 }
