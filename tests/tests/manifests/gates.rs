@@ -1,6 +1,6 @@
 //! What Argo Rollouts and Flagger ask Prometheus of a canary: every shipped query with data and without, and that nothing in it is idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -264,7 +264,9 @@ fn a_gate_that_is_changed_comes_to_something_else() {
         ("or vector(", "or 2 * vector(1 + "),
     ];
     let mut idle: Vec<_> = changes.iter().collect();
-    for (name, asked) in asked() {
+    // What watches a canary and what lets it take over ask in part the same.
+    let mut known = BTreeSet::new();
+    for (name, asked) in asked().into_iter().filter(|(_, asked)| known.insert(asked.query.clone())) {
         for (find, replace) in changes {
             let query = asked.query.replace(find, replace);
             // A ratio of what rises evenly is the same over twice the time; and where nothing comes of it, Flagger's query says 0 anyway.
