@@ -82,7 +82,7 @@ const ARROWS: [(Role, &[Role]); 14] = [
     (Plugin, &[Guest]),
     (Harness, &[]),
     (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate]),
-    (Cluster, &[Harness, Dist]),
+    (Cluster, &[Harness, Dist, Simulate]),
     (Dist, &[]),
     (Simulate, &[]),
     (Xtask, &[]),
