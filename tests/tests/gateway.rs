@@ -59,10 +59,10 @@ fn who_makes_up_identities_meets_a_limit_of_all_strangers() {
     for path in configs() {
         for plugin in plugins(&read(&path)) {
             let configuration: Value = serde_json::from_str(configuration(plugin)).expect("JSON");
-            let sources = configuration["tenant"]["from"].as_array().expect("sources");
+            let sources = configuration["tenant"]["from"].as_array().map_or(&[][..], Vec::as_slice);
             let is_plain = |source: &Value| source["header"].is_string() && source["trusted"] != true;
             let bounds_all = |limit: &Value| limit["match"]["tenant"] == "unnamed" && limit["per"].is_null();
-            let limits = configuration["limits"].as_array().expect("limits");
+            let limits = configuration["limits"].as_array().map_or(&[][..], Vec::as_slice);
             let is_bounded = limits.iter().any(|limit| bounds_all(limit) && limit["tokens"].is_u64());
             assert!(is_bounded || !sources.iter().any(is_plain), "{}: no limit for strangers", path.display());
         }

@@ -140,7 +140,7 @@ fn the_defaults_are_those_of_the_parser() {
         "tenant": {"from": [{"header": "x-tenant"}, {"jwt": "org"}]}, "tenants": {"NAME": {}}, "mesh": {"service": "rls", "salt": "x"},
         "paths": {}, "models": [{
             "name": "m", "output": {}, "price": {}, "pending": {}, "coldStart": {"cluster": "c"},
-            "versions": [{"name": "v", "weight": 1, "coldStart": {"cluster": "c"}}, {"name": "w", "weight": 1, "coldStart": {"cluster": "d"}}],
+            "versions": [{"name": "v", "weight": 1, "price": {}, "coldStart": {"cluster": "c"}}, {"name": "w", "weight": 1, "coldStart": {"cluster": "d"}}],
             "guard": {
                 "errors": {}, "ttft": {"slowerThanMs": 1}, "length": {"cap": 1}, "category": {"header": "x-use", "values": ["code"]},
             },

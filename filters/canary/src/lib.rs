@@ -64,6 +64,15 @@ impl Split {
         self.ends.iter().position(|end| u64::from(point) < *end).map_or(0, |canary| canary.saturating_add(1))
     }
 
+    /// The split between some of the versions alone: by their weights, and in equal parts where they have none. `None` for none of them.
+    pub fn among(weights: &[u32], is_meant: impl Fn(usize) -> bool) -> Option<Self> {
+        let of = |weight: &dyn Fn(u32) -> u32| -> Vec<u32> {
+            let all = weights.iter().enumerate();
+            all.map(|(version, own)| if is_meant(version) { weight(*own) } else { 0 }).collect()
+        };
+        Self::new(&of(&|own| own)).or_else(|| Self::new(&of(&|_| 1)))
+    }
+
     /// Whether some points are this version's.
     pub fn has(&self, version: usize) -> bool {
         let end = |at: Option<usize>| at.and_then(|at| self.ends.get(at)).copied();
@@ -194,6 +203,17 @@ mod tests {
                 }
                 prop_assert!(is_avoided(owner) || drawn == Some(owner));
             }
+        }
+
+        /// Among some of the versions only these are drawn, and in the same way.
+        #[test]
+        fn some_of_the_versions_share_what_there_is(weights in prop::collection::vec(0u32..5, 1..6), meant: u8, point: u32) {
+            let is_meant = |version: usize| meant >> version & 1 == 1;
+            match Split::among(&weights, is_meant) {
+                Some(split) => prop_assert!(is_meant(split.draw(point))),
+                None => prop_assert!((0..weights.len()).all(|version| !is_meant(version))),
+            }
+            prop_assert!(Split::new(&weights).is_none() || Split::among(&weights, |_| true) == Split::new(&weights));
         }
 
         #[test]

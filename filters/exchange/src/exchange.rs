@@ -464,11 +464,14 @@ impl Exchange {
         }
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
-        route::response_headers(route, flow, world);
         watch::response_headers(flow, world);
         limit::response_headers(limit, flow, world);
         response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
+        if route::listens(flow, response, world) {
+            route::heard(route, flow, headers, response, world);
+        }
+        route::response_headers(route, flow, world);
         if world.worker.plugin.owns(Stage::Pending) && flow.facts.refused.is_none() {
             hold::heard(hold, flow, response, world);
         }

@@ -146,9 +146,15 @@ pub struct Facts {
     /// The version that was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What it was chosen by, where it was not the draw: `override`.
+    /// What narrowed the choice: `override`, `pin`, or the name of a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen_by: Option<String>,
+    /// The version that a copy of it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
+    /// What is left of the limit that binds, in percent, where some rule asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<u64>,
     /// What the client calls its prompt, from `x-prompt-version`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_version: Option<String>,

@@ -94,6 +94,11 @@ pub fn response(of: Fingerprint) -> String {
     numbered("penstock/response/", page(of))
 }
 
+/// Which versions callers come back to.
+pub fn pin(of: Fingerprint) -> String {
+    numbered("penstock/pin/", page(of))
+}
+
 /// How much a model generates for a tenant.
 pub fn answers(model: &str, tenant: &str) -> String {
     ["penstock/answers/", model, "/", tenant].concat()

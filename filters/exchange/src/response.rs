@@ -21,6 +21,8 @@ const TOO_MANY_REQUESTS: u16 = 429;
 const PACED_MAX: u64 = 128;
 const PACED_MIN: u64 = 8;
 
+/// What it answers when it has no route.
+const NOT_FOUND: u16 = 404;
 /// What it answers when it has no server.
 const SERVICE_UNAVAILABLE: u16 = 503;
 
@@ -150,6 +152,11 @@ impl Response {
     pub fn want(&self, properties: &dyn Properties) -> Option<Want> {
         let is_unavailable = self.status == Some(SERVICE_UNAVAILABLE);
         is_unavailable.then(|| code_details(properties)).and_then(|details| Want::of(&details))
+    }
+
+    /// Whether the proxy has no route for the request.
+    pub fn lacks_route(&self, properties: &dyn Properties) -> bool {
+        self.status == Some(NOT_FOUND) && code_details(properties) == b"route_not_found"
     }
 
     /// Whether a server has answered, and not the proxy in its place.

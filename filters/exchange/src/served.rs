@@ -34,12 +34,31 @@ pub fn by(of: Fingerprint, key: &str, store: &mut dyn Store) -> Option<Tag> {
 /// Remembers that this version served it. Where that is contended it is forgotten.
 pub fn remember(of: Fingerprint, by: Tag, key: &str, store: &mut dyn Store) {
     let _ = store.update(key, &mut |old| {
+        let is_fresh = |page: &[u8]| {
+            let known = entries(page).rev().take(ENTRIES_MAX / 2).find(|(known, _)| *known == of.0.to_le_bytes());
+            known.is_some_and(|(_, tag)| tag == by.0)
+        };
+        if old.is_some_and(is_fresh) {
+            return None;
+        }
         let others = entries(old.unwrap_or_default()).filter(|(known, _)| *known != of.0.to_le_bytes());
         let others: Vec<_> = others.collect();
         let newest = others.iter().skip(others.len().saturating_sub(ENTRIES_MAX.saturating_sub(1)));
         let mut page = Vec::with_capacity(ENTRIES_MAX.saturating_mul(ENTRY));
         for (of, tag) in newest.copied().chain([(of.0.to_le_bytes(), by.0)]) {
             page.extend_from_slice(&of);
+            page.extend_from_slice(&tag);
+        }
+        Some(page)
+    });
+}
+
+/// Forgets it.
+pub fn forget(of: Fingerprint, key: &str, store: &mut dyn Store) {
+    let _ = store.update(key, &mut |old| {
+        let mut page = Vec::new();
+        for (known, tag) in entries(old?).filter(|(known, _)| *known != of.0.to_le_bytes()) {
+            page.extend_from_slice(&known);
             page.extend_from_slice(&tag);
         }
         Some(page)
@@ -66,7 +85,9 @@ mod tests {
         }
 
         fn update(&mut self, _: &str, change: Change<'_>) -> Result<u32, Contended> {
-            self.0 = change(Some(&self.0)).unwrap_or_default();
+            if let Some(new) = change(Some(&self.0)) {
+                self.0 = new;
+            }
             Ok(0)
         }
     }
@@ -88,5 +109,11 @@ mod tests {
         assert_eq!(by(Fingerprint(36), "", &mut page), Some(other));
         assert_eq!(by(Fingerprint(37), "", &mut page), None);
         assert_eq!(page.0.len(), ENTRIES_MAX * ENTRY);
+        // Of one that is new nothing has to be written.
+        let before = page.0.clone();
+        remember(Fingerprint(36), other, "", &mut page);
+        assert_eq!(page.0, before);
+        forget(Fingerprint(36), "", &mut page);
+        assert_eq!((by(Fingerprint(36), "", &mut page), page.0.len()), (None, (ENTRIES_MAX - 1) * ENTRY));
     }
 }

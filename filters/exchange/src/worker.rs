@@ -97,6 +97,8 @@ pub struct Worker {
     pub(crate) told_of_unheld: bool,
     /// The operator has been told what is wrong with a cold start.
     pub(crate) told_of_probe: bool,
+    /// The operator has been told that there is no route for a version.
+    pub(crate) told_of_route: bool,
     /// Streams are counted from zero on.
     shows_streams: bool,
     /// Their series, by what became of them.
@@ -154,6 +156,7 @@ impl Worker {
             places: Places::default(),
             told_of_unheld: false,
             told_of_probe: false,
+            told_of_route: false,
             shows_streams: false,
             streams: [None; Handling::ALL.len()],
             said_again: false,
@@ -214,6 +217,11 @@ impl Worker {
     /// How long a worker may be silent before what it holds no longer counts.
     pub(crate) fn silence_max(&self) -> Nanos {
         self.config.tick.to_nanos().saturating_mul(SILENCE_TICKS)
+    }
+
+    /// Whether it has written this.
+    pub(crate) fn is_own(&self, slot: &Slot) -> bool {
+        slot.owner == self.owner
     }
 
     /// The heartbeat: repeats what this worker holds, sets the gauges, and tells of tables that were full.

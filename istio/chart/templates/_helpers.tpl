@@ -46,7 +46,8 @@ selector:
 Where requests go, as a JSON list: every version of every model, with the model `*` last, because routes are tried in this order.
 Each has: name (of its route), model, version ("" where the model is not split), label (how metrics call the model), series (what selects
 its metrics), weight, share (of the model's requests), service, host, port, inferencePool, perReplica, prefill and decode (tokens a second
-of a replica; 0 where the configuration does not say), holds (whether requests wait while it has no server).
+of a replica; 0 where the configuration does not say), holds (whether requests wait while it has no server), shadow (the version that copies
+are for, where there is one and it is another) and shadowService, isPinned (the weights are the route's).
 */}}
 {{- define "penstock.versions" -}}
 {{- $root := . -}}
@@ -60,9 +61,14 @@ of a replica; 0 where the configuration does not say), holds (whether requests w
     {{- fail (printf "servers.models: `%s` is no name of a Service; write {%q: {service: NAME}}" $service $model.name) -}}
   {{- end -}}
   {{- $weights := 0.0 -}}
+  {{- $active := $model.active | default "" -}}
   {{- range $model.versions | default (list (dict "weight" 1)) -}}{{- $weights = addf $weights (.weight | default 0) -}}{{- end -}}
+  {{- if or $active (eq ($model.owns | default "") "pin") -}}{{- $weights = 1.0 -}}{{- end -}}
+  {{- $shadow := ($model.shadow | default dict).version | default "" -}}
   {{- range $version := $model.versions | default (list (dict "name" "" "weight" 1)) -}}
     {{- $weight := $version.weight | default 0 -}}
+    {{- if $active -}}{{- $weight = ternary 1 0 (eq $version.name $active) -}}{{- end -}}
+    {{- if eq ($model.owns | default "") "pin" -}}{{- $weight = 1 -}}{{- end -}}
     {{- $replica := dict -}}
     {{- range $key, $value := $model.replica | default dict -}}{{- $_ := set $replica $key $value -}}{{- end -}}
     {{- range $key, $value := $version.replica | default dict -}}{{- $_ := set $replica $key $value -}}{{- end -}}
@@ -79,6 +85,9 @@ of a replica; 0 where the configuration does not say), holds (whether requests w
       "inferencePool" ($own.inferencePool | default "")
       "label" (include "penstock.modelLabel" $model.name)
       "series" (printf "model=%q,version=%q" (include "penstock.modelLabel" $model.name) ($version.name | default "default"))
+      "shadow" (ternary "" $shadow (eq $shadow $version.name))
+      "shadowService" ((get ($server.versions | default dict) $shadow | default dict).service | default (printf "%s-%s" $service $shadow))
+      "isPinned" (eq ($model.owns | default "") "pin")
       "weight" $weight
       "share" (divf $weight (ternary $weights 1.0 (gt $weights 0.0)))
       "perReplica" (($model.pending | default dict).perReplica | default 0)

@@ -11,7 +11,7 @@ use super::set::{SETS, Set, root};
 use super::{CHECKS, checks, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
-const VARIANTS: [(&str, &[&str], &[&str]); 10] = [
+const VARIANTS: [(&str, &[&str], &[&str]); 13] = [
     ("the other gateway", &["gateway.kind=\"gatewayAPI\""], &[]),
     ("the other gateway, the other plugin", &["gateway.kind=\"gatewayAPI\"", "plugin.kind=\"WasmPlugin\""], &[]),
     (
@@ -59,6 +59,19 @@ const VARIANTS: [(&str, &[&str], &[&str]); 10] = [
         &[],
     ),
     ("an installation with labels", &["monitoring.labels={\"release\":\"prometheus\"}"], &[]),
+    ("copies for a version that answers nobody", &COPIES, &[]),
+    ("the same on the other gateway", &[COPIES[0], COPIES[1], "gateway.kind=\"gatewayAPI\""], &[]),
+    (
+        "weights that somebody else moves",
+        &["config.models[0].versions=[{\"name\":\"stable\"},{\"name\":\"canary\"}]", "config.models[0].owns=\"pin\""],
+        // A route has weights, as it is meant to.
+        &["versions"],
+    ),
+];
+
+const COPIES: [&str; 2] = [
+    "config.models[0].versions=[{\"name\":\"stable\",\"weight\":9},{\"name\":\"canary\",\"weight\":1},{\"name\":\"next\",\"weight\":0}]",
+    "config.models[0].shadow={\"version\":\"next\",\"percent\":5}",
 ];
 
 #[test]
@@ -73,6 +86,30 @@ fn the_chart_holds_together_for_other_values() {
         problems.extend(schemas.iter().flat_map(|schemas| schemas.problems_of(&set)));
         assert!(problems.is_empty(), "{name}: {problems:#?}");
     }
+}
+
+/// What is marked for a copy has a route in front of its version's, and whoever comes back one in front of the weights.
+#[test]
+fn copies_and_pins_have_routes_in_front_of_others() {
+    let Some(helm) = helm("copies_and_pins_have_routes_in_front_of_others") else { return };
+    let routes = |values: &[&str]| {
+        let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+        set.one("VirtualService")["spec"]["http"].as_array().unwrap().clone()
+    };
+    let names = |routes: &[serde_json::Value]| -> Vec<String> {
+        let chat = routes.iter().map(|route| route["name"].as_str().unwrap().to_owned());
+        chat.filter(|name| name.starts_with("chat-") && !name.starts_with("chat-small")).collect()
+    };
+    let copied = routes(&COPIES);
+    assert_eq!(names(&copied), ["chat-stable-copied", "chat-stable", "chat-canary-copied", "chat-canary", "chat-next"]);
+    assert_eq!(copied[0]["mirrors"][0]["destination"]["subset"], "next");
+    assert_eq!(copied[0]["match"][0]["headers"]["x-penstock-shadow"]["exact"], "next");
+    let (_, pin, _) = VARIANTS[12];
+    let pinned = routes(pin);
+    assert_eq!(names(&pinned), ["chat-stable", "chat-canary", "chat-weights"]);
+    let weights = pinned.iter().find(|route| route["name"] == "chat-weights").unwrap();
+    let weights: Vec<_> = weights["route"].as_array().unwrap().iter().map(|to| to["weight"].as_u64()).collect();
+    assert_eq!(weights, [Some(100), Some(0)]);
 }
 
 /// A model that takes what no other does is routed behind the others, and is `other` in metrics.

@@ -2,7 +2,7 @@
 
 use penstock_units::{Millis, Nanos};
 
-use super::checked::{Config, CountEndpoints, Limit, Model, Policy, Source, UnknownModel, WaitForBody};
+use super::checked::{Config, CountEndpoints, Limit, Model, Owner, Policy, Routing, Source, UnknownModel, WaitForBody};
 use super::cold_start;
 use super::hosts::hosts;
 use super::limits::{limits, strangers};
@@ -94,6 +94,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         unnamed_models,
         tenants,
         sources: looked_up(&models, &limits),
+        asks_budget: asks_budget(&models),
+        has_pins: has_pins(&models),
         models,
         names,
         limits,
@@ -124,11 +126,24 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     }
 }
 
+/// Whether some rule asks how much is left of a budget.
+fn asks_budget(models: &[Model]) -> bool {
+    routings(models).any(|routing| routing.rules.iter().any(|rule| rule.when.budget_below.is_some()))
+}
+
+/// Whether the weights of some model are the route's.
+fn has_pins(models: &[Model]) -> bool {
+    routings(models).any(|routing| routing.owner == Owner::Route)
+}
+
+fn routings(models: &[Model]) -> impl Iterator<Item = &Routing> {
+    models.iter().filter_map(|model| model.routing.as_ref())
+}
+
 /// The sources that are looked up for every request, whatever it is for.
 fn looked_up(models: &[Model], limits: &[Limit]) -> Vec<Source> {
-    let routings = models.iter().filter_map(|model| model.routing.as_ref());
-    let of_versions =
-        routings.flat_map(|routing| routing.choosers.iter().map(|choosers| &choosers.header).chain(&routing.sticky));
+    let of_versions = routings(models)
+        .flat_map(|routing| routing.choosers.iter().map(|choosers| &choosers.header).chain(&routing.sticky));
     let mut sources: Vec<Source> = Vec::new();
     for source in of_versions.chain(limits.iter().flat_map(|limit| &limit.per)) {
         if source.is_at_headers() && !sources.contains(source) {

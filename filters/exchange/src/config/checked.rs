@@ -22,7 +22,7 @@ pub use guard::{Category, Guard};
 pub use names::Names;
 pub use paths::{PathPattern, Paths};
 pub use policy::{CountEndpoints, Mode, Policy, UnknownModel};
-pub use routing::{Choosers, Routing};
+pub use routing::{Bounds, Choosers, Owner, Routing, Rule, Shadow, When};
 pub use source::Source;
 
 /// How many models may be configured: they are label values, and those are never freed.
@@ -122,6 +122,10 @@ pub struct Config {
     pub decoded_bytes_max: usize,
     /// Between two heartbeats.
     pub tick: Millis,
+    /// Whether some rule asks how much is left of a budget.
+    pub asks_budget: bool,
+    /// Whether the weights of some model are the route's.
+    pub has_pins: bool,
     /// How many gates there are in front of servers, by [`ColdStart::gate`].
     pub gates: usize,
     /// What the operator is to be told at load.
@@ -285,6 +289,12 @@ pub struct Version {
     pub model: Option<String>,
     /// Its share.
     pub weight: u32,
+    /// What its tokens cost.
+    pub price: Price,
+    /// How full it may be to be preferred.
+    pub bounds: Bounds,
+    /// The cluster that it is behind, where it is known by that.
+    pub cluster: Option<String>,
     /// What one replica of it does: the model's where it gives none.
     pub replica: Figures,
     /// How its requests wait while there is no server.
@@ -292,6 +302,13 @@ pub struct Version {
 }
 
 impl Model {
+    /// What its tokens cost at this version.
+    pub fn price(&self, version: Option<&str>) -> &Price {
+        let name = version.filter(|_| self.routing.as_ref().is_some_and(|routing| routing.has_prices));
+        let known = name.and_then(|name| self.versions.iter().find(|version| version.name == name));
+        known.map_or(&self.price, |version| &version.price)
+    }
+
     /// How requests wait while this version of it, or the model that has none, has no server.
     pub fn cold_start(&self, version: Option<&str>) -> Option<&ColdStart> {
         match version {

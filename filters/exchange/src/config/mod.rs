@@ -20,9 +20,9 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Category, Choosers, ColdStart, Config, CountEndpoints, Flat, Guard, Kind, LIMITS_MAX, Limit, MODELS_MAX, Mode,
-    Model, OnError, Origin, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Source, Spend, TENANTS_MAX,
-    Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, Whose,
+    Bounds, Category, Choosers, ColdStart, Config, CountEndpoints, Flat, Guard, Kind, LIMITS_MAX, Limit, MODELS_MAX,
+    Mode, Model, OnError, Origin, Owner, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Rule, Shadow,
+    Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, When, Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

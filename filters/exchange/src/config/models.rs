@@ -2,14 +2,14 @@
 
 use penstock_pending::Figures;
 use penstock_tokens::Encoding;
-use penstock_units::Tokens;
+use penstock_units::{Millis, Tokens};
 
-use super::checked::{Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
+use super::checked::{Bounds, Flat, MODELS_MAX, Mode, Model, Price, VERSIONS_MAX, Version};
 use super::cold_start::{self, Said};
 use super::guard::guard;
 use super::problems::{Problems, mode};
 use super::raw;
-use super::routing::{self, routing, weights};
+use super::routing::{self, WhoServes, routing, weights};
 
 /// The output tokens that are expected of a model of which nothing is known.
 const OUTPUT_EXPECT: Tokens = Tokens(256);
@@ -86,8 +86,19 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     }
     let replica = replica(problems, &format!("{path}.replica"), &raw.replica, Figures::default());
     let said = raw.cold_start.map(|raw| cold_start::said(problems, &format!("{path}.coldStart"), raw));
-    let versions = versions(problems, &path, raw.versions, raw.active.as_deref(), replica, said.as_ref());
-    let chosen = routing::Said { sticky: raw.sticky, choosers: raw.choosers, active: raw.active };
+    let price = price(problems, &format!("{path}.price"), &raw.price);
+    let is_pinned = raw.owns == Some(raw::Owns::Pin);
+    let by = WhoServes { active: raw.active.as_deref(), is_pinned };
+    let versions = versions(problems, &path, raw.versions, by, (price, replica), said.as_ref());
+    let chosen = routing::Said {
+        sticky: raw.sticky,
+        choosers: raw.choosers,
+        active: raw.active,
+        rules: raw.rules,
+        shadow: raw.shadow,
+        is_pinned,
+        price,
+    };
     let routing = routing(problems, &path, chosen, &versions);
     let guard = raw.guard.and_then(|raw| guard(problems, &format!("{path}.guard"), raw));
     if guard.is_some() && versions.len() < 2 {
@@ -105,7 +116,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
             Some(raw::OutputKey::MaxTokens) | None => "max_tokens",
         },
         context: raw.output.context.map(Tokens),
-        price: price(problems, &path, &raw.price),
+        price,
         media: flat(problems, &path, &raw.media),
         routing,
         suspended: raw.suspended,
@@ -129,27 +140,42 @@ fn versions(
     problems: &mut Problems,
     path: &str,
     raw: Vec<raw::Version>,
-    active: Option<&str>,
-    of_model: Figures,
+    by: WhoServes<'_>,
+    (price_of_model, figures_of_model): (Price, Figures),
     said: Option<&Said>,
 ) -> Vec<Version> {
     problems.count(&format!("{path}.versions"), raw.len(), VERSIONS_MAX);
     let named: Vec<_> = raw.iter().map(|version| (version.name.clone(), version.weight)).collect();
-    let weights = weights(problems, path, active, &named);
+    let weights = weights(problems, path, by, &named);
     let mut versions: Vec<Version> = Vec::new();
     let mut inherits = 0usize;
     for ((j, version), weight) in raw.into_iter().enumerate().zip(weights) {
-        let raw::Version { name, model, replica: figures, cold_start: own, weight: _ } = version;
+        let raw::Version {
+            name,
+            model,
+            price: own_price,
+            bounds,
+            cluster,
+            replica: figures,
+            cold_start: own,
+            weight: _,
+        } = version;
+        let price_at = format!("{path}.versions[{j}].price");
+        let price = own_price.map_or(price_of_model, |own| price(problems, &price_at, &own));
         problems.name(format!("{path}.versions[{j}].name"), &name);
         if versions.iter().any(|other| other.name == name) {
             problems.problem(format!("{path}.versions[{j}].name"), format!("{name:?} is used twice in this model"));
         }
-        let replica = replica(problems, &format!("{path}.versions[{j}].replica"), &figures, of_model);
+        let replica = replica(problems, &format!("{path}.versions[{j}].replica"), &figures, figures_of_model);
         let at = format!("{path}.versions[{j}].coldStart");
         inherits = inherits.saturating_add(usize::from(own.as_ref().is_none_or(|own| own.cluster.is_none())));
         let own = own.map(|raw| cold_start::said(problems, &at, raw));
         let cold_start = cold_start::of(problems, &at, own, said);
-        versions.push(Version { name, model, weight, replica, cold_start });
+        let bounds = Bounds {
+            pending: bounds.pending_tokens.map(Tokens),
+            oldest_wait: bounds.oldest_wait_ms.map(|ms| Millis(ms).to_nanos()),
+        };
+        versions.push(Version { name, model, weight, price, bounds, cluster, replica, cold_start });
     }
     cold_start::shared(problems, &format!("{path}.coldStart"), said, inherits);
     versions
@@ -221,7 +247,7 @@ fn price(problems: &mut Problems, path: &str, raw: &raw::Price) -> Price {
     let mut read = |key: &str, dollars: f64| {
         if !(0.0..=1e6).contains(&dollars) {
             let what = format!("{dollars} is not a price; write US dollars for a million tokens");
-            problems.problem(format!("{path}.price.{key}"), what);
+            problems.problem(format!("{path}.{key}"), what);
             return 0;
         }
         // From US dollars for a million tokens to billionths of a dollar for one.

@@ -19,7 +19,7 @@ pub use guard::{
 };
 pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
 pub use models::{ColdStart, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version, WhenFull};
-pub use routing::{Override, Weight};
+pub use routing::{Bounds, Override, Owns, Prefer, Rule, Shadow, Weight, When};
 
 /// The document.
 #[derive(Debug, Default, Deserialize)]

@@ -166,6 +166,11 @@ impl RateLimitStatus {
         (u128::from(self.remaining.0) << 32).checked_div(u128::from(self.burst.0)).unwrap_or(0)
     }
 
+    /// What is left, in percent.
+    pub fn percent(&self) -> u64 {
+        self.remaining.0.saturating_mul(100).checked_div(self.burst.0).unwrap_or(0)
+    }
+
     /// The one of two of which the smaller share is left.
     pub fn tighter(self, other: Self) -> Self {
         if self.share() <= other.share() { self } else { other }

@@ -256,7 +256,7 @@ fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'
     }
     let Some(configured) = flow.model(&flow.config) else { return };
     let cost = worker.series.id(Metric::Cost, &[model, version, tenant]);
-    let micro = worker.microdollars(cost, configured.price.nanodollars(used.spend()));
+    let micro = worker.microdollars(cost, configured.price(flow.facts.version.as_deref()).nanodollars(used.spend()));
     if micro > 0 {
         out.push(Effect::Count(cost, micro));
     }

@@ -74,6 +74,9 @@ fn remember(
     match charged {
         Ok(Admitted { charges, status, allowance, observed, retries }) => {
             (state.charges, state.status, state.allowance) = (charges, status, allowance);
+            if flow.config.asks_budget {
+                flow.facts.budget_left = state.status.as_ref().map(RateLimitStatus::percent);
+            }
             for refused in observed {
                 stop::refuse(Mode::Observe, refusal(&refused), flow, world)?;
             }

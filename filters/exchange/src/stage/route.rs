@@ -1,20 +1,23 @@
 //! Route: which version of the model serves the request, and what its server calls the model.
 //!
-//! Who may choose a version has it. For all others it is drawn: from what the first sticky source says, else anew.
+//! Who may choose a version has it. For all others the first rule that holds says between which versions is drawn: from what the first
+//! sticky source says, else anew. Where the weights are the route's (`owns: pin`) nothing is drawn, and the version is the one that is seen
+//! to have served; whoever has a sticky value comes back to it.
 
+mod memory;
+mod rules;
+
+use penstock_canary::Split;
 use penstock_dialects::{Dialect, OriginKey};
-use penstock_units::Fingerprint;
 
+use self::memory::{Marks, Sticky};
 use super::order::Stage;
 use super::stop::Stop;
-use crate::config::{Model, Routing, Source};
-use crate::facts::Facts;
+use crate::config::{Model, Owner, Routing, Rule, Source};
 use crate::flow::Flow;
-use crate::keys::{self, Realm};
-use crate::port::Effect;
+use crate::port::{Effect, Headers};
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::served::{self, Tag};
 use crate::world::World;
 
 /// What is remembered of a request.
@@ -22,8 +25,7 @@ use crate::world::World;
 pub struct State {
     /// Its choice of a version was not its to make.
     is_ignored: bool,
-    /// It is to be remembered which version gave the response.
-    remembers: bool,
+    marks: Marks,
 }
 
 /// Chooses the version, where the headers can still tell it.
@@ -55,18 +57,71 @@ pub fn run_ahead(state: &mut State, flow: &mut Flow, world: &mut World<'_>) -> R
 
 fn choose(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'_>) -> Result<(), Stop> {
     let Some(routing) = &model.routing else { return Ok(()) };
-    let version = match chosen(state, flow, model, routing)? {
-        Some(version) => {
-            flow.facts.chosen_by = Some("override".to_owned());
-            version
+    state.marks.response = routing.remembers_responses && flow.dialect == Dialect::Responses;
+    let sticky = sticky(flow, model, routing);
+    let mut rolled_back = None;
+    let (version, chosen_by) = match chosen(state, flow, model, routing)? {
+        Some(version) => (Some(version), Some("override")),
+        None if routing.owner == Owner::Route => {
+            let version = memory::pinned(&mut state.marks, flow, model, sticky, world);
+            (version, version.map(|_| "pin"))
         }
-        None => drawn(flow, model, routing, world),
+        None => {
+            let rule = routing.rules.iter().find(|rule| rules::holds(&rule.when, flow));
+            let drawn = drawn(flow, model, (routing, rule), sticky, world);
+            rolled_back = drawn.rolled_back;
+            (Some(drawn.version), rule.map(|rule| rule.name.as_str()))
+        }
     };
-    let Some(version) = model.versions.get(version) else { return Ok(()) };
-    state.remembers = routing.remembers_responses && flow.dialect == Dialect::Responses;
-    flow.facts.version = Some(version.name.clone());
-    world.out.push(Effect::RequestHeader("x-penstock-version", version.name.clone().into_bytes()));
+    let version = version.and_then(|version| model.versions.get(version)).map(|version| version.name.as_str());
+    let shadow = routing.shadow.as_ref().map(|shadow| (shadow.version.as_str(), shadow.end));
+    let shadow = shadow.filter(|(copy, end)| version != Some(*copy) && is_copied(model, *end, sticky.key, world));
+    if let Some(owner) = rolled_back.and_then(|owner| model.versions.get(owner)) {
+        flow.rolled_back = Some(owner.name.clone());
+    }
+    let facts = &mut flow.facts;
+    if let Some(by) = chosen_by {
+        facts.chosen_by = Some(by.to_owned());
+    }
+    if let Some(version) = version {
+        facts.version = Some(version.to_owned());
+        world.out.push(Effect::RequestHeader("x-penstock-version", version.as_bytes().to_vec()));
+    }
+    if let Some((copy, _)) = shadow {
+        facts.shadow = Some(copy.to_owned());
+        world.out.push(Effect::RequestHeader("x-penstock-shadow", copy.as_bytes().to_vec()));
+    }
     Ok(())
+}
+
+/// Whether the route is to copy the request.
+fn is_copied(model: &Model, end: u64, key: Option<&[u8]>, world: &World<'_>) -> bool {
+    let point = match key {
+        // Not the callers of the first canary.
+        Some(key) => penstock_canary::point(&["shadow of ", &model.name].concat(), key),
+        None => (world.entropy)() as u32,
+    };
+    u64::from(point) < end
+}
+
+/// What pins the caller.
+fn sticky<'a>(flow: &'a Flow, model: &'a Model, routing: &Routing) -> Sticky<'a> {
+    let origin = |key| flow.read.as_deref().and_then(|read| read.request.origin(key));
+    let mut sticky = Sticky { key: None, before: None };
+    for source in &routing.sticky {
+        sticky.key = match source {
+            Source::Body(key @ OriginKey::PreviousResponse) => {
+                sticky.before = origin(*key);
+                None
+            }
+            Source::Body(key) => origin(*key),
+            other => flow.caller.shared_value(other, &model.name),
+        };
+        if sticky.key.is_some() {
+            break;
+        }
+    }
+    sticky
 }
 
 /// The version that whoever asks has chosen, where that is theirs to choose.
@@ -84,37 +139,41 @@ fn chosen(state: &mut State, flow: &Flow, model: &Model, routing: &Routing) -> R
     }
 }
 
-/// The version that is drawn.
-fn drawn(flow: &mut Flow, model: &Model, routing: &Routing, world: &mut World<'_>) -> usize {
-    for source in &routing.sticky {
-        let key = match source {
-            Source::Body(OriginKey::PreviousResponse) => {
-                if let Some(version) = went_before(flow, model, routing, world) {
-                    return version;
-                }
-                continue;
-            }
-            Source::Body(key) => flow.read.as_ref().and_then(|read| read.request.origin(*key)),
-            other => flow.caller.shared_value(other, &model.name),
-        };
-        if let Some(key) = key {
-            return of_point(flow, model, routing, penstock_canary::point(&model.name, key), world);
-        }
-    }
-    let point = ((world.entropy)() >> 32) as u32;
-    of_point(flow, model, routing, point, world)
+/// What a draw came to.
+struct Drawn {
+    version: usize,
+    /// Whose it was, where that version is taken back.
+    rolled_back: Option<usize>,
 }
 
-/// The version that serves a point: its owner, unless that is taken back, and others have a share.
-fn of_point(flow: &mut Flow, model: &Model, routing: &Routing, point: u32, world: &World<'_>) -> usize {
-    let owner = routing.split.draw(point);
+/// The version that is drawn: always the same for the same key. Those that are taken back do not serve, as long as others have a share.
+fn drawn(
+    flow: &Flow,
+    model: &Model,
+    (routing, rule): (&Routing, Option<&Rule>),
+    Sticky { key, before }: Sticky<'_>,
+    world: &mut World<'_>,
+) -> Drawn {
+    let split = rule.map_or(&routing.split, |rule| &rule.split);
     let taken_back = world.worker.trials.taken_back(model);
-    if taken_back == 0 {
-        return owner;
+    let thrifty = rule.filter(|rule| rule.is_cheapest);
+    let avoided = taken_back | thrifty.map_or(0, |rule| rules::dearer(flow, model, rule, taken_back, world));
+    let is_free = |version: &usize| split.has(*version) && !has(avoided, *version);
+    if let Some(version) = before.and_then(|id| memory::went_before(flow, model, id, world)).filter(is_free) {
+        return Drawn { version, rolled_back: None };
     }
-    let version = routing.split.draw_avoiding(point, |version| has(taken_back, version)).unwrap_or(owner);
-    flow.rolled_back = model.versions.get(owner).filter(|_| version != owner).map(|owner| owner.name.clone());
-    version
+    let point = match key {
+        Some(key) => penstock_canary::point(&model.name, key),
+        None => ((world.entropy)() >> 32) as u32,
+    };
+    let owner = split.draw(point);
+    if avoided == 0 {
+        return Drawn { version: owner, rolled_back: None };
+    }
+    let draw = |split: &Split, avoided: u8| split.draw_avoiding(point, |version| has(avoided, version));
+    let among = draw(split, avoided).or_else(|| draw(split, taken_back));
+    let version = among.or_else(|| draw(&routing.split, taken_back)).unwrap_or(owner);
+    Drawn { version, rolled_back: (version != owner && has(taken_back, owner)).then_some(owner) }
 }
 
 /// Whether the bit of this place is set.
@@ -122,36 +181,26 @@ fn has(bits: u8, version: usize) -> bool {
     u32::try_from(version).ok().and_then(|version| bits.checked_shr(version)).is_some_and(|bits| bits & 1 == 1)
 }
 
-/// The version that gave the response on which this request goes on, as long as it has a share.
-fn went_before(flow: &Flow, model: &Model, routing: &Routing, world: &mut World<'_>) -> Option<usize> {
-    let id = flow.read.as_ref()?.request.origin(OriginKey::PreviousResponse)?;
-    let of = response(flow, id, world);
-    let tag = served::by(of, &keys::response(of), world.store)?;
-    let secret = world.worker.secret;
-    let version = model.versions.iter().position(|version| Tag::of(&secret, &version.name) == tag)?;
-    let is_there = routing.split.has(version) && !has(world.worker.trials.taken_back(model), version);
-    is_there.then_some(version)
-}
-
-/// What a response is remembered by: it is its tenant's, and no other's.
-fn response(flow: &Flow, id: &[u8], world: &World<'_>) -> Fingerprint {
-    let Facts { tenant, model, .. } = &flow.facts;
-    let realm = if flow.caller.is_named { Realm::Named } else { Realm::Strangers };
-    realm.mark(world.worker.secret.fingerprint([b"response", tenant.as_bytes(), model.as_bytes(), id]))
-}
-
 /// Whether [`remember`] is to be called as the response comes.
 pub fn remembers(state: &State) -> bool {
-    state.remembers
+    state.marks.response
 }
 
 /// Some of the response is here. Once its server has said what it is called, it is remembered which version that was.
 #[inline(never)]
 pub fn remember(state: &mut State, flow: &Flow, response: &Response, world: &mut World<'_>) {
-    let (Some(id), Some(version)) = (response.id(), &flow.facts.version) else { return };
-    let of = self::response(flow, id, world);
-    served::remember(of, Tag::of(&world.worker.secret, version), &keys::response(of), world.store);
-    state.remembers = false;
+    memory::remember(&mut state.marks, flow, response, world);
+}
+
+/// Whether [`heard`] is to be called with the head of the response.
+pub fn listens(flow: &Flow, response: &Response, world: &World<'_>) -> bool {
+    flow.config.has_pins || response.lacks_route(world.properties)
+}
+
+/// The head of the response is here.
+#[inline(never)]
+pub fn heard(state: &State, flow: &mut Flow, headers: &Headers, response: &Response, world: &mut World<'_>) {
+    memory::heard(&state.marks, flow, headers, response, world);
 }
 
 /// Whether the body has to be read for it: where some version of the model is called otherwise by its server, or something in it pins the
@@ -160,8 +209,12 @@ pub fn needs_body(flow: &Flow, world: &World<'_>) -> bool {
     let model = flow.model(&flow.config).filter(|_| world.worker.plugin.owns(Stage::Route));
     model.is_some_and(|model| {
         let is_in_body = |source: &Source| matches!(source, Source::Body(_));
-        let is_sticky = || model.routing.as_ref().is_some_and(|routing| routing.sticky.iter().any(is_in_body));
-        model.versions.iter().any(|version| version.model.is_some()) || is_sticky()
+        let asks = || {
+            model.routing.as_ref().is_some_and(|routing| {
+                routing.sticky.iter().any(is_in_body) || routing.rules.iter().any(|rule| rule.when.is_of_body())
+            })
+        };
+        model.versions.iter().any(|version| version.model.is_some()) || asks()
     })
 }
 

@@ -51,7 +51,7 @@ pub fn sent(id: u32, state: &mut State, flow: &Flow, world: &mut World<'_>) {
 fn is_evidence(flow: &Flow, guard: &Guard) -> bool {
     let is_trusted = || !guard.named_only || flow.config.tenant(&flow.facts.tenant).is_some();
     // One that was not drawn says more of who chose it than of what was chosen.
-    let is_drawn = flow.facts.chosen_by.is_none();
+    let is_drawn = flow.facts.chosen_by.as_ref().is_none_or(|by| by == "pin");
     is_drawn && !flow.is_count && !flow.facts.background && flow.facts.prompt_tokens <= guard.prompt_max && is_trusted()
 }
 
@@ -131,7 +131,8 @@ fn answered(record: Record, flow: &Flow, guard: &Guard, response: &Response, use
         record = record.outcome(Ended::InterToken, pace > bound.to_nanos());
     }
     if let Some(used) = used.filter(|used| !used.reserved) {
-        let price = flow.model(&flow.config).map(|model| model.price).unwrap_or_default();
+        let version = flow.facts.version.as_deref();
+        let price = flow.model(&flow.config).map(|model| *model.price(version)).unwrap_or_default();
         for (amount, value, cap) in [
             (Amount::Cost, price.nanodollars(used.spend()), guard.cost_cap),
             (Amount::Length, used.completion.0, guard.length_cap),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::common::stated;
 use super::common::{Mode, Size, Source};
 use super::guard::Guard;
-use super::routing::{Override, Weight};
+use super::routing::{Bounds, Override, Owns, Rule, Shadow, Weight};
 
 /// An element of `models`.
 #[derive(Debug, Deserialize)]
@@ -52,6 +52,16 @@ pub struct Model {
     /// The version that serves everybody, whatever the weights are: for blue and green.
     /// Default: none, the weights decide. Example: `green`.
     pub active: Option<String>,
+    /// Which versions serve which requests: the first rule that holds decides, and without one that does, all versions serve.
+    /// Default: none. Example: `[{"name": "long-prompts", "when": {"promptTokensFrom": 16000}, "versions": ["long"]}]`.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Which requests are marked for the route to copy them, in `x-penstock-shadow`.
+    /// Default: none. Example: `{"version": "next", "percent": 5}`.
+    pub shadow: Option<Shadow>,
+    /// Who owns the weights.
+    /// Default: `split`. Example: `pin`.
+    pub owns: Option<Owns>,
     /// When to take a version back, by what becomes of its requests and of the stable version's. Each proxy finds out for itself. Counts from
     /// the beginning where the version, the stable one or this section changes, and where its weight was 0.
     /// Default: none. Example: `{"errors": {"confidence": 0.99}, "ttft": {"slowerThanMs": 2000}}`.
@@ -186,11 +196,22 @@ pub struct Version {
     /// Required. Example: `canary`.
     pub name: String,
     /// The version's share, relative to the sum of all weights of the model; 0 is none.
-    /// Default: none, it has to be written, unless `active` says who serves. Example: `5`.
+    /// Default: none, it has to be written, unless `active` or `owns: pin` say who serves. Example: `5`.
     pub weight: Option<Weight>,
     /// What is written into the request's `model`.
     /// Default: none, it stays as it is. Example: `llama-3.1-8b-r2`.
     pub model: Option<String>,
+    /// What its tokens cost, where that is not what the model's do.
+    /// Default: what the model says. Example: `{"input": 0.05, "output": 0.20}`.
+    pub price: Option<Price>,
+    /// How full it may be where `prefer` chooses.
+    /// Default: none. Example: `{"pendingTokens": 100000}`.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// The cluster of the proxy that it is behind, by which it is known that it served under `owns: pin`: in Istio
+    /// `outbound|8000|canary|chat.llm.svc.cluster.local`.
+    /// Default: none, the route says so in the response header `x-penstock-version`. Example: `chat-canary`.
+    pub cluster: Option<String>,
     /// What one replica of this version does.
     /// Default: what the model's does. Example: `{"decodeTokensPerSecond": 2400}`.
     #[serde(default)]

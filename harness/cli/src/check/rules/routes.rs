@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::check::at::At;
 use crate::check::document::Document;
 use crate::check::finding::Findings;
-use crate::check::set::{Set, versions};
+use crate::check::set::{Chain, Envoy, Set, versions};
 
 /// An answer of a few thousand tokens takes longer than this.
 const SECONDS_MIN: f64 = 60.0;
@@ -35,6 +35,10 @@ struct Route {
     is_one_path: bool,
     timeout: Option<At>,
     retry: At,
+    /// The version that it is for a copy to, where it asks for that.
+    shadow: Option<At>,
+    /// Where it copies to.
+    mirror: Option<At>,
 }
 
 /// Holds the routes against the configurations.
@@ -56,19 +60,21 @@ pub fn check(set: &Set, found: &mut Findings) {
         services.iter().flat_map(|service| service.spec().get("http").items()).map(of_istio).collect();
     routes.extend(http.iter().flat_map(|route| route.spec().get("rules").items()).map(of_gateway_api));
     hold(&routes, &models, found);
+    shadows(&routes, &models, &|_| false, found);
     services.iter().for_each(|service| subsets(set, service, found));
     let hosts = services.iter().flat_map(|service| service.spec().get("hosts").items());
     let hosts: Vec<At> = hosts.chain(http.iter().flat_map(|route| route.spec().get("hostnames").items())).collect();
     let own = set.mesh_configs().iter().map(|config| config.get("hosts")).find(At::exists);
     own.into_iter().for_each(|own| same_hosts(&own, &hosts, found));
     rollouts(set, &services, &models, found);
-    for chain in set.envoys.iter().flat_map(|envoy| &envoy.chains) {
+    for (envoy, chain) in set.envoys.iter().flat_map(|envoy| envoy.chains.iter().map(move |chain| (envoy, chain))) {
         let configs: Vec<_> = chain.wasms.iter().filter_map(|wasm| wasm.config.clone()).collect();
         let models = configs.iter().flat_map(|config| config.get("models").items());
         let models = models.map(|model| (model.get("name").words().to_owned(), model)).collect();
         let virtuals = chain.manager.down(&["route_config", "virtual_hosts"]).items();
         let routes: Vec<_> = virtuals.iter().flat_map(|host| host.get("routes").items()).filter_map(of_envoy).collect();
         hold(&routes, &models, found);
+        shadows(&routes, &models, &|mirror| is_own(envoy, mirror), found);
         let hosts: Vec<_> = virtuals.iter().flat_map(|host| host.get("domains").items()).collect();
         let own = configs.iter().map(|config| config.get("hosts")).find(At::exists);
         own.into_iter().for_each(|own| same_hosts(&own, &hosts, found));
@@ -106,6 +112,8 @@ fn of_istio(at: At) -> Route {
         weights: Some(at.get("route")).filter(splits),
         timeout: Some(at.get("timeout")).filter(At::exists),
         retry: at.get("retries").get("retryOn"),
+        shadow: matches.iter().find_map(|matched| header(matched, "x-penstock-shadow")),
+        mirror: ["mirror", "mirrors"].map(|key| at.get(key)).into_iter().find(At::exists),
         at,
     }
 }
@@ -135,7 +143,10 @@ fn of_gateway_api(at: At) -> Route {
         header.map(|header| header.get("value")).filter(At::exists)
     };
     let matches = at.get("matches").items();
+    let filters = at.get("filters").items();
     Route {
+        shadow: matches.iter().find_map(|matched| header(matched, "x-penstock-shadow")),
+        mirror: filters.into_iter().find(|filter| filter.get("type").words() == "RequestMirror"),
         is_one_path: are_all(&matches, |one| one.get("path").get("type").words() == "Exact"),
         matches: told(&matches, header),
         weights: Some(at.get("backendRefs")).filter(splits),
@@ -162,6 +173,8 @@ fn of_envoy(at: At) -> Option<Route> {
         // Envoy's own timeout is 15 s.
         timeout: Some(action.get("timeout")),
         retry: action.down(&["retry_policy", "retry_on"]),
+        shadow: header("x-penstock-shadow"),
+        mirror: action.pb("request_mirror_policies").items().into_iter().next(),
         at,
     })
 }
@@ -170,7 +183,14 @@ fn hold(routes: &[Route], models: &BTreeMap<String, At>, found: &mut Findings) {
     let mut served = BTreeSet::new();
     let mut is_strange = false;
     for route in routes {
-        if let Some(weights) = route.weights.as_ref().filter(|_| models.values().any(is_split)) {
+        // A route that is for some models alone takes nothing from others.
+        let of_split = |model: &Option<At>| match model {
+            Some(model) => models.get(model.words()).is_some_and(is_split),
+            None => models.values().any(is_split),
+        };
+        let is_for_split = route.matches.is_empty() && models.values().any(is_split)
+            || route.matches.iter().any(|(model, _)| of_split(model));
+        if let Some(weights) = route.weights.as_ref().filter(|_| is_for_split) {
             found.say("PS401", weights, &[]);
         }
         times(route, found);
@@ -185,10 +205,64 @@ fn hold(routes: &[Route], models: &BTreeMap<String, At>, found: &mut Findings) {
         return;
     }
     for (name, model) in models {
-        for (version, at) in versions(model).iter().filter(|(_, at)| at.get("weight").number() != Some(0.0)) {
+        let of_rules = model.get("rules").items().into_iter().flat_map(|rule| rule.get("versions").items());
+        let of_rules: BTreeSet<String> = of_rules.map(|version| version.words().to_owned()).collect();
+        let may_serve =
+            |(version, at): &&(String, At)| at.get("weight").number() != Some(0.0) || of_rules.contains(version);
+        for (version, at) in versions(model).iter().filter(may_serve) {
             if !served.contains(&(Some(name.clone()), version.clone())) && !served.contains(&(None, version.clone())) {
                 found.say("PS404", at, &[("model", name), ("version", version)]);
             }
+        }
+    }
+}
+
+/// Whether the cluster that a mirror leads to is a listener of the same proxy that has Penstock in its chain.
+fn is_own(envoy: &Envoy, mirror: &At) -> bool {
+    let name = mirror.get("cluster");
+    let clusters = envoy.root.down(&["static_resources", "clusters"]).items();
+    let cluster = clusters.iter().find(|cluster| name.exists() && cluster.get("name").words() == name.words());
+    let ports = cluster.into_iter().flat_map(|cluster| {
+        let hosts = cluster.down(&["load_assignment", "endpoints"]).items();
+        let hosts = hosts.into_iter().flat_map(|locality| locality.get("lb_endpoints").items());
+        hosts.map(|host| host.down(&["endpoint", "address", "socket_address", "port_value"]).words().to_owned())
+    });
+    let listens = |port: &String| {
+        let own = |chain: &Chain| chain.listener.down(&["address", "socket_address", "port_value"]).words() == port;
+        envoy.chains.iter().any(own)
+    };
+    let ports: Vec<String> = ports.collect();
+    !ports.is_empty() && ports.iter().all(listens)
+}
+
+/// Whether the copies that a model asks for are made, and of what its server understands. `is_own`: the cluster leads to a listener of the
+/// same proxy, whose Penstock writes the name anew.
+fn shadows(routes: &[Route], models: &BTreeMap<String, At>, is_own: &dyn Fn(&At) -> bool, found: &mut Findings) {
+    // Routes that take no notice of Penstock are somebody else's.
+    if routes.iter().flat_map(|route| &route.matches).all(|(model, version)| model.is_none() && version.is_none()) {
+        return;
+    }
+    for (name, model) in models {
+        let version = model.get("shadow").get("version");
+        if !version.exists() {
+            continue;
+        }
+        let is_meant = |route: &&Route| route.shadow.as_ref().is_some_and(|shadow| shadow.words() == version.words());
+        let mirrors = routes.iter().filter(is_meant).filter_map(|route| route.mirror.as_ref());
+        let mirrors: Vec<&At> = mirrors.collect();
+        if mirrors.is_empty() {
+            found.say("PS409", &version, &[("model", name), ("version", &version.words())]);
+            continue;
+        }
+        let called = |at: &At| at.get("model").text().unwrap_or(name).to_owned();
+        let versions = versions(model);
+        let Some(wanted) = versions.iter().find(|(own, _)| own == version.words()).map(|(_, at)| called(at)) else {
+            continue;
+        };
+        let is_served = |(own, at): &&(String, At)| own != version.words() && at.get("weight").number() != Some(0.0);
+        let mut other = versions.iter().filter(is_served).map(|(_, at)| called(at)).filter(|name| *name != wanted);
+        if let (Some(value), false) = (other.next(), mirrors.iter().all(|mirror| is_own(mirror))) {
+            found.say("PS410", &version, &[("version", &version.words()), ("value", &value), ("wanted", &wanted)]);
         }
     }
 }
