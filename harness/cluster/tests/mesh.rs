@@ -12,6 +12,8 @@ mod faults;
 mod gateway_api;
 #[path = "mesh/picker.rs"]
 mod picker;
+#[path = "mesh/rollout.rs"]
+mod rollout;
 #[path = "mesh/schemas.rs"]
 mod schemas;
 #[path = "mesh/serves.rs"]

@@ -111,7 +111,9 @@ fn fail(objects: &mut [Value], set: Set, strategy: &str) {
     for plugin in objects::of_kind(objects, set.kind()) {
         match set {
             Set::WasmPlugin => plugin["spec"]["failStrategy"] = json!(strategy),
-            Set::TrafficExtension | Set::GatewayApi => plugin["spec"]["wasm"]["failStrategy"] = json!(strategy),
+            Set::TrafficExtension | Set::GatewayApi | Set::Argo => {
+                plugin["spec"]["wasm"]["failStrategy"] = json!(strategy)
+            }
         }
     }
     for filter in objects::of_kind(objects, "EnvoyFilter") {

@@ -44,12 +44,14 @@ const KINDS: [(&str, &str); 15] = [
     ("v1", "ConfigMap"),
 ];
 
-/// What is shipped: the two ways in which the module comes into the chain of a gateway of Istio's, and one of the Gateway API.
+/// What is shipped: the two ways in which the module comes into the chain of a gateway of Istio's, one of the Gateway API, and one whose canary's
+/// route is Argo's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Set {
     WasmPlugin,
     TrafficExtension,
     GatewayApi,
+    Argo,
 }
 
 impl Set {
@@ -58,7 +60,7 @@ impl Set {
     pub fn kind(self) -> &'static str {
         match self {
             Set::WasmPlugin => "WasmPlugin",
-            Set::TrafficExtension | Set::GatewayApi => "TrafficExtension",
+            Set::TrafficExtension | Set::GatewayApi | Set::Argo => "TrafficExtension",
         }
     }
 
@@ -67,6 +69,7 @@ impl Set {
             Set::WasmPlugin => "istio/mesh/wasmplugin",
             Set::TrafficExtension => "istio/mesh/trafficextension",
             Set::GatewayApi => "istio/gateway-api",
+            Set::Argo => "istio/rollout/argo",
         }
     }
 }
@@ -289,7 +292,7 @@ pub fn pin(objects: &mut [Value], set: Set, digest: &str) {
     for plugin in objects::of_kind(objects, set.kind()) {
         match set {
             Set::WasmPlugin => plugin["spec"]["sha256"] = json!(digest),
-            Set::TrafficExtension | Set::GatewayApi => plugin["spec"]["wasm"]["sha256"] = json!(digest),
+            Set::TrafficExtension | Set::GatewayApi | Set::Argo => plugin["spec"]["wasm"]["sha256"] = json!(digest),
         }
     }
     for code in remote_code(objects) {
