@@ -5,6 +5,8 @@
 //! the repository: `PENSTOCK_CRDS` names folders of custom resource definitions, and promtool (Debian package
 //! `prometheus`, or `PENSTOCK_PROMTOOL`) runs the rules' unit tests.
 
+#[path = "manifests/asked.rs"]
+mod asked;
 #[path = "manifests/chart.rs"]
 mod chart;
 #[path = "manifests/checks.rs"]
@@ -68,7 +70,8 @@ fn every_file_is_reached() {
         let reached = reached(&folder).unwrap();
         for file in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
             // Unit tests and runbooks are not for the cluster.
-            let is_applied = file.extension().is_some_and(|ending| ending == "yaml") && !file.ends_with("tests.yaml");
+            let is_test = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tests"));
+            let is_applied = file.extension().is_some_and(|ending| ending == "yaml") && !is_test;
             assert!(!is_applied || reached.contains(&file), "no kustomization names {}", file.display());
         }
     }
@@ -98,6 +101,7 @@ fn the_manifests_agree() {
         let set = Set::load(folders);
         let problems: Problems =
             CHECKS.iter().flat_map(|(_, check)| check(&set)).chain(checks::alerts(&set, &runbooks())).collect();
+        let problems = [problems, checks::runbook_parts(&set, &runbooks())].concat();
         assert!(problems.is_empty(), "{folders:?}: {problems:#?}");
     }
 }
@@ -210,13 +214,13 @@ fn stat_tags_must_be_complete_and_distinct() {
 }
 
 #[test]
-fn the_dashboard_asks_for_series_that_exist() {
+fn the_dashboards_ask_for_series_that_exist() {
     let mut set = Set::load(SETS[2]);
-    let mut dashboard = set.dashboard();
-    assert!(set::list(&dashboard["panels"]).len() > 5);
-    dashboard["panels"][0]["targets"][0]["expr"] = json!("sum by (model) (penstock_pending_token)");
-    let map = set.documents.iter_mut().find(|document| document.value["data"].get("dashboard.json").is_some());
-    map.expect("a dashboard").value["data"]["dashboard.json"] = json!(dashboard.to_string());
+    let names: Vec<_> = set.dashboards().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["debug.json", "executive.json", "on-call.json"]);
+    let map = set.documents.iter_mut().find(|document| document.value["data"].get("debug.json").is_some());
+    let board = &mut map.expect("dashboards").value["data"]["debug.json"];
+    *board = json!(board.as_str().unwrap().replace("penstock_streams_total", "penstock_stream_total"));
     assert_eq!(checks::series(&set).len(), 1);
 }
 
@@ -244,6 +248,17 @@ fn an_alert_needs_a_runbook_and_a_runbook_an_alert() {
     assert_eq!(checks::alerts(&set, &fewer).len(), 1);
     let more = runbooks() + "\n## PenstockForgotten\n";
     assert_eq!(checks::alerts(&set, &more).len(), 1);
+    for (part, other) in [
+        ("**Escalate** to whoever can give GPUs.", ""),
+        ("**Confirm** with `model:penstock_backlog_seconds`", "**Confirm** with `model:penstock_backlog_minutes`"),
+        (
+            "**Confirm** with `model:penstock_backlog_seconds`",
+            "**Confirm** with `penstock_pending_tokens{tenant=\"a\"}`",
+        ),
+    ] {
+        let spoilt = runbooks().replacen(part, other, 1);
+        assert_eq!(checks::runbook_parts(&set, &spoilt).len(), 1, "{part}");
+    }
 }
 
 #[test]
@@ -312,22 +327,30 @@ fn promtool_accepts_the_rules_and_their_unit_tests_pass() {
     fs::create_dir_all(&folder).unwrap();
     // JSON is YAML.
     fs::write(folder.join("rules.yaml"), set.one("PrometheusRule")["spec"].to_string()).unwrap();
-    fs::copy(root().join("monitoring/tests.yaml"), folder.join("tests.yaml")).unwrap();
     tools::run(Command::new(&promtool).args(["check", "rules", "rules.yaml"]).current_dir(&folder));
-    tools::run(Command::new(&promtool).args(["test", "rules", "tests.yaml"]).current_dir(&folder));
+    for tests in TESTS {
+        fs::copy(root().join("monitoring").join(tests), folder.join(tests)).unwrap();
+        tools::run(Command::new(&promtool).args(["test", "rules", tests]).current_dir(&folder));
+    }
 }
 
+/// Files of unit tests of the rules.
+const TESTS: [&str; 2] = ["tests.yaml", "tests-objectives.yaml"];
+
 #[test]
-fn every_alert_has_a_unit_test_in_which_it_fires() {
+fn every_alert_has_unit_tests_in_which_it_fires_and_does_not() {
     let set = Set::load(SETS[0]);
-    let tests = set::parse(&root().join("monitoring/tests.yaml")).remove(0);
-    let cases = set::list(&tests["tests"]).iter().flat_map(|test| set::list(&test["alert_rule_test"]));
-    let fired: BTreeSet<_> = cases
-        .filter(|case| !set::list(&case["exp_alerts"]).is_empty())
-        .filter_map(|case| case["alertname"].as_str())
-        .collect();
-    let alerts: BTreeSet<_> = checks::rules(&set).filter_map(|rule| rule["alert"].as_str()).collect();
-    assert_eq!(fired, alerts);
+    let tests = TESTS.map(|tests| set::parse(&root().join("monitoring").join(tests)).remove(0));
+    let tests = tests.iter().flat_map(|tests| set::list(&tests["tests"]));
+    let cases = tests.flat_map(|test| set::list(&test["alert_rule_test"]));
+    let (silent, fires): (Vec<_>, Vec<_>) = cases.partition(|case| set::list(&case["exp_alerts"]).is_empty());
+    let named = |cases: Vec<&Value>| -> BTreeSet<String> {
+        cases.iter().filter_map(|case| case["alertname"].as_str()).map(str::to_owned).collect()
+    };
+    let alerts = checks::rules(&set).filter_map(|rule| rule["alert"].as_str()).map(str::to_owned);
+    let alerts: BTreeSet<String> = alerts.collect();
+    assert_eq!(named(fires), alerts);
+    assert_eq!(named(silent), alerts);
 }
 
 #[test]

@@ -300,12 +300,15 @@ pub fn series(set: &Set) -> Problems {
     let expressions = rules.iter().filter_map(|rule| rule["expr"].as_str());
     let triggers = set.of_kind("ScaledObject").flat_map(|object| list(&object.value["spec"]["triggers"]));
     let scaled = triggers.map(|trigger| &trigger["metadata"]["query"]);
-    let dashboard = set.dashboard();
-    let panels = list(&dashboard["panels"]).iter().flat_map(|panel| list(&panel["targets"]));
-    let queries = scaled.chain(panels.map(|target| &target["expr"])).filter_map(Value::as_str);
+    let queries = expressions.chain(scaled.filter_map(Value::as_str)).map(str::to_owned);
     let gates = gates::queries(set).into_iter().map(|(_, _, query)| gates::filled(&query));
+    asked(queries.chain(set.panels()).chain(gates), &recorded)
+}
+
+/// The same of these queries, where these are the names that rules record.
+fn asked(queries: impl Iterator<Item = String>, recorded: &BTreeSet<&str>) -> Problems {
     let mut problems = Problems::new();
-    for query in expressions.chain(queries).map(str::to_owned).chain(gates) {
+    for query in queries {
         let asked = promql::names(&query);
         let mut complain = |what: String| problems.push(format!("{what}, in {query}"));
         for selector in &asked.selectors {
@@ -345,7 +348,7 @@ pub fn alerts(set: &Set, runbooks: &str) -> Problems {
                 problems.push(format!("{name} has no {key}"));
             }
         }
-        if !["critical", "warning", "info"].map(Value::from).contains(&alert["labels"]["severity"]) {
+        if !["page", "critical", "warning", "info"].map(Value::from).contains(&alert["labels"]["severity"]) {
             problems.push(format!("{name}: severity is {}", alert["labels"]["severity"]));
         }
         if alert["annotations"]["summary"].as_str().is_some_and(|summary| summary.contains("{{")) {
@@ -360,6 +363,29 @@ pub fn alerts(set: &Set, runbooks: &str) -> Problems {
         }
     }
     problems.extend(sections.iter().map(|section| format!("the runbook {section} belongs to no alert")));
+    problems
+}
+
+/// Each runbook says what the alert means, a query that confirms it, which some metric answers, what to do first, and who is to know.
+pub fn runbook_parts(set: &Set, runbooks: &str) -> Problems {
+    let recorded: BTreeSet<_> = rules(set).filter_map(|rule| rule["record"].as_str()).collect();
+    let mut problems = Problems::new();
+    for section in runbooks.split("\n## ").skip(1) {
+        let name = section.lines().next().unwrap_or_default();
+        for parts in
+            [&["**What it means.**"][..], &["**Confirm** with `"], &["**Look at**", "**Do**"], &["**Escalate** to "]]
+        {
+            if !parts.iter().any(|part| section.contains(part)) {
+                problems.push(format!("the runbook {name} lacks {parts:?}"));
+            }
+        }
+        let query = section.split("**Confirm** with `").nth(1).and_then(|rest| rest.split('`').next());
+        problems.extend(
+            asked(query.map(str::to_owned).into_iter(), &recorded)
+                .into_iter()
+                .map(|problem| format!("{name}: {problem}")),
+        );
+    }
     problems
 }
 

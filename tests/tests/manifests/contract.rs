@@ -11,7 +11,11 @@ const HISTOGRAMS: [Metric; 4] = [Metric::Ttft, Metric::InterToken, Metric::Durat
 
 /// What others count: the name, and the labels that are asked for. Istio's "Standard Metrics"; Prometheus' own; vLLM's "Production Metrics";
 /// KEDA's "Integrate with Prometheus".
-const OTHERS: [(&str, &[&str]); 4] = [
+const OTHERS: [(&str, &[&str]); 7] = [
+    ("ALERTS", &["alertname", "alertstate", "severity"]),
+    // As the PodMonitor names what Envoy counts.
+    ("envoy_wasm_vm_reload_success", &["plugin"]),
+    ("envoy_wasm_vm_reload_failure", &["plugin"]),
     ("istio_requests_total", &["reporter"]),
     ("up", &["job"]),
     ("vllm:kv_cache_usage_perc", &[]),

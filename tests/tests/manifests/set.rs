@@ -101,10 +101,23 @@ impl Set {
         &self.wasm()["pluginConfig"]
     }
 
-    /// Grafana's dashboard.
-    pub fn dashboard(&self) -> Value {
-        let boards = self.of_kind("ConfigMap").filter_map(|map| map.value["data"]["dashboard.json"].as_str());
-        boards.map(|board| serde_json::from_str(board).expect("JSON")).next().unwrap_or_default()
+    /// Grafana's dashboards, by the names of their files.
+    pub fn dashboards(&self) -> Vec<(String, Value)> {
+        let files = self.of_kind("ConfigMap").filter_map(|map| map.value["data"].as_object()).flatten();
+        let boards = files.filter(|(name, _)| name.ends_with(".json"));
+        let read = |(name, board): (&String, &Value)| {
+            let board = board.as_str().and_then(|board| serde_json::from_str(board).ok());
+            (name.clone(), board.unwrap_or_else(|| panic!("{name} is no JSON")))
+        };
+        boards.map(read).collect()
+    }
+
+    /// What the panels of the dashboards ask.
+    pub fn panels(&self) -> Vec<String> {
+        let boards = self.dashboards();
+        let panels = boards.iter().flat_map(|(_, board)| list(&board["panels"]));
+        let targets = panels.flat_map(|panel| list(&panel["targets"]));
+        targets.filter_map(|target| target["expr"].as_str()).map(str::to_owned).collect()
     }
 
     /// The first resource of a kind, to be spoilt by a test that wants a check to fail.
