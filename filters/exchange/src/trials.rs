@@ -89,7 +89,13 @@ impl Trials {
         for [model, version] in &gone {
             let _ = shared::claim(&keys::guard(model, version, None), 0, 0, store);
         }
-        Self { all, gone, changes: Changes::new(config), ..Self::default() }
+        for trial in &mut all {
+            // What was taken back stays so, from the first request on; how long it has run does not matter for that.
+            trial.read(Nanos::ZERO, store);
+        }
+        let mut trials = Self { all, gone, changes: Changes::new(config), ..Self::default() };
+        trials.take_back();
+        trials
     }
 
     /// The versions of a model that are taken back, as bits by their places.
@@ -152,18 +158,25 @@ impl Trials {
         let overdue: Vec<Subject> =
             self.awaited.extract_if(|_, (late, _)| *late < now).map(|(_, (_, subject))| subject).collect();
         overdue.into_iter().for_each(|subject| self.told(subject, |record| record.outcome(Outcome::Ttft, true)));
-        self.taken_back.clear();
         for trial in &mut self.all {
             if let Some(breach) = trial.flush(now, store) {
                 out.push(Effect::Log(Level::Warn, trial.notice(breach)));
             }
+        }
+        self.take_back();
+        self.show(registry, out);
+        self.changes.tell(now, store, registry, out);
+    }
+
+    /// Takes back what is found to be worse.
+    fn take_back(&mut self) {
+        self.taken_back.clear();
+        for trial in &self.all {
             if matches!(trial.verdict, Verdict::Breached(_)) && trial.mode == Mode::Enforce {
                 let bit = 1u8.checked_shl(u32::try_from(trial.canary).unwrap_or(u32::MAX)).unwrap_or(0);
                 *self.taken_back.entry(trial.model).or_default() |= bit;
             }
         }
-        self.show(registry, out);
-        self.changes.tell(now, store, registry, out);
     }
 
     fn show(&self, registry: &mut Registry, out: &mut Vec<Effect>) {
@@ -240,6 +253,14 @@ impl Trial {
 
     fn claim(&mut self, store: &mut dyn Store) {
         self.is_claimed = shared::claim(&self.key, self.plan, self.shares, store);
+    }
+
+    /// Reads the verdict.
+    fn read(&mut self, now: Nanos, store: &mut dyn Store) {
+        let known = shared::read(&self.key, self.plan, now, store).filter(|known| known.plan == self.plan);
+        if let Some(Shared { guard, .. }) = known {
+            self.verdict = guard.verdict(&self.rules, now);
+        }
     }
 
     /// Tells what was gathered and reads what is known; the breach, where this has brought it.

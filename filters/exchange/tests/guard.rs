@@ -367,6 +367,10 @@ fn it_stays_rolled_back_until_the_canary_changes() {
         ("another model", config_of(25, "llama-r3", json!({})), 0),
     ] {
         let old = process.load(&after, 2);
+        if state == 2 {
+            // Also before the first tick.
+            assert_eq!(process.serve(31, well).1, 0, "{what}");
+        }
         process.tick();
         assert_eq!(process.state(), Some(state), "{what}");
         drop(old);

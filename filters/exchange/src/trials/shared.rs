@@ -146,7 +146,14 @@ impl Changes {
     pub fn tell(&mut self, now: Nanos, store: &mut dyn Store, registry: &mut Registry, out: &mut Vec<Effect>) {
         for (model, versions, known) in &mut self.all {
             let since = match known {
-                Some(since) => *since,
+                Some(since) => {
+                    // Another configuration has others by now, and shows them.
+                    let shown = store.get(&keys::weights(model));
+                    if shown.is_some_and(|shown| !shown.starts_with(&versions.to_le_bytes())) {
+                        continue;
+                    }
+                    *since
+                }
                 None => {
                     let mut since = Nanos::ZERO;
                     let _ = store.update(&keys::weights(model), &mut |old| {
