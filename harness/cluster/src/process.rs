@@ -18,6 +18,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// How much an earlier one of this name has left there.
+    before: usize,
 }
 
 impl Process {
@@ -29,6 +31,7 @@ impl Process {
         let log = PathBuf::from(DIRECTORY).join(format!("{name}.log"));
         let said = |error: std::io::Error| format!("{name}: {error}");
         let file = File::options().create(true).append(true).open(&log).map_err(said)?;
+        let before = usize::try_from(file.metadata().map_err(said)?.len()).unwrap_or_default();
         // A group of its own: what it starts (the agent its Envoy) is killed with it.
         if command.get_current_dir().is_none() {
             command.current_dir(DIRECTORY);
@@ -36,7 +39,7 @@ impl Process {
         let command = command.stdin(Stdio::null()).process_group(0);
         let command = command.stdout(file.try_clone().map_err(said)?).stderr(file);
         let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, before })
     }
 
     /// Waits until an attempt succeeds.
@@ -65,7 +68,8 @@ impl Process {
 
     /// What it printed so far.
     pub fn log(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(self.before..).unwrap_or_default()).into_owned()
     }
 
     /// Asks it to end, as Kubernetes does, and waits until it has.

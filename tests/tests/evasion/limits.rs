@@ -385,12 +385,20 @@ async fn who_expects_a_word_that_cannot_come() {
     let config = json!({"waitForBody": true, "models": [{"name": "chat"}]});
     let change = |gateway: Gateway| gateway.set(&format!("{MANAGER}/proxy_100_continue"), json!(true));
     let Some(stage) = Stage::start_as(&config, change).await else { return };
-    let began = Instant::now();
-    let answer = expecting(&stage, &chat(5).to_string()).await;
-    assert!(answer.starts_with("HTTP/1.1 417") && answer.contains("proxy_100_continue"), "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(stage.arrived(), 0);
-    assert_eq!(stage.chat(&[], &chat(5)).await.status(), 200);
+    // At once: within a second beside what a request takes here, the best of three, as the machine may be busy.
+    let (mut refused, mut served) = (Duration::MAX, Duration::MAX);
+    for number in 0..3 {
+        let began = Instant::now();
+        let answer = expecting(&stage, &chat(5).to_string()).await;
+        refused = refused.min(began.elapsed());
+        assert!(answer.starts_with("HTTP/1.1 417") && answer.contains("proxy_100_continue"), "{answer}");
+        assert_eq!(stage.arrived(), number);
+        let began = Instant::now();
+        assert_eq!(stage.chat(&[], &chat(5)).await.status(), 200);
+        served = served.min(began.elapsed());
+    }
+    println!("refused in {refused:?}; a request is answered in {served:?}");
+    assert!(refused < served + Duration::from_secs(1), "{refused:?}, beside {served:?}");
 }
 
 /// Sends a request with `expect: 100-continue`, and its body when it is told to go on; all that came back.

@@ -79,7 +79,7 @@ fn a_selector_that_matches_nothing_leaves_no_count_and_no_series() {
 fn a_module_that_cannot_be_fetched_does_what_the_strategy_says_until_it_is_there() {
     run(async |base| {
         for set in Set::BOTH {
-            for (strategy, status) in [("FAIL_RELOAD", 403), ("FAIL_OPEN", 200)] {
+            for (strategy, status) in [("FAIL_RELOAD", 403), ("FAIL_CLOSE", 403), ("FAIL_OPEN", 200)] {
                 let name = format!("absent-{}-{}", set.kind().to_lowercase(), strategy.to_lowercase());
                 let mut objects = shipped(base, set, "stage");
                 let image = |object: &mut Value, to: &str| objects::replace(object, "127.0.0.1:5000/stage:1", to);
@@ -106,8 +106,9 @@ fn a_module_that_cannot_be_fetched_does_what_the_strategy_says_until_it_is_there
     });
 }
 
-/// Sets what holds where the module does not run, in both places.
+/// Sets what holds where the module does not run, in both places, which call one of the strategies by different names.
 fn fail(objects: &mut [Value], set: Set, strategy: &str) {
+    let envoys = if strategy == "FAIL_CLOSE" { "FAIL_CLOSED" } else { strategy };
     for plugin in objects::of_kind(objects, set.kind()) {
         match set {
             Set::WasmPlugin => plugin["spec"]["failStrategy"] = json!(strategy),
@@ -119,7 +120,7 @@ fn fail(objects: &mut [Value], set: Set, strategy: &str) {
     for filter in objects::of_kind(objects, "EnvoyFilter") {
         for patch in filter["spec"]["configPatches"].as_array_mut().into_iter().flatten() {
             if let Some(policy) = patch.pointer_mut("/patch/value/typed_config/config/failure_policy") {
-                *policy = json!(strategy);
+                *policy = json!(envoys);
             }
         }
     }

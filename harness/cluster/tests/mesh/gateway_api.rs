@@ -11,7 +11,7 @@ use crate::stage::{Answer, Base, Set, Stage, run, shipped};
 
 /// What Istio calls the Service and labels the pods that it makes of the Gateway `llm`.
 const SERVICE: &str = "llm-istio.istio-ingress.svc.cluster.local";
-const LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+pub const LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
 #[test]
 fn routes_by_header_serve_callers_with_tokens() {
@@ -62,7 +62,7 @@ fn an_envoy_filter_for_another_gateway_leaves_headers_that_cannot_wait_and_it_is
 }
 
 /// The set as it is shipped, but for two things: tokens are signed by this key, and there is no pool with a picker behind the gateway.
-fn set(base: &Base, key: &Key) -> Vec<Value> {
+pub fn set(base: &Base, key: &Key) -> Vec<Value> {
     let mut objects = with_pool(base, key);
     for route in objects::of_kind(&mut objects, "HTTPRoute") {
         let backend = &mut route["spec"]["rules"][0]["backendRefs"][0];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use penstock_cluster::gateway::{self, Gateway};
 use penstock_cluster::istiod::{Istiod, Mesh};
@@ -56,6 +56,7 @@ pub enum Set {
 
 impl Set {
     pub const BOTH: [Set; 2] = [Set::WasmPlugin, Set::TrafficExtension];
+    pub const ALL: [Set; 3] = [Set::WasmPlugin, Set::TrafficExtension, Set::GatewayApi];
 
     pub fn kind(self) -> &'static str {
         match self {
@@ -80,6 +81,8 @@ pub struct Base {
     pub mesh: Mesh,
     pub kubernetes: Kubernetes,
     pub registry: Registry,
+    /// How long it took to start.
+    pub took: Duration,
     _istiod: Istiod,
 }
 
@@ -94,11 +97,12 @@ fn base() -> &'static (Runtime, Result<Base, String>) {
 
 impl Base {
     async fn start() -> Result<Self, String> {
+        let began = Instant::now();
         let place = Place::find()?;
         let mesh = Mesh::shipped(&place)?;
         let (kubernetes, registry) = tokio::try_join!(Kubernetes::start(&place), Registry::start(&place))?;
         let istiod = Istiod::start(&place, &mesh).await?;
-        Ok(Self { place, mesh, kubernetes, registry, _istiod: istiod })
+        Ok(Self { place, mesh, kubernetes, registry, took: began.elapsed(), _istiod: istiod })
     }
 }
 
