@@ -3,6 +3,7 @@
 //! - `run`: nothing but this machine, so it is run here, page by page from top to bottom. `localhost:8080` and `localhost:9901` are an
 //!   Envoy with `envoy/gateway.yaml` as it is shipped, and its admin interface.
 //! - `serve`: it starts servers that stay. The tests start the same in their own way.
+//! - `own`: files or figures of the reader's. Its syntax, its paths and the options of `penstock` are checked.
 //! - `nodes`: a cluster with nodes. Here its syntax and its paths are checked, and `helm upgrade --install` is rendered.
 //!
 //! A block `yaml served` is a configuration of the filters: that of the page's Envoy, in place of the shipped one.
@@ -20,8 +21,11 @@ use penstock_harness::model_server::ModelServer;
 use penstock_tests::{PATIENCE, checkout, find_envoy, gateway, shipped_gateway, skipped};
 use serde_json::Value;
 
-const GUIDES: [&str; 12] = [
+const GUIDES: [&str; 15] = [
     "docs/autoscale.md",
+    "docs/checks.md",
+    "docs/plan.md",
+    "docs/simulate.md",
     "docs/install-istio.md",
     "docs/install-envoy.md",
     "docs/install-envoy-gateway.md",
@@ -79,10 +83,10 @@ fn every_command_says_what_it_needs() {
     for page in GUIDES {
         for block in blocks(page) {
             let is_shell = block.info.first().is_some_and(|language| ["sh", "bash", "console"].contains(&&**language));
-            let is_marked = ["run", "serve", "nodes"].iter().any(|mark| block.is("sh", mark));
+            let is_marked = ["run", "serve", "own", "nodes"].iter().any(|mark| block.is("sh", mark));
             assert!(
                 !is_shell || is_marked,
-                "{page}:{}: mark the block as `sh run`, `sh serve` or `sh nodes`",
+                "{page}:{}: mark the block as `sh run`, `sh serve`, `sh own` or `sh nodes`",
                 block.line
             );
             assert!(!block.info.is_empty(), "{page}:{}: a block without a language", block.line);
@@ -103,6 +107,42 @@ fn every_command_is_shell_and_names_files_that_exist() {
             }
         }
     }
+}
+
+#[test]
+fn options_of_the_command_are_known_to_it() {
+    let Some(penstock) = penstock() else {
+        // As below: not every way to run the tests builds it.
+        writeln!(std::io::stderr(), "SKIPPED options of the command: cargo build -p penstock-cli")
+            .expect("a standard error");
+        return;
+    };
+    let mut tried = 0;
+    for page in GUIDES {
+        for block in blocks(page).iter().filter(|block| block.info.first().is_some_and(|info| info == "sh")) {
+            for line in block.text.replace("\\\n", " ").lines() {
+                let Some((_, command)) = line.split_once("penstock ").filter(|(before, _)| is_command(before)) else {
+                    continue;
+                };
+                let mut words = command.split('#').next().unwrap_or_default().split_whitespace();
+                let subcommand = words.next().unwrap_or_default();
+                let help = Command::new(&penstock).args([subcommand, "--help"]).output().expect("it runs");
+                assert!(help.status.success(), "{page}:{}: there is no `penstock {subcommand}`", block.line);
+                let help = String::from_utf8_lossy(&help.stdout);
+                let known: Vec<&str> = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+                for option in words.filter(|word| word.starts_with("--")) {
+                    assert!(known.contains(&option), "{page}:{}: `penstock {subcommand}` has no {option}", block.line);
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried > 0, "no page has an option");
+}
+
+/// Whether what follows on a line is a command, and not an argument of another.
+fn is_command(before: &str) -> bool {
+    before.is_empty() || before.ends_with("| ")
 }
 
 #[test]
@@ -137,7 +177,9 @@ async fn what_can_run_here_runs() {
                 missing.push(format!("{page}:{} needs Helm (PENSTOCK_HELM)", block.line));
                 continue;
             }
-            if script.contains("penstock check") && penstock().is_none() {
+            let asks_penstock =
+                script.lines().any(|line| line.starts_with("penstock ")) || script.contains("penstock check");
+            if asks_penstock && penstock().is_none() {
                 missing.push(format!("{page}:{} needs the command (cargo build -p penstock-cli)", block.line));
                 continue;
             }
