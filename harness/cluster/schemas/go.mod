@@ -1,7 +1,7 @@
 // Only the CustomResourceDefinitions of these are used, so nothing imports them: `go mod tidy` would leave nothing here.
 module penstock/schemas
 
-go 1.26.0
+go 1.26.7
 
 require (
 	github.com/envoyproxy/gateway v1.9.1

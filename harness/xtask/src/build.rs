@@ -93,6 +93,23 @@ pub fn build_for_tests(root: &Path) -> Outcome {
     build_into(root, "target/for-tests", &["penstock"], &faulty)
 }
 
+/// Compiles a module once more, where nothing of the first time is: it has to be the same to the byte, as the image of it then is.
+pub fn build_again(root: &Path) -> Outcome {
+    const PLUGIN: &str = "pending-gauge";
+    let elsewhere = target_directory(root).join("again");
+    let said = |error: std::io::Error| format!("{}: {error}", elsewhere.display());
+    let clear = || if elsewhere.exists() { fs::remove_dir_all(&elsewhere) } else { Ok(()) };
+    clear().map_err(said)?;
+    let built = compile_in(root, &elsewhere, &[PLUGIN], &Variant::default())?;
+    let shipped = root.join(format!("dist/{PLUGIN}.wasm"));
+    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let is_same = built.iter().all(|again| again.is_file()) && read(&built[0])? == read(&shipped)?;
+    if !is_same {
+        return Err(format!("{} is not {}: two builds make two digests", built[0].display(), shipped.display()));
+    }
+    clear().map_err(said)
+}
+
 fn build_with(root: &Path, plugins: &[&str], variant: &Variant) -> Outcome {
     build_into(root, "dist", plugins, variant)
 }
@@ -114,6 +131,10 @@ fn build_into(root: &Path, directory: &str, plugins: &[&str], variant: &Variant)
 
 /// Compiles plugins; where cargo put their modules, in the same order. The next variant takes the same places.
 pub fn compile(root: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<PathBuf>, String> {
+    compile_in(root, &target_directory(root), plugins, variant)
+}
+
+fn compile_in(root: &Path, target: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<PathBuf>, String> {
     target::ensure(root)?;
     let packages = plugins.iter().flat_map(|plugin| ["--package", plugin]);
     let mut run = cargo_long(root, "build").args(["--profile", PROFILE, "--target", TARGET]).args(packages);
@@ -123,8 +144,8 @@ pub fn compile(root: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<P
     if let Some(vocab) = &variant.vocab {
         run = run.env("PENSTOCK_VOCAB", vocab);
     }
-    paths::forget(root, run)?.go()?;
-    let built = target_directory(root).join(TARGET).join(PROFILE);
+    paths::forget(root, run)?.env("CARGO_TARGET_DIR", target).go()?;
+    let built = target.join(TARGET).join(PROFILE);
     // Cargo writes the file of a library `a-b` as `a_b`.
     Ok(plugins.iter().map(|plugin| built.join(format!("{}.wasm", plugin.replace('-', "_")))).collect())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use crate::go::{Files, Module, Program};
+use crate::go::{self, Files, Module, Program};
 use crate::run::{Outcome, Run, cargo, cargo_long};
 use crate::steps::{Steps, duration};
 use crate::{build, namespace, tools};
@@ -182,7 +182,7 @@ Usage: cargo xtask cluster [--istio 1.30] [--set DIRECTORY]
   build             builds what is missing of it and of what its tests and its demo need, and starts nothing
   exec              runs kubectl, istioctl, curl or anything else in the cluster's network, while it runs in another terminal
 
-Needs Go 1.26, and a user who may make namespaces. Ctrl-C ends everything.
+Needs Go 1.26.7, and a user who may make namespaces. Ctrl-C ends everything.
 ";
 
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
@@ -240,7 +240,7 @@ Usage: cargo xtask demo --cluster [--json] [--plot FILE]
   --json        nothing but the JSON object
   --plot FILE   where the picture goes (default: target/closed-loop.svg)
 
-Needs Go 1.26, Prometheus, and a user who may make namespaces.
+Needs Go 1.26.7, Prometheus, and a user who may make namespaces.
 ";
 
 /// `cargo xtask demo --cluster`: what follows are the options of `penstock-cluster demo`.
@@ -249,6 +249,8 @@ pub fn demo(root: &Path, arguments: &[String], help: bool) -> Outcome {
         print!("{DEMO_HELP}");
         return Ok(());
     }
+    // Said before a quarter of an hour of building, and not after it.
+    tools::installed(root, "prometheus", "prometheus")?;
     let mut steps = Steps::new(4);
     let programs =
         steps.step("the programs of the cluster", "17 min the first time", || programs(root, "1.31", true))?;
@@ -347,7 +349,7 @@ fn from_go(root: &Path, istio: &str, for_tests: bool) -> Result<Vec<PathBuf>, St
     let mut modules = vec![&REGISTRY, &HELM, &RATE_LIMIT, &KUBERNETES, &SCHEMAS, istio];
     // After Kubernetes, with which they share what they are built of.
     modules.extend(if for_tests { [&CONTROLLERS, &KEDA, &ROLLOUTS, &PICKER].as_slice() } else { &[] });
-    modules.into_iter().map(|module| module.build(root)).collect()
+    go::build(root, &modules)
 }
 
 fn exec(root: &Path, command: &[&String]) -> Outcome {

@@ -22,6 +22,9 @@ pub struct Module {
     pub files: &'static [Files],
 }
 
+/// Written last: copies that were interrupted are made again.
+const STAMP: &str = "copied";
+
 /// One program.
 pub struct Program {
     /// How the built file is called.
@@ -44,14 +47,41 @@ pub struct Files {
     pub to: &'static str,
 }
 
+/// Builds and copies what is missing of these; the directory of each.
+///
+/// # Errors
+/// Without a Go that is as new as all of them ask for, before the first is built; and when one cannot be fetched or compiled.
+pub fn build(root: &Path, modules: &[&Module]) -> Result<Vec<PathBuf>, String> {
+    let mut needed = (Version::default(), "");
+    for module in modules {
+        if !module.is_there(root)? {
+            needed = needed.max((asked_for(&module.source(root))?, module.directory));
+        }
+    }
+    if needed != (Version::default(), "") {
+        enough(root, needed)?;
+    }
+    modules.iter().map(|module| module.build(root)).collect()
+}
+
 impl Module {
-    /// Builds and copies what is missing; the directory that has it all.
-    ///
-    /// # Errors
-    /// Without Go, and when a module cannot be fetched or compiled.
-    pub fn build(&self, root: &Path) -> Result<PathBuf, String> {
-        let source = root.join("harness/cluster").join(self.directory);
-        let directory = cache()?.join(format!("{}-{:016x}", self.directory, key(&source)?));
+    fn source(&self, root: &Path) -> PathBuf {
+        root.join("harness/cluster").join(self.directory)
+    }
+
+    /// Where it is kept.
+    fn place(&self, root: &Path) -> Result<PathBuf, String> {
+        Ok(cache()?.join(format!("{}-{:016x}", self.directory, key(&self.source(root))?)))
+    }
+
+    /// Whether nothing is left to do.
+    fn is_there(&self, root: &Path) -> Result<bool, String> {
+        let directory = self.place(root)?;
+        Ok(self.is_copied(&directory) && self.programs.iter().all(|program| directory.join(program.name).is_file()))
+    }
+
+    fn build(&self, root: &Path) -> Result<PathBuf, String> {
+        let (source, directory) = (self.source(root), self.place(root)?);
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let _turn = turn(&directory)?;
         for wanted in self.programs {
@@ -59,7 +89,6 @@ impl Module {
             if built.is_file() {
                 continue;
             }
-            installed(root)?;
             eprintln!("xtask: building {}, {} ({} on two cores)", wanted.name, wanted.what, wanted.usual);
             let began = Instant::now();
             // Nobody debugs them. What debuggers read would be left out at the end (-w), and takes an eighth of the time to make.
@@ -68,19 +97,22 @@ impl Module {
             fs::rename(&next, &built).map_err(|error| format!("{}: {error}", built.display()))?;
             eprintln!("xtask: {} took {}", built.display(), duration(began.elapsed().as_secs()));
         }
-        self.copy(root, &source, &directory)?;
+        self.copy(&source, &directory)?;
         Ok(directory)
     }
 
-    fn copy(&self, root: &Path, source: &Path, directory: &Path) -> Outcome {
-        // Written last: copies that were interrupted are made again.
-        let stamp = directory.join("copied");
-        let wanted: String = self.files.iter().map(|files| format!("{} {}\n", files.module, files.from)).collect();
-        if fs::read_to_string(&stamp).is_ok_and(|copied| copied == wanted) {
+    /// What the stamp says once all files are copied.
+    fn copies(&self) -> String {
+        self.files.iter().map(|files| format!("{} {}\n", files.module, files.from)).collect()
+    }
+
+    fn is_copied(&self, directory: &Path) -> bool {
+        fs::read_to_string(directory.join(STAMP)).is_ok_and(|copied| copied == self.copies())
+    }
+
+    fn copy(&self, source: &Path, directory: &Path) -> Outcome {
+        if self.is_copied(directory) {
             return Ok(());
-        }
-        if !self.files.is_empty() {
-            installed(root)?;
         }
         for files in self.files {
             go(source).args(["mod", "download", files.module]).go()?;
@@ -96,14 +128,53 @@ impl Module {
                 fs::write(to.join(name), fs::read(&file).map_err(io)?).map_err(io)?;
             }
         }
-        fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
+        let stamp = directory.join(STAMP);
+        fs::write(&stamp, self.copies()).map_err(|error| format!("{}: {error}", stamp.display()))
     }
 }
 
-/// Whether there is Go to fetch and to build with.
-fn installed(root: &Path) -> Outcome {
-    let version = go(root).args(["version"]).output();
-    version.map(drop).map_err(|error| format!("there is no Go to build with ({error}): install Go 1.26 or later"))
+/// Major, minor and patch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Version([u32; 3]);
+
+impl Version {
+    /// Reads `1.26`, `1.26.7` or `1.27rc1`, which is before 1.27.0 but has what that has.
+    fn parse(text: &str) -> Option<Self> {
+        let mut version = [0; 3];
+        for (part, place) in text.split('.').zip(&mut version) {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            *place = part[..digits].parse().ok()?;
+        }
+        Some(Self(version))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+/// What a go.mod asks for, which is no less than what the modules ask for that it names.
+fn asked_for(source: &Path) -> Result<Version, String> {
+    let path = source.join("go.mod");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let asked = text.lines().find_map(|line| line.strip_prefix("go ")).and_then(Version::parse);
+    asked.ok_or_else(|| format!("{}: no line `go VERSION`", path.display()))
+}
+
+/// Whether there is Go to fetch and to build with, and new enough: no other is fetched.
+fn enough(root: &Path, (needed, directory): (Version, &str)) -> Outcome {
+    let install = format!("install Go {needed} or later");
+    let said = go(root).args(["env", "GOVERSION"]).output();
+    let said = said.map_err(|error| format!("there is no Go to build with ({error}): {install}"))?;
+    // One of somebody's own makes has no number.
+    let version = said.trim().strip_prefix("go").and_then(Version::parse);
+    if version.is_some_and(|version| version < needed) {
+        return Err(format!("{} is too old for harness/cluster/{directory}/go.mod: {install}", said.trim()));
+    }
+    Ok(())
 }
 
 /// `go`, as everything is built with it: what is built does not depend on C libraries, nor on a compiler that is fetched.
@@ -148,4 +219,33 @@ fn key(source: &Path) -> Result<u64, String> {
         fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?.hash(&mut hasher);
     }
     Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_in_order() {
+        let versions = ["1.26", "1.26.1", "1.26.10", "1.27rc1"].map(|text| Version::parse(text).expect("a version"));
+        assert!(versions.is_sorted() && versions[1] < versions[2], "{versions:?}");
+        assert_eq!(Version::parse("devel"), None);
+        assert_eq!(versions[0].to_string(), "1.26.0");
+    }
+
+    /// Whoever reads what to install installs what is enough for all.
+    #[test]
+    fn what_is_said_to_be_needed_is_enough() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the root");
+        let directories = fs::read_dir(root.join("harness/cluster")).expect("a directory").flatten();
+        let modules = directories.map(|entry| entry.path()).filter(|path| path.join("go.mod").is_file());
+        let needed = modules.map(|path| asked_for(&path).expect("a version")).max().expect("a module");
+        for page in ["CONTRIBUTING.md", "harness/xtask/src/cluster.rs"] {
+            let text = fs::read_to_string(root.join(page)).expect("a page");
+            for (at, _) in text.match_indices("eeds Go ") {
+                assert!(text[at..].starts_with(&format!("eeds Go {needed}")), "{page}: {needed} is needed");
+            }
+            assert!(text.contains("eeds Go "), "{page}");
+        }
+    }
 }

@@ -39,14 +39,14 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         }
         [first, ..] => return Err(format!("`test` does not know `{first}`; see --help")),
     }
-    let mut steps = Steps::new(8);
+    let mut steps = Steps::new(9);
     let cargo_deny = steps.step("installing tools", "20 s", || {
         for tool in [
             tools::envoy(root).map(drop),
             tools::clients(root).map(drop),
             tools::suite(root).map(drop),
             tools::node_clients(root).map(drop),
-            tools::promtool(root),
+            tools::installed(root, "promtool", "prometheus"),
         ] {
             or_skip(tool, required)?;
         }
@@ -59,6 +59,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         build::build(root)?;
         build::build_for_tests(root)
     })?;
+    steps.step("compiling a filter once more, elsewhere", "1 min", || build::build_again(root))?;
     let lints = ["--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.step("lints", "2 min", || cargo_long(root, "clippy").args(lints).go())?;
     steps.step("documentation", "45 s", || documentation(root))?;
@@ -70,6 +71,10 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
 
 /// The tests of the manifests that take programs built from Go, and those on the real control plane.
 fn on_cluster(root: &Path, istio: &str, filter: &[&str], required: bool) -> Outcome {
+    // Said before a quarter of an hour of building, and not after it.
+    for (name, package) in [("prometheus", "prometheus"), ("redis-server", "redis-server")] {
+        or_skip(tools::installed(root, name, package), required)?;
+    }
     let mut steps = Steps::new(if filter.is_empty() { 6 } else { 4 });
     let programs = steps.step("the programs of the cluster", "17 min the first time", || {
         or_skip(cluster::programs(root, istio, true), required)

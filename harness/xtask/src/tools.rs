@@ -45,7 +45,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     println!("openai's own tests: {}", suite(root)?.display());
     println!("Node.js: {}", node_clients(root)?.display());
     println!("cargo-deny: {}", cargo_deny(root)?.display());
-    match promtool(root) {
+    match installed(root, "promtool", "prometheus") {
         Ok(()) => println!("promtool: found"),
         Err(message) => eprintln!("xtask: {message}"),
     }
@@ -98,12 +98,12 @@ pub fn cargo_deny(root: &Path) -> Result<PathBuf, String> {
     Ok(install(root, "cargo-deny", &[CARGO_DENY])?.join("bin/cargo-deny"))
 }
 
-/// promtool comes from the distribution, so it is only looked for.
-pub fn promtool(root: &Path) -> Outcome {
-    if program(root, "promtool").args(["--version"]).works() {
+/// What comes from the distribution is only looked for.
+pub fn installed(root: &Path, name: &str, package: &str) -> Outcome {
+    if program(root, name).args(["--version"]).works() {
         return Ok(());
     }
-    Err("promtool is not installed; on Debian: apt-get install prometheus".to_owned())
+    Err(format!("{name} is not installed; on Debian: apt-get install {package}"))
 }
 
 /// A virtual environment in target/tools with these packages.
