@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::render::{printed, resources};
 use super::set::{SETS, Set, root};
-use super::{CHECKS, checks, helm, runbooks, schemas, tools};
+use super::{CHECKS, checks, demand, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
 const VARIANTS: [(&str, &[&str], &[&str]); 13] = [
@@ -132,6 +132,38 @@ fn the_model_for_all_others_comes_last() {
         let wanted = format!("sum(max by (namespace, pod, phase) (penstock_pending_tokens{{{series}}}))");
         assert!(query.as_str().is_some_and(|query| query.contains(&wanted)), "{query} has no {wanted}");
     }
+}
+
+/// What servers use of their caches: of this Deployment's pods alone, each pod once, and 0 where there is none to tell.
+#[test]
+fn caches_are_counted_once_for_each_pod() {
+    let test = "caches_are_counted_once_for_each_pod";
+    let (Some(helm), Some((promtool, _))) = (helm(test), demand::promtool(test)) else { return };
+    let (_, values, _) = VARIANTS[7];
+    let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+    let object = set.of_kind("ScaledObject").find(|object| object.value["metadata"]["name"] == "chat-canary");
+    let query = &object.expect("the canary's").value["spec"]["triggers"][1]["metadata"]["query"];
+    let used = |job: &str, namespace: &str, pod: &str, share: &str| {
+        let series = format!("vllm:kv_cache_usage_perc{{job={job:?},namespace={namespace:?},pod={pod:?}}}");
+        json!({"series": series, "values": format!("{share} {share}")})
+    };
+    let all = [
+        used("a", "llm", "chat-canary-5f7d9c-x2x9z", "0.5"),
+        // Scraped by a second job as well, a moment later.
+        used("b", "llm", "chat-canary-5f7d9c-x2x9z", "0.25"),
+        used("a", "llm", "chat-canary-5f7d9c-k8s4w", "0.25"),
+        // Others: another Deployment, one whose name goes on, another namespace.
+        used("a", "llm", "chat-stable-5f7d9c-x2x9z", "0.5"),
+        used("a", "llm", "chat-canary-large-5f7d9c-x2x9z", "0.5"),
+        used("a", "else", "chat-canary-5f7d9c-x2x9z", "0.5"),
+    ];
+    let case = |series: &[Value], wanted: f64| {
+        let sample = json!({"labels": "{}", "value": wanted});
+        let asked = json!({"expr": query, "eval_time": "5s", "exp_samples": [sample]});
+        json!({"interval": "5s", "input_series": series, "promql_expr_test": [asked]})
+    };
+    let cases = json!({"evaluation_interval": "5s", "tests": [case(&all, 0.75), case(&all[3..], 0.0)]});
+    assert_eq!(demand::failures(&promtool, "caches", &cases), None);
 }
 
 /// What a version says of itself wins over the defaults, a 0 too, and what follows from it is worked out.

@@ -4,20 +4,21 @@ use penstock_exchange::metrics::{self, Metric};
 use penstock_exchange::{Handling, Outcome};
 
 /// Labels that Prometheus adds when it scrapes a PodMonitor.
-pub const SCRAPE_LABELS: [&str; 2] = ["namespace", "pod"];
+pub const SCRAPE_LABELS: [&str; 4] = ["job", "instance", "namespace", "pod"];
 
 /// Metrics that reach Prometheus as `_bucket`, `_sum` and `_count`.
 const HISTOGRAMS: [Metric; 4] = [Metric::Ttft, Metric::InterToken, Metric::Duration, Metric::EstimateError];
 
-/// What others count: the name, and the labels that are asked for. Istio's "Standard Metrics"; Prometheus' own; vLLM's "Production Metrics";
-/// KEDA's "Integrate with Prometheus".
-const OTHERS: [(&str, &[&str]); 7] = [
+/// What others count: the name, and the labels that are asked for. Istio's "Standard Metrics"; Envoy's "HTTP connection manager:
+/// Statistics"; Prometheus' own; vLLM's "Production Metrics"; KEDA's "Integrate with Prometheus".
+const OTHERS: [(&str, &[&str]); 8] = [
     ("ALERTS", &["alertname", "alertstate", "severity"]),
     // As the PodMonitor names what Envoy counts.
     ("envoy_wasm_vm_reload_success", &["plugin"]),
     ("envoy_wasm_vm_reload_failure", &["plugin"]),
-    ("istio_requests_total", &["reporter"]),
-    ("up", &["job"]),
+    ("istio_requests_total", &["reporter", "response_code"]),
+    ("envoy_http_downstream_rq_xx", &["envoy_http_conn_manager_prefix", "envoy_response_code_class"]),
+    ("up", &[]),
     ("vllm:kv_cache_usage_perc", &[]),
     ("keda_scaler_detail_errors_total", &["scaledObject"]),
 ];

@@ -68,9 +68,9 @@ fn matchers(list: &str) -> Vec<(String, String)> {
     let pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
     pairs
         .map(|pair| {
-            let (label, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.trim_start_matches('~').trim().trim_matches('"');
-            (label.trim().trim_end_matches('!').to_owned(), value.to_owned())
+            let (label, value) = pair.split_at(pair.find(['=', '!']).unwrap_or(pair.len()));
+            let value = value.trim_start_matches(['=', '!', '~']).trim().trim_matches('"');
+            (label.trim().to_owned(), value.to_owned())
         })
         .collect()
 }

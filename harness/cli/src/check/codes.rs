@@ -93,7 +93,7 @@ pub const CODES: &[Code] = &[
     rule("PS304", Warning, "a buffer is small for prompts", "{bytes} bytes: what is longer gets 413 before Penstock sees it", "write per_connection_buffer_limit_bytes: 4194304, or countBytesMax: {bytes} into the configuration if that is meant"),
     rule("PS305", Error, "the EDGE profile shrinks buffers", "the profile EDGE has buffers of {bytes} bytes: what is longer gets 413", "write {key}: 4194304 beside it"),
     rule("PS306", Error, "paths are not made normal", "{key} is {value}: servers read other paths than those that were checked", "write {wanted}"),
-    rule("PS307", Error, "100-continue waits for the body", "{key}: clients that send Expect: 100-continue wait for an answer that comes after their body", "write {wanted}"),
+    rule("PS307", Error, "100-continue cannot be answered", "{key}: clients that send Expect: 100-continue get 417 where headers wait for the body, and not all of them send again", "write {wanted}"),
     rule("PS308", Error, "a timeout is too short for an answer", "the timeout is {value}: a long answer is broken off", "write 600s, or 0s for none"),
     rule("PS309", Error, "retries send a prompt twice", "{condition} sends a prompt again that a server may have begun", "write connect-failure,refused-stream"),
     rule("PS310", Error, "a mesh limit has no rate limit cluster", "mesh.service is {service}, and there is no such cluster", "add the cluster, or write the name of one: outbound|8081||ratelimit.NAMESPACE.svc.cluster.local in Istio"),
