@@ -41,7 +41,7 @@ const PAGE: &str = "docs/plan.md";
 #[test]
 fn the_page_shows_what_the_command_says() {
     let page = fs::read_to_string(root().join(PAGE)).unwrap();
-    let (command, shown) = (block(&page, "sh"), block(&page, "yaml"));
+    let (command, shown) = (block(&page, "sh run"), block(&page, "yaml"));
     let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
     let (name, arguments) = words.split_at(2);
     assert_eq!(name, ["penstock", "plan"]);
