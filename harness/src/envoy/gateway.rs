@@ -163,6 +163,16 @@ impl Gateway {
         self
     }
 
+    /// A version of any name is served: the routes that answer by themselves for those that the file does not have are left out.
+    #[must_use]
+    pub fn serves_any_version(mut self) -> Self {
+        let manager = &mut self.document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        for host in array(&mut manager["typed_config"]["route_config"]["virtual_hosts"]) {
+            array(&mut host["routes"]).retain(|route| route["direct_response"].is_null());
+        }
+        self
+    }
+
     /// Requests with this header go to where there is no server, by its value: to a cluster without hosts (the first of these), to one that
     /// is not there, and to a port on which nothing listens.
     #[must_use]

@@ -125,7 +125,8 @@ impl EnvoyExecutor {
             Chain::RowInOneVm => envoy::Chain::RowInOneVm,
             Chain::One => envoy::Chain::One,
         };
-        let mut gateway = Gateway::load(checkout, "gateway.yaml")?.chain(filters).plugin_config(&scenario.config);
+        let gateway = Gateway::load(checkout, "gateway.yaml")?.chain(filters).plugin_config(&scenario.config);
+        let mut gateway = gateway.serves_any_version();
         for cluster in ["stable", "canary"] {
             gateway = gateway.cluster(cluster, upstream);
         }
