@@ -99,7 +99,8 @@ async fn scaling_by_trying_again() {
     for _ in 0..100 {
         let fails = [("x-tenant", "rich"), ("x-model-server", r#"{"status":503,"ttft_ms":0}"#)];
         for answer in join_all((0..AT_ONCE).map(|_| stage.chat(&fails, &greedy))).await {
-            assert_eq!(answer.status(), 503);
+            // A limit where the answer was here before what it had reserved was given back.
+            assert!([503, 429].contains(&answer.status().as_u16()), "{}", answer.status());
             answer.bytes().await.expect("a body");
         }
     }
