@@ -38,6 +38,37 @@ pub fn point(model: &str, sticky: &[u8]) -> u32 {
     (xxh64(&key, 0) >> 32) as u32
 }
 
+/// Some of a model's versions, by their places: of the first eight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versions(u8);
+
+impl Versions {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// The one at this place alone.
+    pub fn one(place: usize) -> Self {
+        Self(u32::try_from(place).ok().and_then(|place| 1u8.checked_shl(place)).unwrap_or(0))
+    }
+
+    /// Whether the one at this place is among them.
+    pub fn has(self, place: usize) -> bool {
+        self.0 & Self::one(place).0 != 0
+    }
+
+    /// These, and those.
+    #[must_use]
+    pub fn and(self, those: Self) -> Self {
+        Self(self.0 | those.0)
+    }
+
+    /// All others.
+    #[must_use]
+    pub fn others(self) -> Self {
+        Self(!self.0)
+    }
+}
+
 /// The upper ends of the intervals of all versions but the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {

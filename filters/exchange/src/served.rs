@@ -44,25 +44,22 @@ pub fn remember(of: Fingerprint, by: Tag, key: &str, store: &mut dyn Store) {
         let others = entries(old.unwrap_or_default()).filter(|(known, _)| *known != of.0.to_le_bytes());
         let others: Vec<_> = others.collect();
         let newest = others.iter().skip(others.len().saturating_sub(ENTRIES_MAX.saturating_sub(1)));
-        let mut page = Vec::with_capacity(ENTRIES_MAX.saturating_mul(ENTRY));
-        for (of, tag) in newest.copied().chain([(of.0.to_le_bytes(), by.0)]) {
-            page.extend_from_slice(&of);
-            page.extend_from_slice(&tag);
-        }
-        Some(page)
+        Some(page(newest.copied().chain([(of.0.to_le_bytes(), by.0)])))
     });
 }
 
 /// Forgets it.
 pub fn forget(of: Fingerprint, key: &str, store: &mut dyn Store) {
-    let _ = store.update(key, &mut |old| {
-        let mut page = Vec::new();
-        for (known, tag) in entries(old?).filter(|(known, _)| *known != of.0.to_le_bytes()) {
-            page.extend_from_slice(&known);
-            page.extend_from_slice(&tag);
-        }
-        Some(page)
-    });
+    let _ = store.update(key, &mut |old| Some(page(entries(old?).filter(|(known, _)| *known != of.0.to_le_bytes()))));
+}
+
+fn page(entries: impl Iterator<Item = ([u8; 8], [u8; 4])>) -> Vec<u8> {
+    let mut page = Vec::with_capacity(ENTRIES_MAX.saturating_mul(ENTRY));
+    for (of, tag) in entries {
+        page.extend_from_slice(&of);
+        page.extend_from_slice(&tag);
+    }
+    page
 }
 
 fn entries(page: &[u8]) -> impl DoubleEndedIterator<Item = ([u8; 8], [u8; 4])> {

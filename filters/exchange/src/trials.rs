@@ -9,6 +9,7 @@
 mod shared;
 
 use hashbrown::HashMap;
+use penstock_canary::Versions;
 use penstock_canary::guard::{Arm, Breach, Outcome, Record, Rules, Signal, Verdict};
 use penstock_units::{Millis, Nanos};
 
@@ -47,8 +48,8 @@ pub struct Trials {
     all: Vec<Trial>,
     /// Streams whose first token has not come, and when it is late.
     awaited: HashMap<u32, (Nanos, Subject)>,
-    /// The versions that are taken back, as bits, by the places of their models. Mostly there are none.
-    taken_back: HashMap<usize, u8>,
+    /// The versions that are taken back, by the places of their models. Mostly there are none.
+    taken_back: HashMap<usize, Versions>,
     /// Canaries of earlier configurations, by model and version.
     gone: Vec<[String; 2]>,
     /// When the weights of a model changed.
@@ -98,9 +99,12 @@ impl Trials {
         trials
     }
 
-    /// The versions of a model that are taken back, as bits by their places.
-    pub fn taken_back(&self, model: &Model) -> u8 {
-        if self.taken_back.is_empty() { 0 } else { self.taken_back.get(&model.place).copied().unwrap_or(0) }
+    /// The versions of a model that are taken back.
+    pub fn taken_back(&self, model: &Model) -> Versions {
+        if self.taken_back.is_empty() {
+            return Versions::NONE;
+        }
+        self.taken_back.get(&model.place).copied().unwrap_or_default()
     }
 
     /// A request goes out. `late`: when its first token will be.
@@ -173,8 +177,8 @@ impl Trials {
         self.taken_back.clear();
         for trial in &self.all {
             if matches!(trial.verdict, Verdict::Breached(_)) && trial.mode == Mode::Enforce {
-                let bit = 1u8.checked_shl(u32::try_from(trial.canary).unwrap_or(u32::MAX)).unwrap_or(0);
-                *self.taken_back.entry(trial.model).or_default() |= bit;
+                let of = self.taken_back.entry(trial.model).or_default();
+                *of = of.and(Versions::one(trial.canary));
             }
         }
     }

@@ -284,9 +284,8 @@ impl Worker {
         }
         self.tell_load(now, store);
         let mut totals = store.get(keys::SERIES).as_deref().and_then(Slot::decode).unwrap_or_default().rows;
-        for slot in 0..SLOTS {
-            let Some(bytes) = store.get(&keys::pending(slot)) else { break };
-            let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
+        let slots: Vec<Slot> = self.slots(keys::pending, now, store).collect();
+        for slot in slots {
             for (series, sum) in slot.rows {
                 // One that has no row here, or none there, is among the others: nothing that is pending goes unseen.
                 let is = |model: &str, version: &str| {
@@ -355,11 +354,8 @@ impl Worker {
 
     /// What each tenant holds of what has this name, over all workers that live.
     pub(crate) fn loads(&self, name: &str, now: Nanos, store: &mut dyn Store) -> HashMap<String, Sum> {
-        let silence_max = self.silence_max();
         let mut held: HashMap<String, Sum> = HashMap::new();
-        for slot in 0..SLOTS {
-            let Some(bytes) = store.get(&keys::load(slot)) else { break };
-            let Some(slot) = Slot::decode(&bytes).filter(|slot| slot.lives(now, silence_max)) else { continue };
+        for slot in self.slots(keys::load, now, store) {
             // The tenant stands in the place of the version.
             for (Series { model, version }, sum) in slot.rows {
                 if model == name {
@@ -368,6 +364,18 @@ impl Worker {
             }
         }
         held
+    }
+
+    /// What the workers that live say, each in a slot of its own.
+    pub(crate) fn slots<'s>(
+        &self,
+        key: fn(u32) -> String,
+        now: Nanos,
+        store: &'s mut dyn Store,
+    ) -> impl Iterator<Item = Slot> + use<'s> {
+        let silence_max = self.silence_max();
+        let written = (0..SLOTS).map_while(move |slot| store.get(&key(slot)));
+        written.filter_map(|bytes| Slot::decode(&bytes)).filter(move |slot| slot.lives(now, silence_max))
     }
 
     /// What this worker says of itself, as far as there is room for it.

@@ -5,6 +5,7 @@
 mod canary;
 mod check;
 mod demo;
+mod http;
 mod logging;
 mod model_server;
 #[cfg(not(feature = "sandbox"))]

@@ -7,7 +7,7 @@
 mod memory;
 mod rules;
 
-use penstock_canary::Split;
+use penstock_canary::{Split, Versions};
 use penstock_dialects::{Dialect, OriginKey};
 
 use self::memory::{Marks, Sticky};
@@ -157,8 +157,9 @@ fn drawn(
     let split = rule.map_or(&routing.split, |rule| &rule.split);
     let taken_back = world.worker.trials.taken_back(model);
     let thrifty = rule.filter(|rule| rule.is_cheapest);
-    let avoided = taken_back | thrifty.map_or(0, |rule| rules::dearer(flow, model, rule, taken_back, world));
-    let is_free = |version: &usize| split.has(*version) && !has(avoided, *version);
+    let dearer = thrifty.map(|rule| rules::dearer(flow, model, rule, taken_back, world)).unwrap_or_default();
+    let avoided = taken_back.and(dearer);
+    let is_free = |version: &usize| split.has(*version) && !avoided.has(*version);
     if let Some(version) = before.and_then(|id| memory::went_before(flow, model, id, world)).filter(is_free) {
         return Drawn { version, rolled_back: None };
     }
@@ -167,18 +168,13 @@ fn drawn(
         None => ((world.entropy)() >> 32) as u32,
     };
     let owner = split.draw(point);
-    if avoided == 0 {
+    if avoided == Versions::NONE {
         return Drawn { version: owner, rolled_back: None };
     }
-    let draw = |split: &Split, avoided: u8| split.draw_avoiding(point, |version| has(avoided, version));
+    let draw = |split: &Split, avoided: Versions| split.draw_avoiding(point, |version| avoided.has(version));
     let among = draw(split, avoided).or_else(|| draw(split, taken_back));
     let version = among.or_else(|| draw(&routing.split, taken_back)).unwrap_or(owner);
-    Drawn { version, rolled_back: (version != owner && has(taken_back, owner)).then_some(owner) }
-}
-
-/// Whether the bit of this place is set.
-fn has(bits: u8, version: usize) -> bool {
-    u32::try_from(version).ok().and_then(|version| bits.checked_shr(version)).is_some_and(|bits| bits & 1 == 1)
+    Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) }
 }
 
 /// Whether [`remember`] is to be called as the response comes.

@@ -6,6 +6,8 @@ use penstock_harness::envoy::{Metrics, Sample};
 use reqwest::{Client, Url};
 use serde_json::Value;
 
+use crate::http::{client, said};
+
 use super::counts::{COUNTERS, Counts, STATE, growth};
 
 /// Into so many stretches of time a look is cut: what varies between them tells how sure a mean is.
@@ -17,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it does not answer, or says why not.
 pub async fn prometheus(address: &Url, window: Duration, model: Option<&str>) -> Result<Counts, String> {
-    let client = client()?;
+    let client = client(TIMEOUT)?;
     let step = (window.as_secs() / u64::from(STRETCHES)).max(1);
     let end = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_secs();
     let matcher = model.map(|model| format!("{{model={model:?}}}")).unwrap_or_default();
@@ -47,7 +49,7 @@ pub async fn prometheus(address: &Url, window: Duration, model: Option<&str>) ->
 /// # Errors
 /// When it does not answer, or was started anew meanwhile.
 pub async fn envoy(address: &Url, during: Duration, mut seen: impl FnMut(u32, u32)) -> Result<Counts, String> {
-    let client = client()?;
+    let client = client(TIMEOUT)?;
     let mut counts = Counts::default();
     let mut before = scrape(&client, address).await?;
     for number in 1..=STRETCHES {
@@ -59,10 +61,6 @@ pub async fn envoy(address: &Url, during: Duration, mut seen: impl FnMut(u32, u3
     }
     counts.states = Metrics(before.0.into_iter().filter(|sample| sample.name == STATE).collect());
     Ok(counts)
-}
-
-fn client() -> Result<Client, String> {
-    Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())
 }
 
 async fn scrape(client: &Client, address: &Url) -> Result<Metrics, String> {
@@ -125,14 +123,6 @@ fn sample(name: &str, labels: &Value, value: f64) -> Sample {
     let labels = labels.as_object().into_iter().flatten();
     let labels = labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
     Sample { name: name.to_owned(), labels, value }
-}
-
-fn said(url: &Url, error: &reqwest::Error) -> String {
-    let mut source: &dyn std::error::Error = error;
-    while let Some(next) = source.source() {
-        source = next;
-    }
-    format!("{url}: {source}")
 }
 
 #[cfg(test)]

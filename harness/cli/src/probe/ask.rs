@@ -6,6 +6,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
+use crate::http::{client, said};
+
 use super::file::Plan;
 use super::judge::Answer;
 
@@ -46,7 +48,7 @@ impl<'a> Asker<'a> {
         if let Some(chooses) = &plan.chooses {
             put(chooses, "")?;
         }
-        let client = Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
+        let client = client(TIMEOUT)?;
         Ok(Self { plan, client, headers })
     }
 
@@ -92,12 +94,4 @@ impl<'a> Asker<'a> {
         let status = response.status();
         if status.is_success() { Ok(()) } else { Err(format!("{to}: {status}")) }
     }
-}
-
-fn said(url: &Url, error: &reqwest::Error) -> String {
-    let mut source: &dyn std::error::Error = error;
-    while let Some(next) = source.source() {
-        source = next;
-    }
-    format!("{url}: {source}")
 }

@@ -47,10 +47,7 @@ pub fn pinned(
     let known = before.or_else(|| of.and_then(|of| place(model, served::by(of, &keys::pin(of), world.store)?, world)));
     // Nobody comes back to a version that the guard has taken back.
     let taken_back = world.worker.trials.taken_back(model);
-    known.filter(|version| {
-        let bits = u32::try_from(*version).ok().and_then(|version| taken_back.checked_shr(version));
-        bits.is_none_or(|bits| bits & 1 == 0)
-    })
+    known.filter(|version| !taken_back.has(*version))
 }
 
 /// The version that gave the response on which this request goes on.

@@ -1,7 +1,7 @@
 //! What rules say: for which requests they are, and which versions are within their bounds, and cheapest.
 
+use penstock_canary::Versions;
 use penstock_dialects::Request;
-use penstock_pending::slot::{SLOTS, Slot};
 use penstock_pending::{Series, Sum};
 use penstock_units::{Nanos, Tokens};
 
@@ -28,19 +28,18 @@ pub fn holds(when: &When, flow: &Flow) -> bool {
         && when.budget_below.is_none_or(|below| facts.budget_left.is_some_and(|left| left < below))
 }
 
-/// The versions of a rule, as bits, that are not to serve: those that are full, and of the others those for which the request costs more than
+/// The versions of a rule that are not to serve: those that are full, and of the others those for which the request costs more than
 /// for the cheapest, leaving out those that are taken back. None, where all are full.
-pub fn dearer(flow: &Flow, model: &Model, rule: &Rule, taken_back: u8, world: &mut World<'_>) -> u8 {
+pub fn dearer(flow: &Flow, model: &Model, rule: &Rule, taken_back: Versions, world: &mut World<'_>) -> Versions {
     let spend = Spend { prompt: flow.facts.prompt_tokens, cached: Tokens::ZERO, output: flow.facts.expected_output };
     let full = full(flow, model, world);
     let all = model.versions.iter().enumerate();
-    let bit = |at: usize| u32::try_from(at).ok().and_then(|at| 1u8.checked_shl(at)).unwrap_or(0);
-    let is_free =
-        |at: usize| rule.split.has(at) && taken_back & bit(at) == 0 && full.get(at).is_some_and(|is_full| !is_full);
+    let is_free = |at: usize| rule.split.has(at) && !taken_back.has(at) && full.get(at).is_some_and(|is_full| !is_full);
     let free = all.filter(|(at, _)| is_free(*at));
     let costs: Vec<(usize, u64)> = free.map(|(at, version)| (at, version.price.nanodollars(spend))).collect();
-    let Some(least) = costs.iter().map(|(_, cost)| *cost).min() else { return 0 };
-    !costs.into_iter().filter(|(_, cost)| *cost == least).fold(0, |bits, (at, _)| bits | bit(at))
+    let Some(least) = costs.iter().map(|(_, cost)| *cost).min() else { return Versions::NONE };
+    let cheapest = costs.into_iter().filter(|(_, cost)| *cost == least);
+    cheapest.fold(Versions::NONE, |all, (at, _)| all.and(Versions::one(at))).others()
 }
 
 /// Which versions are beyond their bounds, with this request.
@@ -52,7 +51,7 @@ fn full(flow: &Flow, model: &Model, world: &mut World<'_>) -> Vec<bool> {
     }
     let own = flow.facts.prompt_tokens.saturating_add(flow.facts.expected_output);
     let mut pending = vec![(own, None::<Nanos>); model.versions.len()];
-    let (now, silence_max) = (world.now, world.worker.silence_max());
+    let now = world.now;
     // What this worker holds is known to the moment, and what others do as of their last heartbeats.
     let mut add = |rows: Vec<(Series, Sum)>| {
         for (series, sum) in rows.into_iter().filter(|(series, _)| series.model == labels::model(&model.name)) {
@@ -64,13 +63,8 @@ fn full(flow: &Flow, model: &Model, world: &mut World<'_>) -> Vec<bool> {
         }
     };
     add(world.worker.ledger.sums());
-    for slot in 0..SLOTS {
-        let Some(bytes) = world.store.get(&keys::pending(slot)) else { break };
-        let is_other = |slot: &Slot| slot.lives(now, silence_max) && !world.worker.is_own(slot);
-        if let Some(slot) = Slot::decode(&bytes).filter(is_other) {
-            add(slot.rows);
-        }
-    }
+    let slots = world.worker.slots(keys::pending, now, world.store);
+    slots.filter(|slot| !world.worker.is_own(slot)).for_each(|slot| add(slot.rows));
     for ((version, (tokens, since)), full) in model.versions.iter().zip(pending).zip(&mut full) {
         let waited = since.map_or(Nanos::ZERO, |since| now.saturating_sub(since));
         *full = version.bounds.pending.is_some_and(|most| tokens > most)
