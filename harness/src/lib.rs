@@ -14,6 +14,8 @@ pub mod envoy;
 pub mod host;
 pub mod message;
 pub mod model_server;
+pub mod port;
+pub mod prometheus;
 pub mod scenario;
 
 /// Says that this test tests nothing here, and why.

@@ -1,12 +1,12 @@
 //! Cold starts on a real Envoy: a model server that comes when requests already wait for it.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::port::Port;
 use penstock_tests::{checkout, find_envoy, module, need, until_metrics};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ struct Stage {
     envoy: Envoy,
     cold: Cold,
     /// Where the server will be.
-    port: u16,
+    port: Port,
     endpoints: PathBuf,
 }
 
@@ -75,11 +75,11 @@ impl Stage {
     async fn start(cold: Cold, chain: Chain, hold: &str) -> Result<Self, String> {
         module("penstock");
         let binary = find_envoy()?;
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let endpoints = std::env::temp_dir().join(format!("penstock-cold-{}-{port}", std::process::id()));
+        let port = Port::reserve().expect("a port");
+        let address = port.address();
+        let endpoints = std::env::temp_dir().join(format!("penstock-cold-{}-{}", std::process::id(), address.port()));
         std::fs::create_dir_all(&endpoints).expect("a directory");
         let endpoints = endpoints.join("endpoints.json");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut gateway = Gateway::load(&checkout(), "gateway.yaml")?.chain(chain).plugin_config(&json!({
             "models": [{"name": "chat", "versions": [{"name": "stable", "weight": 1, "coldStart": {"cluster": "stable", "hold": hold}}]}],
             // Unlike a bucket, a credit gives back to the token, however many requests there were in between.
@@ -98,11 +98,12 @@ impl Stage {
 
     /// The server comes.
     async fn warm(&self) -> ModelServer {
-        let options = Options { port: self.port, ttft_ms: 20, inter_token_ms: 1, ..Options::default() };
+        let options =
+            Options { port: self.port.address().port(), ttft_ms: 20, inter_token_ms: 1, ..Options::default() };
         let server = ModelServer::start(options).await.expect("the port");
         if matches!(self.cold, Cold::HasNoHost) {
             let next = self.endpoints.with_extension("next");
-            std::fs::write(&next, assignment(Some(self.port)).to_string()).expect("written");
+            std::fs::write(&next, assignment(Some(self.port.address().port())).to_string()).expect("written");
             std::fs::rename(next, &self.endpoints).expect("moved");
         }
         server

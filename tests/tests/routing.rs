@@ -1,11 +1,11 @@
 //! Which version serves, on a real Envoy: a switch from blue to green with a stream in flight, copies for a shadow, and weights that the
 //! route owns.
 
-use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::port::Port;
 use penstock_tests::{PATIENCE, checkout, find_envoy, module, need};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -117,14 +117,14 @@ async fn copies_that_are_measured_have_a_name_of_their_own() {
     let penstock = module("penstock");
     let binary = need!(find_envoy());
     let [stable, next] = [server(&["llama-3.1-8b"]).await, server(&["llama-4-8b"]).await];
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let port = Port::reserve().expect("a port");
     let chain = "/static_resources/listeners/1/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/vm_config/code";
     let gateway = Gateway::load(&checkout(), "shadow-measured.yaml").expect("shadow-measured.yaml");
     let gateway = gateway
         .cluster("stable", stable.address())
         .cluster("next", next.address())
-        .cluster("copies", SocketAddr::from(([127, 0, 0, 1], port)))
-        .set("/static_resources/listeners/1/address/socket_address/port_value", json!(port))
+        .cluster("copies", port.address())
+        .set("/static_resources/listeners/1/address/socket_address/port_value", json!(port.address().port()))
         .set(chain, json!({"local": {"filename": penstock}}));
     let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
     sessions(&envoy, 60).await;

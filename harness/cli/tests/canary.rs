@@ -1,13 +1,13 @@
 //! `penstock canary` on a real Envoy and a real Prometheus: a version that fails half of what it is asked, is slow, and answers at length.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{self, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::port::Port;
+use penstock_harness::prometheus::Prometheus;
 use penstock_harness::skipped;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -32,7 +32,7 @@ fn a_version_that_is_worse_is_seen_by_an_envoy_and_by_a_prometheus() {
             "versions": [{"name": "stable", "weight": 1}, {"name": "canary", "weight": 1}],
         }]}));
         let envoy = Envoy::start(&binary, &gateway.render(), 2).await.unwrap();
-        let prometheus = Prometheus::start(&envoy.admin_url());
+        let prometheus = prometheus(&envoy.admin_url());
         // A version that served something before is not new to Prometheus.
         ask(&envoy.url(), 0..20).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -69,7 +69,8 @@ fn a_version_that_is_worse_is_seen_by_an_envoy_and_by_a_prometheus() {
 
 #[test]
 fn who_does_not_answer_is_named() {
-    let free = free_port();
+    let nobody = Port::reserve().unwrap();
+    let free = nobody.address();
     let elsewhere = format!("http://{free}");
     for source in ["--envoy", "--prometheus"] {
         let output = penstock(&["canary", source, &elsewhere]);
@@ -128,52 +129,15 @@ async fn ask(url: &str, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// A Prometheus that scrapes an Envoy once a second; ended when dropped.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-    directory: PathBuf,
-}
-
-impl Prometheus {
-    /// `None` where this machine has none.
-    fn start(admin: &str) -> Option<Self> {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary-prometheus");
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        let target = admin.trim_start_matches("http://");
-        let job = json!({
-            "job_name": "penstock", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [target]}],
-        });
-        let config = json!({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]});
-        // JSON is YAML.
-        fs::write(directory.join("prometheus.yml"), config.to_string()).unwrap();
-        let address = free_port();
-        let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = Command::new("prometheus");
-        command.current_dir(&directory).args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"]);
-        command.arg(format!("--web.listen-address={address}")).stdin(Stdio::null());
-        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().ok()?;
-        Some(Self { child, address, directory })
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.directory.join("log")).unwrap_or_default());
-        }
-    }
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A Prometheus that scrapes an Envoy once a second. `None` where this machine has none.
+fn prometheus(admin: &str) -> Option<Prometheus> {
+    let target = admin.trim_start_matches("http://");
+    let job = json!({
+        "job_name": "penstock", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [target]}],
+    });
+    let config = json!({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]});
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary-prometheus");
+    Prometheus::start(Path::new("prometheus"), &folder, &config, &[]).ok()
 }
 
 fn penstock(arguments: &[&str]) -> Output {

@@ -1,12 +1,12 @@
 //! `penstock probe` through a real Envoy, as a tenant with a key, in front of the model server.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use penstock_harness::envoy::{self, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::port::Port;
 use penstock_harness::skipped;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -95,7 +95,8 @@ fn what_cannot_be_told_is_neither_well_nor_wrong() {
     assert!(code == Some(2) && said.contains("stable was never asked: the gateway refused (status 401)"), "{said}");
     let (code, said) = of(&penstock(&["probe", path().to_str().unwrap(), "--gateway", &envoy.url()], ""));
     assert!(code == Some(2) && said.contains("PENSTOCK_PROBE_KEY is not set"), "{said}");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Port::reserve().unwrap();
+    let free = nobody.address();
     let (code, said) =
         of(&penstock(&["probe", path().to_str().unwrap(), "--gateway", &format!("http://{free}")], "sk-probe"));
     assert!(code == Some(2) && said.contains(&free.to_string()), "{said}");

@@ -1,11 +1,9 @@
 //! Every query that is shipped, asked of a Prometheus that scrapes an Envoy: each is understood, and each panel shows something.
 
-use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use penstock_harness::prometheus::Prometheus;
 use penstock_tests::gateway;
 use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
@@ -16,59 +14,35 @@ use super::tools;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ended with the test.
-struct Prometheus {
-    process: Child,
-    url: String,
+/// One that scrapes this address each second, as this PodMonitor does, with these rules.
+fn prometheus(program: &Path, target: &str, monitor: &Value, rules: &Value) -> Prometheus {
+    // Kubernetes has names of its own for what Prometheus has.
+    let names = [("sourceLabels", "source_labels"), ("targetLabel", "target_label")];
+    let relabelings = monitor["metricRelabelings"].to_string();
+    let relabelings = names.iter().fold(relabelings, |text, (theirs, ours)| text.replace(theirs, ours));
+    let relabelings: Value = serde_json::from_str(&relabelings).expect("JSON");
+    let config = json!({
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.json"],
+        "scrape_configs": [{
+            "job_name": "istio-ingress/penstock", "metrics_path": monitor["path"],
+            "metric_relabel_configs": relabelings,
+            "static_configs": [{"targets": [target], "labels": {"namespace": "istio-ingress", "pod": "gateway-0"}}],
+        }],
+    });
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asked");
+    Prometheus::start(program, &folder, &config, &[("rules.json", rules)]).expect("it starts")
 }
 
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Prometheus {
-    /// Scrapes this address each second, as this PodMonitor does, with these rules.
-    fn start(program: &Path, target: &str, monitor: &Value, rules: &Value) -> Self {
-        // Kubernetes has names of its own for what Prometheus has.
-        let names = [("sourceLabels", "source_labels"), ("targetLabel", "target_label")];
-        let relabelings = monitor["metricRelabelings"].to_string();
-        let relabelings = names.iter().fold(relabelings, |text, (theirs, ours)| text.replace(theirs, ours));
-        let relabelings: Value = serde_json::from_str(&relabelings).expect("JSON");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asked");
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
-        let config = json!({
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.json"],
-            "scrape_configs": [{
-                "job_name": "istio-ingress/penstock", "metrics_path": monitor["path"],
-                "metric_relabel_configs": relabelings,
-                "static_configs": [{"targets": [target], "labels": {"namespace": "istio-ingress", "pod": "gateway-0"}}],
-            }],
-        });
-        // JSON is YAML.
-        fs::write(folder.join("prometheus.json"), config.to_string()).expect("written");
-        fs::write(folder.join("rules.json"), rules.to_string()).expect("written");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let mut command = Command::new(program);
-        command.current_dir(&folder).args(["--config.file=prometheus.json", "--storage.tsdb.path=data"]);
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().expect("it starts");
-        Self { process, url: format!("http://127.0.0.1:{port}/api/v1/query") }
-    }
-
-    /// The series of an answer, or what is wrong with the query.
-    async fn ask(&self, client: &Client, query: &str) -> Result<usize, String> {
-        let url = Url::parse_with_params(&self.url, [("query", query)]).map_err(|error| error.to_string())?;
-        let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
-        let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
-        match answer["status"].as_str() {
-            Some("success") => Ok(list(&answer["data"]["result"]).len()),
-            _ => Err(answer["error"].to_string()),
-        }
+/// The series of an answer, or what is wrong with the query.
+async fn shows(prometheus: &Prometheus, client: &Client, query: &str) -> Result<usize, String> {
+    let url = format!("{}/api/v1/query", prometheus.url());
+    let url = Url::parse_with_params(&url, [("query", query)]).map_err(|error| error.to_string())?;
+    let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
+    let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
+    match answer["status"].as_str() {
+        Some("success") => Ok(list(&answer["data"]["result"]).len()),
+        _ => Err(answer["error"].to_string()),
     }
 }
 
@@ -102,7 +76,7 @@ async fn every_panel_shows_something_and_every_rule_is_understood() {
     let set = Set::load(SETS[0]);
     let rules = &set.one("PrometheusRule")["spec"];
     let monitor = &set.one("PodMonitor")["spec"]["podMetricsEndpoints"][0];
-    let prometheus = Prometheus::start(&program, envoy.admin_url().trim_start_matches("http://"), monitor, rules);
+    let prometheus = prometheus(&program, envoy.admin_url().trim_start_matches("http://"), monitor, rules);
     let client = Client::new();
     let ask = async |tenant: &str, model: &str, stream: bool| {
         let body = json!({"model": model, "stream": stream, "max_tokens": 40, "messages": [{"role": "user", "content": "hello"}]});
@@ -125,7 +99,7 @@ async fn every_panel_shows_something_and_every_rule_is_understood() {
         }
         let mut still = Vec::new();
         for query in empty {
-            match prometheus.ask(&client, &filled(&query)).await {
+            match shows(&prometheus, &client, &filled(&query)).await {
                 Ok(1..) => {}
                 answer => still.push((query, answer)),
             }
@@ -140,11 +114,17 @@ async fn every_panel_shows_something_and_every_rule_is_understood() {
     let triggers = triggers.filter_map(|trigger| trigger["metadata"]["query"].as_str());
     let rules = checks::rules(&set).filter_map(|rule| rule["expr"].as_str());
     for query in confirms.chain(triggers).chain(rules) {
-        let answer = prometheus.ask(&client, query).await;
+        let answer = shows(&prometheus, &client, query).await;
         assert!(answer.is_ok(), "{query}: {answer:?}");
     }
-    // What rules record is there, but for what needs other sources.
+    // What rules record is there, but for what needs other sources; some of it a few evaluations later than what it is made of.
     for record in checks::rules(&set).filter_map(|rule| rule["record"].as_str()) {
-        assert!(prometheus.ask(&client, record).await.is_ok_and(|series| series > 0), "{record} has no series");
+        loop {
+            match shows(&prometheus, &client, record).await {
+                Ok(1..) => break,
+                answer => assert!(began.elapsed() < PATIENCE, "{record} has no series: {answer:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
     }
 }
