@@ -162,3 +162,34 @@ async fn a_canary_that_begins_to_fail_is_rolled_back_while_its_streams_finish() 
 async fn a_canary_is_rolled_back_by_plugins_in_a_row() {
     begins_to_fail(Chain::RowInOneVm).await;
 }
+
+/// Nothing listens where a request first goes: Envoy sends it once more, to another host, and it is charged once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_retried_is_charged_once() {
+    module("penstock");
+    let binary = need!(find_envoy());
+    let options = Options { ttft_ms: 0, inter_token_ms: 0, ..Options::default() };
+    let server = ModelServer::start(options).await.expect("a free port");
+    let gateway = Gateway::load(&checkout(), "gateway.yaml").expect("gateway.yaml").chain(Chain::One);
+    let gateway = gateway.plugin_config(&json!({
+        "models": [{"name": "chat"}], "limits": [{"name": "credit", "per": ["model"], "session": {"calls": 1000, "tokens": 1_000_000}}],
+    }));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let host =
+        |port: u16| json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}});
+    let hosts = json!([{"lb_endpoints": [host(closed.port()), host(server.address().port())]}]);
+    let gateway = gateway.set("/static_resources/clusters/0/load_assignment/endpoints", hosts);
+    let gateway = gateway.set("/static_resources/clusters/0/lb_policy", json!("ROUND_ROBIN"));
+    let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
+    let body = json!({"model": "chat", "messages": [{"role": "user", "content": "Hi"}]});
+    for n in 1..=20u64 {
+        let request = Client::new().post(format!("{}/v1/chat/completions", envoy.url())).json(&body);
+        let response = request.header("x-model-server", r#"{"tokens":2}"#).send().await.expect("an answer");
+        let left = header(&response, "x-penstock-session-remaining-calls");
+        assert_eq!((response.status().as_u16(), left), (200, (1000 - n).to_string()), "{n}");
+    }
+    assert_eq!(server.totals().requests, 20);
+    let metrics = envoy.metrics().await.expect("metrics");
+    assert!(metrics.sum("envoy_cluster_upstream_rq_retry", &[]) >= 3.0, "half of them met the closed port");
+    until_metrics(&envoy, |metrics| metrics.sum("penstock_requests_total", &[("outcome", "ok")]) as u64 == 20).await;
+}

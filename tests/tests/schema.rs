@@ -137,10 +137,11 @@ fn the_tables_of_the_docs_have_every_key_with_its_default() {
 #[test]
 fn the_defaults_are_those_of_the_parser() {
     let bare = json!({
-        "tenant": {"from": [{"header": "x-tenant"}, {"jwt": "org"}]}, "tenants": {"NAME": {}}, "mesh": {"service": "rls", "salt": "x"},
+        "tenant": {"from": [{"header": "x-tenant"}, {"jwt": "org"}]}, "tenants": {"NAME": {}}, "mesh": {"service": "rls", "salt": "x"}, "feedback": {},
         "paths": {}, "models": [{
             "name": "m", "output": {}, "price": {}, "pending": {}, "coldStart": {"cluster": "c"},
             "versions": [{"name": "v", "weight": 1, "price": {}, "coldStart": {"cluster": "c"}}, {"name": "w", "weight": 1, "coldStart": {"cluster": "d"}}],
+            "breaker": {},
             "guard": {
                 "errors": {}, "ttft": {"slowerThanMs": 1}, "length": {"cap": 1}, "category": {"header": "x-use", "values": ["code"]},
             },

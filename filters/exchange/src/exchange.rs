@@ -17,11 +17,12 @@ use crate::prompt::Prompt;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::response::Response;
-use crate::stage::{Plugin, Stage, Stop, admit, count, door, hold, limit, pending, route, watch};
+use crate::stage::{Plugin, Stage, Stop, admit, count, door, feedback, hold, limit, pending, route, watch};
 use crate::worker::Handling;
 use crate::world::World;
 
 mod passes;
+mod said;
 mod waiting;
 
 /// Follows one request. Feed it every [`Event`] in order; the effects are in [`World::out`] afterwards.
@@ -45,6 +46,8 @@ enum State {
     Foreign,
     /// Held back until its body has been read.
     Reading(Box<Reading>),
+    /// Says something of an answer.
+    Feedback(Box<feedback::Posted>),
     /// Held back until a service has answered, or there is a server.
     Waiting,
     /// Let go.
@@ -91,12 +94,12 @@ impl Exchange {
 
     /// Whether the request is being held back.
     pub fn is_holding(&self) -> bool {
-        matches!(self.state, State::Reading(_) | State::Waiting)
+        matches!(self.state, State::Reading(_) | State::Waiting | State::Feedback(..))
     }
 
     /// Whether it is being held back for its body.
     pub fn is_reading(&self) -> bool {
-        matches!(self.state, State::Reading(_))
+        matches!(self.state, State::Reading(_) | State::Feedback(..))
     }
 
     /// Whether it was answered here.
@@ -284,6 +287,9 @@ impl Exchange {
             Err(Stop::Pass) => return self.state = State::Foreign,
             Err(stop) => return self.stop(stop, world),
         }
+        if self.flow.is_feedback {
+            return self.feedback_begins(end, world);
+        }
         if self.flow.is_known && !route::needs_body(&self.flow, world) {
             return self.decide(Stage::Limit, world);
         }
@@ -340,6 +346,10 @@ impl Exchange {
         }
         if matches!(self.state, State::Waiting) {
             return self.look(world);
+        }
+        if let State::Feedback(said) = &mut self.state {
+            said.bytes.extend_from_slice(bytes);
+            return self.feedback(end, world);
         }
         let State::Reading(reading) = &mut self.state else { return };
         let Flow { body, config, is_known, .. } = &mut self.flow;
@@ -455,7 +465,7 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let Self { state, flow, count, admit, limit, route, hold, response, .. } = self;
+        let Self { state, flow, count, admit, limit, route, watch, hold, response, .. } = self;
         if let Some(would) = &flow.facts.would {
             world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
         }
@@ -465,6 +475,11 @@ impl Exchange {
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
         watch::response_headers(flow, world);
+        let is_named =
+            flow.config.feedback.is_some() && flow.facts.refused.is_none() && world.worker.plugin.owns(Stage::Route);
+        if let Some(name) = is_named.then(|| feedback::name(flow, watch::is_watched(watch), world)).flatten() {
+            world.out.push(Effect::ResponseHeader("x-penstock-request-id", name.into_bytes()));
+        }
         limit::response_headers(limit, flow, world);
         response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
@@ -472,6 +487,9 @@ impl Exchange {
             route::heard(route, flow, headers, response, world);
         }
         route::response_headers(route, flow, world);
+        if world.worker.breakers.are_kept() && world.worker.plugin.owns(Stage::Route) {
+            watch::heard(flow, response, headers, world);
+        }
         if world.worker.plugin.owns(Stage::Pending) && flow.facts.refused.is_none() {
             hold::heard(hold, flow, response, world);
         }
@@ -511,6 +529,7 @@ impl Exchange {
             State::Foreign => Some(Handling::Passed),
             State::Answered => Some(Handling::Answered),
             State::Refused => Some(Handling::Refused),
+            State::Feedback(..) => Some(Handling::Answered),
             State::Reading(_) | State::Waiting | State::Decided => Some(Handling::Counted),
         }
     }
@@ -530,7 +549,8 @@ impl Exchange {
     /// It is over: settles everything, backwards through the stages, and says what it came to.
     fn settle(&mut self, world: &mut World<'_>) {
         let handling = self.handling();
-        let is_foreign = matches!(self.state, State::New | State::Foreign | State::Answered | State::Closed);
+        let is_foreign =
+            matches!(self.state, State::New | State::Foreign | State::Answered | State::Feedback(..) | State::Closed);
         let (held, decided) = (self.is_holding(), matches!(self.state, State::Decided));
         hold::leave(&mut self.hold, &mut self.flow, world);
         self.state = State::Closed;
@@ -560,7 +580,7 @@ impl Exchange {
         pending::settle(flow, response, used, landed, world);
         watch::settle(*id, watch, flow, response, outcome, used, world);
         limit::settle(limit, used, tool_calls, world);
-        count::settle(count, flow, outcome, used, took, world);
+        count::settle(count, flow, (outcome, response.reason), used, took, world);
         world.out.push(Effect::Publish(flow.facts.encode()));
     }
 }

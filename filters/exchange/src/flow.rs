@@ -32,8 +32,14 @@ pub struct Flow {
     pub is_known: bool,
     /// It only asks what it would cost: nothing is charged for it.
     pub is_count: bool,
+    /// The version that it is to try, as it failed a while ago.
+    pub tries: Option<usize>,
     /// The version that would have served it, and is taken back.
     pub rolled_back: Option<String>,
+    /// What [`Flow::series`] is where a version was drawn.
+    pub place: Option<usize>,
+    /// It says something of an answer.
+    pub is_feedback: bool,
     /// Its body, as it goes on.
     pub body: Body,
     /// What its body says: from when it has been read until it goes on.
@@ -64,7 +70,10 @@ impl Flow {
             is_behind: false,
             is_known: false,
             is_count: false,
+            tries: None,
             rolled_back: None,
+            place: None,
+            is_feedback: false,
             body: Body::default(),
             read: None,
             calls: 0,
@@ -98,6 +107,19 @@ impl Flow {
     /// The labels of the model and of the version.
     pub fn served_by(&self) -> [&str; 2] {
         [labels::model(&self.facts.model), labels::version(self.facts.version.as_deref())]
+    }
+
+    /// The place of what serves it among all that do; `None` before that is chosen.
+    pub fn series(&self) -> Option<usize> {
+        if self.place.is_some() {
+            return self.place;
+        }
+        let model = self.model(&self.config)?;
+        let version = match self.facts.version.as_deref() {
+            None if model.versions.is_empty() => 0,
+            drawn => model.versions.iter().position(|version| Some(version.name.as_str()) == drawn)?,
+        };
+        Some(model.series.saturating_add(version))
     }
 
     /// The label of the tenant: only named ones have one.

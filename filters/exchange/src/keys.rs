@@ -7,6 +7,8 @@ use penstock_units::Fingerprint;
 
 /// How many pages fingerprints are spread over, for each kind of limit and realm.
 const PAGES: u64 = 4096;
+/// How many pages answers that were spoken of are spread over, for each realm.
+const FEEDBACK_PAGES: u64 = 256;
 /// How many pages series are spread over.
 const STATS_PAGES: u64 = 128;
 
@@ -59,6 +61,11 @@ pub fn guard(model: &str, version: &str, category: Option<&str>) -> String {
     }
 }
 
+/// What all workers have heard of whether a version answers.
+pub fn breaker(model: &str, version: &str) -> String {
+    ["penstock/breaker/", model, "/", version].concat()
+}
+
 /// The weights of a model's versions, and when they changed.
 pub fn weights(model: &str) -> String {
     ["penstock/weights/", model].concat()
@@ -77,6 +84,12 @@ pub fn bucket(of: Fingerprint) -> String {
 /// Permits of concurrency limits, by owner and heartbeat.
 pub fn permit(of: Fingerprint) -> String {
     numbered("penstock/permit/", page(of))
+}
+
+/// Answers that were spoken of.
+pub fn feedback(of: Fingerprint) -> String {
+    let realm = (of.0 >> 62).saturating_mul(FEEDBACK_PAGES);
+    numbered("penstock/feedback/", realm.saturating_add(of.page(FEEDBACK_PAGES)))
 }
 
 /// What sessions used.

@@ -23,6 +23,7 @@
 )]
 
 mod body;
+mod breakers;
 mod budget;
 mod clock;
 mod completion;
@@ -31,6 +32,7 @@ mod demand;
 mod exchange;
 mod expectation;
 pub mod facts;
+mod finished;
 mod flow;
 mod hash;
 mod identity;

@@ -97,6 +97,12 @@ metrics! {
     CanaryState = "penstock_canary_state" Gauge ["model", "version"],
     /// How much of what is needed to roll it back there is against a canary, by signal.
     CanaryEvidence = "penstock_canary_evidence_percent" Gauge ["model", "version", "reason"],
+    /// What callers said of answers.
+    Feedback = "penstock_feedback_total" Counter ["model", "version", "kind"],
+    /// Whether a version is left alone, because it fails.
+    BreakerOpen = "penstock_breaker_open" Gauge ["model", "version"],
+    /// Answers by why they ended.
+    Finish = "penstock_finish_total" Counter ["model", "version", "reason"],
     /// When the versions of a model or their weights changed, since the proxy began; 0 where they did not.
     WeightsChanged = "penstock_weights_changed_timestamp_seconds" Gauge ["model"],
     /// Updates of shared state that another worker won.

@@ -45,6 +45,8 @@ pub enum Reason {
     NoBackend,
     /// A limit cannot be checked.
     Unavailable,
+    /// What is said of an answer cannot be taken.
+    Feedback,
 }
 
 impl Reason {
@@ -64,6 +66,7 @@ impl Reason {
             Self::Shed => "shed",
             Self::NoBackend => "no_backend",
             Self::Unavailable => "unavailable",
+            Self::Feedback => "feedback",
         }
     }
 }
@@ -119,6 +122,61 @@ impl Refusal {
     /// A tenant that may not ask for anything.
     pub fn suspended_tenant() -> Self {
         Self::new(Reason::Suspended, Outcome::Denied, ErrorKind::Permission, "this tenant is suspended")
+    }
+
+    fn no_feedback(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let outcome = if kind == ErrorKind::Permission { Outcome::Denied } else { Outcome::ClientError };
+        Self::new(Reason::Feedback, outcome, kind, message)
+    }
+
+    /// Something is said of a request that is none, somebody else's, too old, or was spoken of.
+    pub fn feedback(why: penstock_canary::feedback::Refused) -> Self {
+        use penstock_canary::feedback::Refused;
+        let (kind, message) = match why {
+            Refused::Unknown => {
+                (ErrorKind::NotFound, "no request has this id; send the x-penstock-request-id of its answer")
+            }
+            Refused::Foreign => (ErrorKind::Permission, "the request of this id is somebody else's"),
+            Refused::Expired => (ErrorKind::InvalidRequest, "the request of this id is too long ago"),
+            Refused::Used => (ErrorKind::InvalidRequest, "something was said of this request before, and that counts"),
+        };
+        Self::no_feedback(kind, message).about("request_id")
+    }
+
+    /// What is said cannot be read.
+    pub fn feedback_unread(error: &serde_json::Error) -> Self {
+        let message = format!("not read: {error}; send {{\"request_id\": \"…\", \"score\": 1}}");
+        Self::no_feedback(ErrorKind::InvalidRequest, message)
+    }
+
+    /// The score is none.
+    pub fn feedback_score(score: f64) -> Self {
+        let message = format!("{score} is not a score; send a number from -1 to 1");
+        Self::no_feedback(ErrorKind::InvalidRequest, message).about("score")
+    }
+
+    /// Nothing is said.
+    pub fn feedback_empty() -> Self {
+        Self::no_feedback(ErrorKind::InvalidRequest, "nothing is said; send {\"request_id\": \"…\", \"score\": 1}")
+    }
+
+    /// It is too long.
+    pub fn feedback_too_long(most: usize) -> Self {
+        Self::no_feedback(ErrorKind::TooLarge, format!("feedback has {most} bytes at most"))
+    }
+
+    /// It cannot be held here until it has been read.
+    pub fn feedback_unheld() -> Self {
+        Self::no_feedback(
+            ErrorKind::Overloaded,
+            "this proxy cannot hold headers until the body is there, which feedback needs",
+        )
+    }
+
+    /// Others kept winning.
+    pub fn feedback_contended() -> Self {
+        Self::no_feedback(ErrorKind::Overloaded, "not taken, as too many do so at the moment; send it again")
+            .after(A_MOMENT)
     }
 
     /// A caller without identity.

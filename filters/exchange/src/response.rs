@@ -5,6 +5,7 @@ use penstock_units::{Millis, Nanos, Tokens};
 
 use crate::completion::Completion;
 use crate::facts::{Facts, Outcome, Signals, Used};
+use crate::finished::reason;
 use crate::flow::Flow;
 use crate::identity::header;
 use crate::port::{Effect, Headers, Properties};
@@ -53,6 +54,8 @@ pub struct Response {
     /// How many of its first pieces came until when, and with the first of them.
     paced: (u64, Nanos),
     begun: u64,
+    /// Why it ended, as it is counted.
+    pub reason: Option<usize>,
 }
 
 impl Response {
@@ -143,6 +146,11 @@ impl Response {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
     /// Whether its server would not have the request, however many servers there were.
     pub fn is_refusal(&self) -> bool {
         self.status.is_some_and(|status| (400..500).contains(&status) && status != TOO_MANY_REQUESTS)
@@ -166,7 +174,10 @@ impl Response {
 
     /// What the structure told.
     pub fn quality(&mut self) -> Option<Signals> {
-        self.reader.as_deref_mut().map(|(reader, _)| reader.quality().into())
+        let (reader, _) = self.reader.as_deref_mut()?;
+        let quality = reader.quality();
+        self.reason = Some(reason(&quality));
+        Some(quality.into())
     }
 
     /// What a forwarded request used: what the server says, else what can be known without it. A request that the server failed before its

@@ -336,6 +336,31 @@ impl Trial {
     }
 }
 
+/// Tells the trials of a model at once what becomes known of a request, over all categories.
+pub fn tell_now(
+    model: &Model,
+    subject: Subject,
+    of: impl Fn(Arm) -> Record,
+    now: Nanos,
+    store: &mut dyn Store,
+    out: &mut Vec<Effect>,
+) {
+    let Some(guard) = &model.guard else { return };
+    for trial in Trial::all(model, guard).iter().filter(|trial| trial.category.is_none() && trial.takes(&subject)) {
+        let arm = if trial.canary == subject.version { Arm::Canary } else { Arm::Stable };
+        let mut found = None;
+        let written = shared::update(&trial.key, trial.plan, trial.shares, now, store, &mut |guard| {
+            let was_running = !matches!(guard.verdict(&trial.rules, now), Verdict::Breached(_));
+            guard.record(&trial.rules, [of(arm)], now);
+            found = match guard.verdict(&trial.rules, now) {
+                Verdict::Breached(breach) if was_running => Some(breach),
+                _ => None,
+            };
+        });
+        out.extend(written.and(found).map(|breach| Effect::Log(Level::Warn, trial.notice(breach))));
+    }
+}
+
 /// When the first token of a stream that goes out now is late.
 pub fn late(bound: Millis, now: Nanos) -> Nanos {
     now.saturating_add(bound.to_nanos())

@@ -9,9 +9,11 @@ use penstock_pending::slot::{OTHER, ROWS_MAX, SLOTS, Slot};
 use penstock_pending::{Ledger, Series, Sum};
 use penstock_units::Nanos;
 
+use crate::breakers::Breakers;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demand::Served;
+use crate::finished::Finished;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
@@ -110,6 +112,10 @@ pub struct Worker {
     gone: Vec<(Series, Sum)>,
     /// What serves by its configuration.
     pub(crate) served: Served,
+    /// Which versions fail.
+    pub(crate) breakers: Breakers,
+    /// Why answers ended.
+    pub(crate) finished: Finished,
     /// What is known of canaries.
     pub(crate) trials: Trials,
 }
@@ -133,6 +139,9 @@ impl Worker {
         let mut clock = Clock::default();
         clock.refresh(store);
         let trials = if plugin.owns(Stage::Route) { Trials::new(&config, store) } else { Trials::default() };
+        let has_breakers = plugin.owns(Stage::Route) || plugin.owns(Stage::Admit);
+        let breakers = if has_breakers { Breakers::new(&config) } else { Breakers::default() };
+        let finished = if plugin.owns(Stage::Count) { Finished::new(&config) } else { Finished::default() };
         let config = Rc::new(config);
         let mut worker = Self {
             waiting,
@@ -162,6 +171,8 @@ impl Worker {
             said_again: false,
             overflow: Overflow::default(),
             gone: Vec::new(),
+            breakers,
+            finished,
             trials,
         };
         if plugin.owns(Stage::Pending) {
@@ -237,6 +248,10 @@ impl Worker {
         }
         let silence_max = self.silence_max();
         self.trials.tick([now, silence_max], store, &mut self.series, out);
+        self.breakers.tick(self.plugin.owns(Stage::Route), now, store, &mut self.series, out);
+        if self.plugin.owns(Stage::Count) {
+            self.finished.tell(&self.config, &mut self.series, out);
+        }
         if let Some(waits) = self.waiting.shown() {
             out.push(Effect::Gauge(self.series.id(Metric::HeadersWait, &[]), u64::from(waits)));
         }

@@ -69,7 +69,7 @@ impl Process {
         let mut said = Vec::new();
         for worker in 0..self.workers.len() {
             said.extend(self.on(worker, Proxy::tick).into_iter().filter_map(|effect| match effect {
-                Effect::Log(_, text) if text.starts_with("chat ") => Some(text),
+                Effect::Log(_, text) if text.contains("worse") => Some(text),
                 _ => None,
             }));
         }

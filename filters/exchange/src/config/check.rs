@@ -4,6 +4,7 @@ use penstock_units::{Millis, Nanos};
 
 use super::checked::{Config, CountEndpoints, Limit, Model, Owner, Policy, Routing, Source, UnknownModel, WaitForBody};
 use super::cold_start;
+use super::feedback::feedback;
 use super::hosts::hosts;
 use super::limits::{limits, strangers};
 use super::models::{implicit, models};
@@ -70,7 +71,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     if unknown_model != UnknownModel::Refuse && models.iter().all(|model| model.name != "*") {
         models.extend(implicit());
     }
-    models.iter_mut().enumerate().for_each(|(place, model)| model.place = place);
+    let series = number(&mut models);
+    let feedback = feedback(problems, raw.feedback, &models);
     let names = names(problems, &models, &aliases);
     let gates = cold_start::number(&mut models);
     if gates > 0 && raw.wait_for_body == raw::WaitForBody::No {
@@ -120,6 +122,8 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
         },
         count_bytes_max: raw.count_bytes_max.unwrap_or(COUNT_BYTES_MAX),
         decoded_bytes_max: raw.decoded_bytes_max.map_or(DECODED_BYTES_MAX, |bytes| decoded_bytes_max(problems, bytes)),
+        series,
+        feedback,
         gates,
         tick: raw.tick.as_deref().map_or(TICK, |text| tick(problems, text)),
         notices: core::mem::take(&mut problems.notices),
@@ -151,6 +155,16 @@ fn looked_up(models: &[Model], limits: &[Limit]) -> Vec<Source> {
         }
     }
     sources
+}
+
+/// Gives models and what serves them their places; how many serve.
+fn number(models: &mut [Model]) -> usize {
+    let mut series = 0usize;
+    for (place, model) in models.iter_mut().enumerate() {
+        (model.place, model.series) = (place, series);
+        series = series.saturating_add(model.versions.len().max(1));
+    }
+    series
 }
 
 /// Whether callers without identity are refused, which the operator is told where nobody said it.

@@ -15,7 +15,7 @@ use penstock_bucket::credit::Allowance;
 use penstock_pending::Figures;
 use penstock_pending::fair::Priority;
 use penstock_tokens::Encoding;
-use penstock_units::{MilliTokens, Millis, Tokens};
+use penstock_units::{MilliTokens, Millis, Nanos, Tokens};
 
 pub use cold_start::ColdStart;
 pub use guard::{Category, Guard};
@@ -92,6 +92,8 @@ pub struct Config {
     pub names: Names,
     /// All sources that are looked up at the headers of every request, each once.
     pub sources: Vec<Source>,
+    /// Whether callers may say what they think of answers.
+    pub feedback: Option<Feedback>,
     /// In the order in which they are charged: those of this proxy first, and otherwise in the order of the document.
     pub limits: Vec<Limit>,
     /// What happens to bodies that cannot be read.
@@ -126,10 +128,25 @@ pub struct Config {
     pub asks_budget: bool,
     /// Whether the weights of some model are the route's.
     pub has_pins: bool,
+    /// How many there are of versions, and of models without them.
+    pub series: usize,
     /// How many gates there are in front of servers, by [`ColdStart::gate`].
     pub gates: usize,
     /// What the operator is to be told at load.
     pub notices: Vec<String>,
+}
+
+/// What callers say of answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feedback {
+    /// The path to which they post it.
+    pub path: String,
+    /// The key that signs the names of requests, where all proxies have the same.
+    pub key: Option<[u8; 16]>,
+    /// For how long something may be said.
+    pub age_max: Nanos,
+    /// Lower scores are negative.
+    pub negative_below: f64,
 }
 
 /// The service behind limits that all proxies share.
@@ -239,12 +256,18 @@ pub struct Model {
     pub ceiling: Option<Tokens>,
     /// Whether what does not fit is refused.
     pub ceiling_mode: Mode,
-    /// The model to serve instead when it is full.
+    /// The model to serve instead when it fails.
     pub fallback: Option<String>,
+    /// It also serves when this one is full.
+    pub falls_back_when_full: bool,
     /// When a version is taken back; there are several, then.
     pub guard: Option<Guard>,
     /// Its place among the models.
     pub place: usize,
+    /// The place of its first version, or of itself where it has none, among all that serves.
+    pub series: usize,
+    /// Whether it is watched which versions fail, and whether those are left alone.
+    pub breaker: Option<Mode>,
 }
 
 /// What each image, sound, film or document costs that a request only names.

@@ -43,7 +43,6 @@ pub fn guard(problems: &mut Problems, path: &str, raw: raw::Guard) -> Option<Gua
         watch(&mut reader, "interToken", Outcome::InterToken, raw.ceiling);
         reader.millis("interToken.slowerThanMs", raw.slower_than_ms, "80")
     });
-    let raw_has_feedback = raw.feedback.is_some();
     for (key, outcome, raw) in [
         ("truncated", Outcome::Truncated, raw.truncated),
         ("empty", Outcome::Empty, raw.empty),
@@ -54,10 +53,6 @@ pub fn guard(problems: &mut Problems, path: &str, raw: raw::Guard) -> Option<Gua
         if let Some(raw) = raw {
             watch(&mut reader, key, outcome, raw.ceiling);
         }
-    }
-    if raw_has_feedback {
-        let text = format!("{path}.feedback has no effect: nothing can be said of answers in this version");
-        reader.problems.notices.push(text);
     }
     let cost_cap = cost.map(|raw| {
         signals.push(Signal::Costlier);

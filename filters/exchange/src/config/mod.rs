@@ -6,6 +6,7 @@
 mod check;
 pub mod checked;
 mod cold_start;
+mod feedback;
 mod guard;
 mod hosts;
 mod limits;
@@ -20,9 +21,10 @@ mod tenants;
 mod units;
 
 pub use checked::{
-    Bounds, Category, Choosers, ColdStart, Config, CountEndpoints, Flat, Guard, Kind, LIMITS_MAX, Limit, MODELS_MAX,
-    Mode, Model, OnError, Origin, Owner, PathPattern, Paths, Policy, Price, RateLimitService, Routing, Rule, Shadow,
-    Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, When, Whose,
+    Bounds, Category, Choosers, ColdStart, Config, CountEndpoints, Feedback, Flat, Guard, Kind, LIMITS_MAX, Limit,
+    MODELS_MAX, Mode, Model, OnError, Origin, Owner, PathPattern, Paths, Policy, Price, RateLimitService, Routing,
+    Rule, Shadow, Source, Spend, TENANTS_MAX, Tenant, UnknownModel, VERSIONS_MAX, Version, WaitForBody, Weights, When,
+    Whose,
 };
 pub use problems::{ConfigErrors, Problem};
 

@@ -60,8 +60,11 @@ pub fn implicit() -> Option<Model> {
         ceiling: None,
         ceiling_mode: Mode::Enforce,
         fallback: None,
+        falls_back_when_full: false,
         guard: None,
         place: 0,
+        series: 0,
+        breaker: None,
     })
 }
 
@@ -84,6 +87,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
     if falls_back && raw.fallback.is_none() {
         problems.problem(format!("{path}.fallback"), "missing; name the model to serve when this one is full");
     }
+    let has_breaker = raw.breaker.is_some();
     let replica = replica(problems, &format!("{path}.replica"), &raw.replica, Figures::default());
     let said = raw.cold_start.map(|raw| cold_start::said(problems, &format!("{path}.coldStart"), raw));
     let price = price(problems, &format!("{path}.price"), &raw.price);
@@ -127,9 +131,12 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         },
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),
-        fallback: raw.fallback.filter(|_| falls_back),
+        fallback: raw.fallback.filter(|_| falls_back || has_breaker),
+        falls_back_when_full: falls_back,
         guard: guard.filter(|_| versions.len() > 1),
         place: 0,
+        series: 0,
+        breaker: raw.breaker.map(|breaker| mode(breaker.mode)),
         name: raw.name,
         versions,
     })

@@ -1,6 +1,7 @@
 //! The configuration's syntax: what serde reads, unchecked. Unknown keys are errors everywhere.
 
 mod common;
+mod feedback;
 mod guard;
 mod limits;
 mod models;
@@ -13,12 +14,15 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use common::stated;
 pub use common::{BodyKey, Mode, Size, Source};
+pub use feedback::Feedback;
 pub use guard::{
     Guard, GuardCategory, GuardCost, GuardErrors, GuardInterToken, GuardLength, GuardOutcome, GuardTenants, GuardTtft,
     Worse,
 };
 pub use limits::{Cost, Limit, Match, Mesh, OnError, Scope, Session};
-pub use models::{ColdStart, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version, WhenFull};
+pub use models::{
+    Breaker, ColdStart, Media, Model, Output, OutputKey, Pending, Price, Replica, Tokenizer, Version, WhenFull,
+};
 pub use routing::{Bounds, Override, Owns, Prefer, Rule, Shadow, Weight, When};
 
 /// The document.
@@ -39,6 +43,9 @@ pub struct Document {
     /// The models that are served, at most 128.
     /// Default: none. Example: `[{"name": "chat"}]`.
     pub models: Vec<Model>,
+    /// Whether callers may say what they think of answers: the name of a request is `x-penstock-request-id` of its answer.
+    /// Default: none, they may not. Example: `{"path": "/penstock/feedback"}`.
+    pub feedback: Option<Feedback>,
     /// What callers may use, at most 64 entries. A request is charged under every entry that applies to it, or under none of them.
     /// Default: none. Example: `[{"name": "tenant-tpm", "per": ["tenant"], "tokens": 60000, "every": "1m"}]`.
     pub limits: Vec<Limit>,

@@ -12,6 +12,9 @@ impl Exchange {
         if matches!(self.state, State::Waiting) {
             return self.look(world);
         }
+        if matches!(self.state, State::Feedback(..)) {
+            return self.feedback_waits(world);
+        }
         let body = &mut self.flow.body;
         let State::Reading(reading) = &mut self.state else { return };
         if body.has_begun || !body.holds_headers() {

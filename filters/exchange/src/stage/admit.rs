@@ -53,6 +53,9 @@ pub fn run(
 ) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
+    if world.worker.breakers.any_open() && instead(state, counted, flow, model, world) {
+        return Ok(());
+    }
     let mut never_has_room = true;
     // The configuration has no circle of fallbacks. One that does not take the prompt has no room for it either.
     loop {
@@ -99,9 +102,56 @@ fn never_fits(model: &Model, flow: &Flow) -> Option<Refusal> {
     (prompt > ceiling).then(|| Refusal::never_has_room(&model.name, prompt, ceiling))
 }
 
-/// The models that may take this one's place, in their order.
+/// Whether another model serves while all versions of this one fail: the first of its fallbacks that takes the request, and does not fail
+/// as well. Without one, it goes where it was asked to go.
+fn instead(
+    state: &mut State,
+    counted: &mut count::State,
+    flow: &mut Flow,
+    model: &Model,
+    world: &mut World<'_>,
+) -> bool {
+    if answers(flow, model, world) {
+        return false;
+    }
+    let config = flow.config.clone();
+    let mut other = model;
+    while let Some(next) = other.fallback.as_ref().and_then(|name| config.models.iter().find(|next| next.name == *name))
+    {
+        other = next;
+        if other.suspended || !flow.may_use(other) || !answers(flow, other, world) {
+            continue;
+        }
+        count::for_model(counted, flow, other, world);
+        if count::takes(counted, flow, other) && never_fits(other, flow).is_none() && has_room(other, flow, world) {
+            state.fallback = Some(other.name.clone());
+            return true;
+        }
+    }
+    flow.tries = None;
+    count::for_model(counted, flow, model, world);
+    false
+}
+
+/// Whether some version of the model is not left alone, or this request is to try one.
+fn answers(flow: &mut Flow, model: &Model, world: &mut World<'_>) -> bool {
+    flow.tries = None;
+    let open = world.worker.breakers.left_alone(model, world.now);
+    let shares = |version: usize| model.routing.as_ref().is_none_or(|routing| routing.split.has(version));
+    let mut versions = (0..model.versions.len().max(1)).filter(|version| shares(*version));
+    if model.fallback.is_none() || versions.clone().any(|version| !open.has(version)) {
+        return true;
+    }
+    let World { worker, store, now, .. } = world;
+    flow.tries = versions.find(|version| worker.breakers.lets(model, *version, *now, &mut **store));
+    flow.tries.is_some()
+}
+
+/// The models that may take this one's place when it is full, in their order.
 fn fallbacks<'c>(config: &'c Config, model: &'c Model) -> impl Iterator<Item = &'c Model> {
-    let next = |model: &&'c Model| model.fallback.as_ref().and_then(|name| config.model(name));
+    let next = |model: &&'c Model| {
+        model.fallback.as_ref().filter(|_| model.falls_back_when_full).and_then(|name| config.model(name))
+    };
     core::iter::successors(next(&model), next)
 }
 

@@ -171,12 +171,24 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
 }
 
 /// The end: what was used teaches the next estimates, and is added to the totals.
-pub fn settle(state: &State, flow: &Flow, outcome: Outcome, used: Option<Used>, took: Millis, world: &mut World<'_>) {
+pub fn settle(
+    state: &State,
+    flow: &Flow,
+    (outcome, reason): (Outcome, Option<usize>),
+    used: Option<Used>,
+    took: Millis,
+    world: &mut World<'_>,
+) {
     if let Some(used) = used {
         learn_ratio(state, &flow.facts, used, world.store);
         learn_output(state, flow, outcome, used, took, world);
     }
     if world.worker.plugin.owns(Stage::Count) {
+        if let Some(reason) = reason.filter(|_| flow.dialect.generates())
+            && let Some(series) = flow.series()
+        {
+            world.worker.finished.count(series, reason);
+        }
         totals(flow, outcome, used, world);
     }
 }

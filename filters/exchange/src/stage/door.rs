@@ -73,6 +73,10 @@ pub fn at_headers(flow: &mut Flow, headers: &Headers, known: Option<Facts>, worl
     match way {
         Way::Api(_) | Way::Closed(Some(_)) => Ok(()),
         Way::Count(_) => count_only(flow),
+        Way::Feedback => {
+            flow.is_feedback = true;
+            Ok(())
+        }
         Way::Models(name, _) => Err(answer::models(flow, name.as_deref())),
         Way::Closed(None) | Way::Open | Way::Public => Err(pass(flow, &head, world)),
     }

@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod count;
 pub mod door;
+pub mod feedback;
 pub mod hold;
 pub mod limit;
 pub mod order;

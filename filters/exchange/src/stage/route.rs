@@ -73,9 +73,11 @@ fn choose(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'
             (Some(drawn.version), rule.map(|rule| rule.name.as_str()))
         }
     };
+    let place = version.map(|version| model.series.saturating_add(version));
     let version = version.and_then(|version| model.versions.get(version)).map(|version| version.name.as_str());
     let shadow = routing.shadow.as_ref().map(|shadow| (shadow.version.as_str(), shadow.end));
     let shadow = shadow.filter(|(copy, end)| version != Some(*copy) && is_copied(model, *end, sticky.key, world));
+    flow.place = place;
     if let Some(owner) = rolled_back.and_then(|owner| model.versions.get(owner)) {
         flow.rolled_back = Some(owner.name.clone());
     }
@@ -159,7 +161,11 @@ fn drawn(
     let thrifty = rule.filter(|rule| rule.is_cheapest);
     let dearer = thrifty.map(|rule| rules::dearer(flow, model, rule, taken_back, world)).unwrap_or_default();
     let avoided = taken_back.and(dearer);
-    let is_free = |version: &usize| split.has(*version) && !avoided.has(*version);
+    if let Some(version) = flow.tries {
+        return Drawn { version, rolled_back: None };
+    }
+    let failing = world.worker.breakers.left_alone(model, world.now);
+    let is_free = |version: &usize| split.has(*version) && !avoided.and(failing).has(*version);
     if let Some(version) = before.and_then(|id| memory::went_before(flow, model, id, world)).filter(is_free) {
         return Drawn { version, rolled_back: None };
     }
@@ -168,12 +174,19 @@ fn drawn(
         None => ((world.entropy)() >> 32) as u32,
     };
     let owner = split.draw(point);
-    if avoided == Versions::NONE {
+    if avoided.and(failing) == Versions::NONE {
         return Drawn { version: owner, rolled_back: None };
     }
     let draw = |split: &Split, avoided: Versions| split.draw_avoiding(point, |version| avoided.has(version));
     let among = draw(split, avoided).or_else(|| draw(split, taken_back));
     let version = among.or_else(|| draw(&routing.split, taken_back)).unwrap_or(owner);
+    // What fails is left alone where something else is left, and one request at a time tries it.
+    let other = draw(split, avoided.and(failing)).or_else(|| draw(&routing.split, taken_back.and(failing)));
+    let World { worker, store, now, .. } = world;
+    let version = match other.filter(|_| failing.has(version)) {
+        Some(other) if !worker.breakers.lets(model, version, *now, &mut **store) => other,
+        _ => version,
+    };
     Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) }
 }
 

@@ -6,12 +6,14 @@
 //! for the proxy's patience; the proxy's own circuit breakers, which whoever sends enough can trip.
 
 use penstock_canary::guard::{Amount, Outcome as Ended, Record};
+use penstock_units::{Millis, Nanos};
 
 use super::order::{Plugin, Stage};
 use crate::config::{Guard, Model};
 use crate::facts::{Outcome, Used};
 use crate::flow::Flow;
-use crate::port::Effect;
+use crate::identity::header;
+use crate::port::{Effect, Headers};
 use crate::response::Response;
 use crate::trials::{Subject, late};
 use crate::want::Want;
@@ -65,6 +67,24 @@ fn category(guard: &Guard, world: &World<'_>) -> Option<usize> {
     let category = guard.category.as_ref()?;
     let value = world.properties.get(&["request", "headers", &category.header])?;
     category.values.iter().position(|known| known.as_bytes() == value)
+}
+
+/// The head of the answer is here: its server answers, or fails.
+pub fn heard(flow: &Flow, response: &Response, headers: &Headers, world: &mut World<'_>) {
+    let Some(status) = response.status().filter(|_| flow.facts.refused.is_none()) else { return };
+    let fails = status >= 500 || status == 429;
+    if let Some(series) = flow.series() {
+        world.worker.breakers.heard(series, fails.then(|| asked(headers)));
+    }
+}
+
+/// For how long a server asks to be left alone.
+fn asked(headers: &Headers) -> Nanos {
+    let number = |name: &str| core::str::from_utf8(header(headers, name)?).ok()?.trim().parse::<u64>().ok();
+    let precise = number("retry-after-ms").map(|ms| Millis(ms).to_nanos());
+    precise
+        .or_else(|| number("retry-after").map(|seconds| Nanos::SECOND.saturating_mul(seconds)))
+        .unwrap_or(Nanos::ZERO)
 }
 
 /// Some of the answer is here.
@@ -143,6 +163,11 @@ fn answered(record: Record, flow: &Flow, guard: &Guard, response: &Response, use
         }
     }
     record
+}
+
+/// Whether what becomes of it is evidence.
+pub fn is_watched(state: &State) -> bool {
+    state.0.is_some()
 }
 
 /// What the client is told: that the version that it would have had is taken back.

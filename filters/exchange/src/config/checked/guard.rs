@@ -1,6 +1,6 @@
 //! When a version is taken back.
 
-use penstock_canary::guard::Rules;
+use penstock_canary::guard::{Outcome, Rules, Signal};
 use penstock_units::{Millis, Tokens};
 
 use super::policy::Mode;
@@ -29,6 +29,13 @@ pub struct Guard {
     pub length_cap: Option<u64>,
     /// What is compared by itself.
     pub category: Option<Category>,
+}
+
+impl Guard {
+    /// Whether it looks at what callers say.
+    pub fn watches_feedback(&self) -> bool {
+        self.rules.watches(Signal::More(Outcome::Feedback))
+    }
 }
 
 /// Requests by the value of a header.

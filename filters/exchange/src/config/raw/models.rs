@@ -66,6 +66,9 @@ pub struct Model {
     /// the beginning where the version, the stable one or this section changes, and where its weight was 0.
     /// Default: none. Example: `{"errors": {"confidence": 0.99}, "ttft": {"slowerThanMs": 2000}}`.
     pub guard: Option<Guard>,
+    /// What to do with a version that fails: whether requests go to the other versions, or to `fallback`, until it answers again.
+    /// Default: none, it goes on. Example: `{"mode": "enforce"}`.
+    pub breaker: Option<Breaker>,
     /// What one replica does, for autoscaling. What is given wins over what is learnt, and what a version gives over what its model does.
     /// Default: learnt. Example: `{"prefillTokensPerSecond": 12000, "decodeTokensPerSecond": 1800}`.
     #[serde(default)]
@@ -76,7 +79,7 @@ pub struct Model {
     /// How many tokens may be pending: admitted, and not yet done.
     /// Default: none. Example: `{"ceiling": 400000, "whenFull": "shed"}`.
     pub pending: Option<Pending>,
-    /// The model that is served instead while this one is full; `pending.whenFull: fallback` needs it.
+    /// The model that is served instead while all versions of this one fail where there is a `breaker`, and while it is full where `pending.whenFull` is `fallback`.
     /// Default: none. Example: `chat-small`.
     pub fallback: Option<String>,
     /// Whether every request for the model is refused (503).
@@ -256,6 +259,16 @@ pub struct Replica {
     /// Tokens that a replica generates in a second, for all requests at a time together; at least 1.
     /// Default: learnt, a lower bound: the most that a server did. Example: `1800`.
     pub decode_tokens_per_second: Option<f64>,
+}
+
+/// `models[].breaker`
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = stated))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Breaker {
+    /// Whether a version that fails is left alone, or that is only shown.
+    /// Default: `enforce`. Example: `observe`.
+    pub mode: Option<Mode>,
 }
 
 /// `models[].pending`

@@ -14,6 +14,8 @@ pub enum Way {
     Count(Dialect),
     /// It asks which models there are, or for the one of this name; and whether anybody may.
     Models(Option<String>, bool),
+    /// It says something of an answer.
+    Feedback,
     /// It passes unread, for whoever may ask at all.
     Open,
     /// It passes unread, for anybody.
@@ -24,6 +26,10 @@ pub enum Way {
 
 /// The way of a request with this head.
 pub fn way(config: &Config, head: &Head<'_>) -> Way {
+    if config.feedback.as_ref().is_some_and(|feedback| feedback.path.as_bytes() == head.path && head.method == b"POST")
+    {
+        return Way::Feedback;
+    }
     let target = Target::of(head.method, head.path, &config.path_prefixes);
     match target {
         Target::Api(dialect) if !head.is_upgrade => Way::Api(dialect),

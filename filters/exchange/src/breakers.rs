@@ -1,0 +1,186 @@
+//! The breakers of what serves, as one worker sees them.
+//!
+//! How requests begin to be answered is told with the heartbeat, by one update for each version of which there is something to tell, and what
+//! all workers have heard is read there. So a version that fails is left alone by all workers within two ticks, and a request pays nothing
+//! for it but an addition; except that whoever tries a version again says so at once, as one request at a time may.
+
+use penstock_canary::Versions;
+use penstock_canary::breaker::{Breaker, State, Told};
+use penstock_units::Nanos;
+
+use crate::config::{Config, Mode, Model};
+use crate::keys;
+use crate::labels;
+use crate::metrics::{Metric, Registry};
+use crate::port::{Effect, Level, Store};
+
+/// The breakers of a configuration, in the order of its series.
+#[derive(Default)]
+pub struct Breakers {
+    all: Vec<Kept>,
+    /// Some are of use.
+    is_kept: bool,
+    /// Some may not be closed.
+    any_open: bool,
+}
+
+/// The breaker of one version, or of a model that has none.
+struct Kept {
+    labels: [String; 2],
+    told: Told,
+    breaker: Breaker,
+    /// Something else may serve instead, so that it is of use.
+    is_kept: bool,
+    mode: Mode,
+}
+
+impl Breakers {
+    /// Those of a configuration: of the models that have one, of versions that there are several of, or with a fallback.
+    pub fn new(config: &Config) -> Self {
+        let all = config.models.iter().flat_map(|model| {
+            let is_kept = model.breaker.is_some() && (model.versions.len() > 1 || model.fallback.is_some());
+            let kept = move |version: Option<&str>| Kept {
+                labels: [labels::model(&model.name).to_owned(), labels::version(version).to_owned()],
+                told: Told::default(),
+                breaker: Breaker::default(),
+                is_kept,
+                mode: model.breaker.unwrap_or_default(),
+            };
+            let unsplit = model.versions.is_empty().then(|| kept(None));
+            model.versions.iter().map(move |version| kept(Some(&version.name))).chain(unsplit)
+        });
+        let all: Vec<Kept> = all.collect();
+        Self { is_kept: all.iter().any(|kept| kept.is_kept), all, any_open: false }
+    }
+
+    /// Whether there are any.
+    pub fn are_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// How a request began to be answered: `Some` with how long its server asked to be left alone, where that failed.
+    pub fn heard(&mut self, series: usize, failed: Option<Nanos>) {
+        let Some(kept) = self.all.get_mut(series).filter(|kept| kept.is_kept) else { return };
+        let Told { answered, failed: failures, retry_after } = &mut kept.told;
+        match failed {
+            None => *answered = answered.saturating_add(1),
+            Some(asked) => {
+                *failures = failures.saturating_add(1);
+                *retry_after = asked.max(*retry_after);
+            }
+        }
+    }
+
+    /// Whether some version may have to be left alone.
+    pub fn any_open(&self) -> bool {
+        self.any_open
+    }
+
+    /// Whether requests may go to this version of the model. Where one may to try, this is it, and it is to go there.
+    pub fn lets(&mut self, model: &Model, version: usize, now: Nanos, store: &mut dyn Store) -> bool {
+        let Some(kept) = self.all.get_mut(model.series.saturating_add(version)) else { return true };
+        match kept.state(now) {
+            State::Closed => true,
+            State::Open { .. } => false,
+            State::Try => kept.tries(now, store),
+        }
+    }
+
+    /// The versions of the model that are to be left alone.
+    pub fn left_alone(&self, model: &Model, now: Nanos) -> Versions {
+        if !self.any_open {
+            return Versions::NONE;
+        }
+        let versions = self.all.iter().skip(model.series).take(model.versions.len().max(1));
+        let open = versions.enumerate().filter(|(_, kept)| kept.state(now) != State::Closed);
+        open.fold(Versions::NONE, |open, (version, _)| open.and(Versions::one(version)))
+    }
+
+    /// The heartbeat. `tells`: this plugin's requests are heard of.
+    pub fn tick(
+        &mut self,
+        tells: bool,
+        now: Nanos,
+        store: &mut dyn Store,
+        registry: &mut Registry,
+        out: &mut Vec<Effect>,
+    ) {
+        self.any_open = false;
+        for kept in self.all.iter_mut().filter(|kept| kept.is_kept) {
+            kept.tell(now, store, out);
+            let is_open = kept.breaker.state(now) != State::Closed;
+            self.any_open |= is_open;
+            if tells {
+                let [model, version] = &kept.labels;
+                out.push(Effect::Gauge(registry.id(Metric::BreakerOpen, &[model, version]), u64::from(is_open)));
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn state(&self, now: Nanos) -> State {
+        match self.mode {
+            Mode::Enforce => self.breaker.state(now),
+            Mode::Observe => State::Closed,
+        }
+    }
+
+    fn key(&self) -> String {
+        let [model, version] = &self.labels;
+        keys::breaker(model, version)
+    }
+
+    /// Whether this request is the one that tries.
+    fn tries(&mut self, now: Nanos, store: &mut dyn Store) -> bool {
+        let mut tries = false;
+        let key = self.key();
+        let updated = store.update(&key, &mut |old| {
+            let mut breaker = old.and_then(Breaker::decode).unwrap_or_default();
+            tries = breaker.state(now) == State::Try;
+            breaker.tried(now);
+            self.breaker = breaker;
+            tries.then(|| breaker.encode())
+        });
+        // Somebody else's answer may have closed it.
+        (tries && updated.is_ok()) || self.breaker.state(now) == State::Closed
+    }
+
+    fn tell(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
+        let key = self.key();
+        if self.told == Told::default() {
+            self.breaker = store.get(&key).as_deref().and_then(Breaker::decode).unwrap_or_default();
+            return;
+        }
+        let (told, before) = (self.told, self.breaker);
+        let mut change = None;
+        let updated = store.update(&key, &mut |old| {
+            let mut breaker = old.and_then(Breaker::decode).unwrap_or_default();
+            let was_closed = breaker.state(now) == State::Closed;
+            breaker.heard(told, now);
+            let is_closed = breaker.state(now) == State::Closed;
+            change = (was_closed != is_closed).then_some(is_closed);
+            self.breaker = breaker;
+            Some(breaker.encode())
+        });
+        if updated.is_err() {
+            // The next heartbeat tells it.
+            self.breaker = before;
+            return;
+        }
+        self.told = Told::default();
+        let name = self.labels.join(" ");
+        match change {
+            Some(true) => out.push(Effect::Log(Level::Info, format!("{name} answers again"))),
+            Some(false) if self.mode == Mode::Enforce => {
+                let text =
+                    format!("{name} fails, and is left alone for a while, where something else serves its model");
+                out.push(Effect::Log(Level::Warn, text));
+            }
+            Some(false) => {
+                out.push(Effect::Log(Level::Warn, format!("{name} fails. It goes on, as breaker.mode is observe")));
+            }
+            None => {}
+        }
+    }
+}
