@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
+use penstock_harness::port::Port;
 use penstock_tests::{PATIENCE, checkout, find_envoy, module, need, until_metrics};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -174,10 +175,10 @@ async fn a_request_that_is_retried_is_charged_once() {
     let gateway = gateway.plugin_config(&json!({
         "models": [{"name": "chat"}], "limits": [{"name": "credit", "per": ["model"], "session": {"calls": 1000, "tokens": 1_000_000}}],
     }));
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let closed = Port::reserve().expect("a port");
     let host =
         |port: u16| json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}});
-    let hosts = json!([{"lb_endpoints": [host(closed.port()), host(server.address().port())]}]);
+    let hosts = json!([{"lb_endpoints": [host(closed.address().port()), host(server.address().port())]}]);
     let gateway = gateway.set("/static_resources/clusters/0/load_assignment/endpoints", hosts);
     let gateway = gateway.set("/static_resources/clusters/0/lb_policy", json!("ROUND_ROBIN"));
     let envoy = Envoy::start(&binary, &gateway.render(), 2).await.expect("Envoy starts");
