@@ -131,8 +131,10 @@ async fn scaling_by_what_is_never_generated() {
     }
     tokio::time::sleep(5 * TICK).await;
     let [prompt, expected, refused, pending] = signals(&stage.metrics().await);
-    // What was open at a tick, and is taken off what comes: never what all of them asked for, 1,638,400.
-    assert!(expected <= (AT_ONCE as u64 * ASKED) as f64 && prompt <= 8.0 * AT_ONCE as f64, "{prompt} {expected}");
+    // What was open at a tick, and is taken off what comes: never what all of them asked for, 1,638,400. A client may have its answer, and ask
+    // again, before the proxy has closed what it asked before.
+    let open = 2 * AT_ONCE as u64;
+    assert!(expected <= (open * ASKED) as f64 && prompt <= 8.0 * open as f64, "{prompt} {expected}");
     assert_eq!([refused, pending], [0.0, 0.0]);
     // Answers are told as long as they were, whatever was asked for.
     let honest = [("x-tenant", "rich"), ("x-model-server", r#"{"tokens":100,"ttft_ms":0,"inter_token_ms":0}"#)];
