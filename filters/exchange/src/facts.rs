@@ -1,8 +1,10 @@
 //! What is known of one exchange: the record that goes between plugins and into the access log.
 
+mod writer;
+
 use penstock_dialects::{Quality, Usage};
 use penstock_units::{Millis, Tokens};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::config::Spend;
 use crate::port::Properties;
@@ -11,7 +13,8 @@ use crate::port::Properties;
 pub const FILTER_STATE: [&str; 2] = ["filter_state", "wasm.penstock.exchange"];
 
 /// How an exchange ended, as `penstock_requests_total{outcome}` says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Answered in full.
@@ -46,7 +49,8 @@ impl Outcome {
 }
 
 /// Token usage, as the facts carry it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Used {
     /// All prompt tokens.
@@ -89,7 +93,8 @@ impl From<Usage> for Used {
 }
 
 /// How a request waited for a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Held {
     /// It waits, and has not gone on.
@@ -100,7 +105,8 @@ pub struct Held {
 }
 
 /// What the structure of a response told; what is not there is as it should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Signals {
     /// Why it ended: `stop`, `tool_calls`, `length`, `filter`, `other`.
@@ -119,6 +125,7 @@ pub struct Signals {
     pub tool_calls: u32,
 }
 
+#[cfg(test)]
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_false(flag: &bool) -> bool {
     !flag
@@ -133,7 +140,8 @@ impl From<Quality> for Signals {
 }
 
 /// The record. No text of a prompt or completion, and no tenant key that is not a configured name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Facts {
     /// A configured tenant's name, else a keyed hash, else `anonymous`.
@@ -209,12 +217,7 @@ pub struct Facts {
 impl Facts {
     /// As JSON.
     pub fn encode(&self) -> Vec<u8> {
-        // What a record mostly takes: room that grows is copied each time.
-        let mut out = Vec::with_capacity(640);
-        if serde_json::to_writer(&mut out, self).is_err() {
-            out.clear();
-        }
-        out
+        writer::write(self)
     }
 
     /// What an earlier plugin of the same stream, or this one, has left there.
