@@ -112,7 +112,7 @@ fn a_filter_behind_another_that_counted_says_so() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat"}]}"#);
     let mut first = proxy.chat(&[], r#"{"model":"chat","messages":[]}"#);
     let mut second = proxy.open();
-    second.props.0.insert("filter_state.wasm.penstock.exchange".into(), serde_json::to_vec(&first.facts()).unwrap());
+    second.props.0.insert("filter_state.wasm.penstock.exchange".into(), first.facts().encode());
     proxy.send(&mut second, r#"{"model":"chat","messages":[]}"#);
     for flight in [&mut second, &mut first] {
         proxy.answer(flight, 200, "{}");
