@@ -1,16 +1,18 @@
 //! What is known of one exchange: the record that goes between plugins and into the access log.
 
-mod writer;
-
 use penstock_dialects::{Quality, Usage};
 use penstock_units::{Millis, Tokens};
 use serde::Deserialize;
 
 use crate::config::Spend;
+use crate::json::Json;
 use crate::port::Properties;
 
 /// Where the facts stand for another plugin of the same stream.
 pub const FILTER_STATE: [&str; 2] = ["filter_state", "wasm.penstock.exchange"];
+
+/// How many bytes a record mostly takes: room that grows is copied each time.
+const ROOM: usize = 640;
 
 /// How an exchange ended, as `penstock_requests_total{outcome}` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -75,6 +77,21 @@ impl Used {
     pub fn spend(self) -> Spend {
         Spend { prompt: self.prompt, cached: self.cached, output: self.completion }
     }
+
+    fn write(&self, out: &mut Json) {
+        let Used { prompt, cached, completion, cache_creation, reasoning, counted, reserved } = self;
+        out.number(",\"used\":{\"prompt\":", prompt.0);
+        out.number(",\"cached\":", cached.0);
+        out.number(",\"completion\":", completion.0);
+        out.number(",\"cacheCreation\":", cache_creation.0);
+        out.number(",\"reasoning\":", reasoning.0);
+        out.raw(match (counted, reserved) {
+            (true, true) => ",\"counted\":true,\"reserved\":true}",
+            (true, false) => ",\"counted\":true}",
+            (false, true) => ",\"counted\":false,\"reserved\":true}",
+            (false, false) => ",\"counted\":false}",
+        });
+    }
 }
 
 impl From<Usage> for Used {
@@ -129,6 +146,22 @@ pub struct Signals {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+impl Signals {
+    fn write(&self, out: &mut Json) {
+        let Signals { finish, empty, malformed_tool_args, malformed_json_output, tool_calls } = self;
+        out.raw(",\"quality\":{");
+        if let Some(finish) = finish {
+            out.text("\"finish\":\"", finish);
+            out.raw(",");
+        }
+        out.flag("\"empty\":true,", *empty);
+        out.flag("\"malformedToolArgs\":true,", *malformed_tool_args);
+        out.flag("\"malformedJsonOutput\":true,", *malformed_json_output);
+        out.number("\"toolCalls\":", u64::from(*tool_calls));
+        out.raw("}");
+    }
 }
 
 impl From<Quality> for Signals {
@@ -217,7 +250,69 @@ pub struct Facts {
 impl Facts {
     /// As JSON.
     pub fn encode(&self) -> Vec<u8> {
-        writer::write(self)
+        let Facts {
+            tenant,
+            class,
+            model,
+            version,
+            chosen_by,
+            shadow,
+            budget_left,
+            prompt_version,
+            prompt_hash,
+            prompt_tokens,
+            estimated,
+            max_output,
+            expected_output,
+            background,
+            stream,
+            passed,
+            redirected,
+            held,
+            limit,
+            refused,
+            would,
+            outcome,
+            used,
+            quality,
+            ttft_ms,
+        } = self;
+        let mut out = Json::with_room(ROOM);
+        out.text("{\"tenant\":\"", tenant);
+        out.any_text(",\"class\":\"", class.as_deref());
+        out.text(",\"model\":\"", model);
+        out.any_text(",\"version\":\"", version.as_deref());
+        out.any_text(",\"chosenBy\":\"", chosen_by.as_deref());
+        out.any_text(",\"shadow\":\"", shadow.as_deref());
+        out.any_number(",\"budgetLeft\":", *budget_left);
+        out.any_text(",\"promptVersion\":\"", prompt_version.as_deref());
+        out.text(",\"promptHash\":\"", prompt_hash);
+        out.number(",\"promptTokens\":", prompt_tokens.0);
+        out.raw(if *estimated { ",\"estimated\":true" } else { ",\"estimated\":false" });
+        out.any_number(",\"maxOutput\":", max_output.map(|Tokens(most)| most));
+        out.number(",\"expectedOutput\":", expected_output.0);
+        out.flag(",\"background\":true", *background);
+        out.raw(if *stream { ",\"stream\":true" } else { ",\"stream\":false" });
+        out.flag(",\"passed\":true", *passed);
+        out.any_number(",\"redirected\":", *redirected);
+        if let Some(Held { waits, ms }) = held.as_deref() {
+            out.raw(if *waits { ",\"held\":{\"waits\":true," } else { ",\"held\":{" });
+            out.number("\"ms\":", ms.0);
+            out.raw("}");
+        }
+        out.any_text(",\"limit\":\"", limit.as_deref());
+        out.any_text(",\"refused\":\"", refused.map(|outcome| outcome.label()));
+        out.any_text(",\"would\":\"", would.as_deref());
+        out.any_text(",\"outcome\":\"", outcome.map(|outcome| outcome.label()));
+        if let Some(used) = used {
+            used.write(&mut out);
+        }
+        if let Some(quality) = quality {
+            quality.write(&mut out);
+        }
+        out.any_number(",\"ttftMs\":", ttft_ms.map(|ms| ms.0));
+        out.raw("}");
+        out.finish()
     }
 
     /// What an earlier plugin of the same stream, or this one, has left there.
@@ -228,5 +323,89 @@ impl Facts {
     /// The inverse of [`Facts::encode`]; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_units::Millis;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(String::new()),
+            "[a-z0-9-]{1,40}",
+            "\\PC{0,20}",
+            "[\\x00-\\x7f]{0,20}",
+            Just("a\"\\\u{7f}é".into())
+        ]
+    }
+
+    fn maybe() -> impl Strategy<Value = Option<String>> {
+        prop::option::of(text())
+    }
+
+    fn outcome() -> impl Strategy<Value = Option<Outcome>> {
+        use Outcome::{Abandoned, ClientError, Denied, Limited, Ok, Shed, UpstreamError};
+        prop::option::of(prop::sample::select(vec![Ok, Limited, Shed, Denied, ClientError, UpstreamError, Abandoned]))
+    }
+
+    fn used() -> impl Strategy<Value = Used> {
+        (any::<[u64; 5]>(), any::<bool>(), any::<bool>()).prop_map(|(n, counted, reserved)| Used {
+            prompt: Tokens(n[0]),
+            cached: Tokens(n[1] % 11),
+            completion: Tokens(n[2] % 1000),
+            cache_creation: Tokens(n[3] % 2),
+            reasoning: Tokens(n[4] % 101),
+            counted,
+            reserved,
+        })
+    }
+
+    fn quality() -> impl Strategy<Value = Signals> {
+        (maybe(), any::<[bool; 3]>(), any::<u32>()).prop_map(|(finish, flags, tool_calls)| Signals {
+            finish,
+            empty: flags[0],
+            malformed_tool_args: flags[1],
+            malformed_json_output: flags[2],
+            tool_calls,
+        })
+    }
+
+    prop_compose! {
+        fn facts()(
+            [tenant, model, prompt_hash] in [text(), text(), text()],
+            [class, version, chosen_by, shadow] in [maybe(), maybe(), maybe(), maybe()],
+            [prompt_version, limit, would] in [maybe(), maybe(), maybe()],
+            numbers in any::<[Option<u64>; 4]>(),
+            prompt_tokens in any::<u64>(),
+            [estimated, background, stream, passed, waits] in any::<[bool; 5]>(),
+            ms in any::<Option<u64>>(),
+            [refused, outcome] in [outcome(), outcome()],
+            (used, quality) in (prop::option::of(used()), prop::option::of(quality())),
+        ) -> Facts {
+            let [budget_left, max_output, redirected, ttft_ms] = numbers;
+            Facts {
+                tenant, class, model, version, chosen_by, shadow, budget_left, prompt_version, prompt_hash,
+                prompt_tokens: Tokens(prompt_tokens),
+                estimated,
+                max_output: max_output.map(Tokens),
+                expected_output: Tokens(prompt_tokens / 7),
+                background, stream, passed, redirected,
+                held: ms.map(|ms| Box::new(Held { waits, ms: Millis(ms) })),
+                limit, refused, would, outcome, used, quality,
+                ttft_ms: ttft_ms.map(Millis),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn is_what_serde_would_write(facts in facts()) {
+            let (written, expected) = (facts.encode(), serde_json::to_vec(&facts).unwrap());
+            prop_assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap());
+            prop_assert_eq!(Facts::decode(&facts.encode()), Some(facts));
+        }
     }
 }

@@ -36,6 +36,7 @@ mod finished;
 mod flow;
 mod hash;
 mod identity;
+mod json;
 mod keys;
 mod labels;
 mod limits;
