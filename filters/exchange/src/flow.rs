@@ -11,6 +11,7 @@ use crate::config::{Config, CountEndpoints, Model};
 use crate::facts::Facts;
 use crate::identity::Caller;
 use crate::labels;
+use crate::metrics::Serving;
 use crate::port::CallId;
 use crate::prompt::Prompt;
 
@@ -120,6 +121,11 @@ impl Flow {
             drawn => model.versions.iter().position(|version| Some(version.name.as_str()) == drawn)?,
         };
         Some(model.series.saturating_add(version))
+    }
+
+    /// What serves it, and for whom, by their places; `None` before that is chosen.
+    pub fn serving(&self) -> Option<Serving> {
+        self.series().map(|place| Serving { place, tenant: self.config.tenant_place(&self.facts.tenant) })
     }
 
     /// The label of the tenant: only named ones have one.

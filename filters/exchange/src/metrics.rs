@@ -2,7 +2,7 @@
 
 use core::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 /// What a metric does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,18 +132,57 @@ pub fn stat_name(metric: Metric, values: &[String]) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesId(pub u32);
 
+/// What serves a request, and for which of the named tenants, by their places in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Serving {
+    /// The model's version.
+    pub place: usize,
+    /// The tenant.
+    pub tenant: Option<usize>,
+}
+
+/// How many series there are of each [`Serving`].
+const KEPT: usize = 16;
+
 /// The series that one worker has used. Their number is bounded by the configuration: every label value is one of its names.
 #[derive(Default)]
 pub struct Registry {
     series: Vec<(Metric, Labels)>,
     ids: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Those that every request has, so that they are found without their names.
+    kept: HashMap<Serving, [Option<SeriesId>; KEPT]>,
 }
 
 impl Registry {
+    /// As [`Registry::id`], of what many requests have in common. `choice`: which of the metric's series it is, of those that differ in the
+    /// last label.
+    pub fn of(&mut self, serving: Option<Serving>, metric: Metric, choice: usize, labels: &[&str]) -> SeriesId {
+        let place = match metric {
+            Metric::Requests => Some(choice).filter(|choice| *choice < 7),
+            Metric::Tokens => Some(choice).filter(|choice| *choice < 4).map(|choice| choice.saturating_add(7)),
+            Metric::EstimateError => Some(11),
+            Metric::Duration => Some(12),
+            Metric::Ttft => Some(13),
+            Metric::InterToken => Some(14),
+            Metric::Cost => Some(15),
+            _ => None,
+        };
+        let (Some(serving), Some(place)) = (serving, place) else { return self.id(metric, labels) };
+        let known = |kept: &[Option<SeriesId>; KEPT]| kept.get(place).copied().flatten();
+        if let Some(id) = self.kept.get(&serving).and_then(known) {
+            return id;
+        }
+        let id = self.id(metric, labels);
+        if let Some(kept) = self.kept.entry(serving).or_default().get_mut(place) {
+            *kept = Some(id);
+        }
+        id
+    }
+
     /// The integer of a series; the next one where it is new.
     pub fn id(&mut self, metric: Metric, labels: &[&str]) -> SeriesId {
-        let Self { series, ids, hasher } = self;
+        let Self { series, ids, hasher, .. } = self;
         let hash = hasher.hash_one((metric, labels));
         let is_it =
             |id: &u32| series.get(*id as usize).is_some_and(|(known, values)| *known == metric && values == labels);
@@ -192,6 +231,37 @@ mod tests {
         }
         assert_eq!(registry.id(Metric::Tokens, &["chat", "v1", "t", "0"]), SeriesId(100));
         assert_eq!(registry.series(SeriesId(101)), None);
+    }
+
+    #[test]
+    fn a_series_is_found_by_its_place_as_by_its_name() {
+        let (mut registry, mut seen) = (Registry::default(), Vec::new());
+        let metrics = [
+            (Metric::Requests, 7),
+            (Metric::Tokens, 4),
+            (Metric::EstimateError, 1),
+            (Metric::Duration, 1),
+            (Metric::Ttft, 1),
+            (Metric::InterToken, 1),
+            (Metric::Cost, 1),
+            (Metric::Finish, 2),
+        ];
+        for _ in 0..2 {
+            for (place, tenant) in [(0, None), (0, Some(0)), (1, None), (1, Some(0)), (1, Some(1))] {
+                for (metric, choices) in metrics {
+                    for choice in 0..choices {
+                        let labels = [format!("v{place}"), format!("{tenant:?}"), format!("{metric:?} {choice}")];
+                        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                        let id = registry.of(Some(Serving { place, tenant }), metric, choice, &labels);
+                        assert_eq!(id, registry.id(metric, &labels));
+                        seen.push(id);
+                    }
+                }
+            }
+        }
+        let (first, second) = seen.split_at(seen.len() / 2);
+        assert_eq!(first, second);
+        assert_eq!(first.iter().map(|id| id.0).collect::<Vec<_>>(), (0..first.len() as u32).collect::<Vec<_>>());
     }
 
     #[test]

@@ -444,7 +444,11 @@ impl Config {
 
     /// The named tenant `name`.
     pub fn tenant(&self, name: &str) -> Option<&Tenant> {
-        let at = self.tenants.binary_search_by(|tenant| tenant.name.as_str().cmp(name)).ok()?;
-        self.tenants.get(at)
+        self.tenants.get(self.tenant_place(name)?)
+    }
+
+    /// Its place among the tenants.
+    pub fn tenant_place(&self, name: &str) -> Option<usize> {
+        self.tenants.binary_search_by(|tenant| tenant.name.as_str().cmp(name)).ok()
     }
 }

@@ -252,29 +252,35 @@ fn voice(flow: &Flow, world: &World<'_>) -> u64 {
 fn totals(flow: &Flow, outcome: Outcome, used: Option<Used>, world: &mut World<'_>) {
     let ([model, version], tenant) = (flow.served_by(), flow.tenant_label());
     let World { worker, out, .. } = world;
-    let requests = worker.series.id(Metric::Requests, &[model, version, tenant, outcome.label()]);
+    let serving = flow.serving();
+    let labels = [model, version, tenant, outcome.label()];
+    let requests = worker.series.of(serving, Metric::Requests, outcome as usize, &labels);
     out.push(Effect::Count(requests, 1));
     let Some(used) = used else { return };
-    for (kind, tokens) in [
+    let kinds = [
         ("prompt", used.prompt),
         ("cached", used.cached),
         ("completion", used.completion),
         ("reasoning", used.reasoning),
-    ] {
+    ];
+    for (choice, (kind, tokens)) in kinds.into_iter().enumerate() {
         if tokens > Tokens::ZERO {
-            let series = worker.series.id(Metric::Tokens, &[model, version, tenant, kind]);
+            let series = worker.series.of(serving, Metric::Tokens, choice, &[model, version, tenant, kind]);
             out.push(Effect::Count(series, tokens.0));
         }
     }
     let Some(configured) = flow.model(&flow.config) else { return };
-    let cost = worker.series.id(Metric::Cost, &[model, version, tenant]);
-    let micro = worker.microdollars(cost, configured.price(flow.facts.version.as_deref()).nanodollars(used.spend()));
-    if micro > 0 {
-        out.push(Effect::Count(cost, micro));
+    let nano = configured.price(flow.facts.version.as_deref()).nanodollars(used.spend());
+    if nano > 0 {
+        let cost = worker.series.of(serving, Metric::Cost, 0, &[model, version, tenant]);
+        let micro = worker.microdollars(cost, nano);
+        if micro > 0 {
+            out.push(Effect::Count(cost, micro));
+        }
     }
     if !used.counted {
         let error = used.prompt.0.abs_diff(flow.facts.prompt_tokens.0);
-        let series = worker.series.id(Metric::EstimateError, &[model, version]);
+        let series = worker.series.of(serving, Metric::EstimateError, 0, &[model, version]);
         out.push(Effect::Observe(series, error));
     }
 }

@@ -48,10 +48,10 @@ pub fn settle(flow: &Flow, response: &Response, used: Option<Used>, landed: Opti
             lesson.answered(used.prompt.saturating_sub(used.cached), ttft);
         }
     }
-    let labels = flow.served_by();
+    let (labels, serving) = (flow.served_by(), flow.serving());
     let now = world.now;
     let mut observe = |metric, value| {
-        let series = world.worker.series.id(metric, &labels);
+        let series = world.worker.series.of(serving, metric, 0, &labels);
         world.out.push(Effect::Observe(series, value));
     };
     observe(Metric::Duration, response.duration(now).0);
