@@ -24,6 +24,8 @@ use source::Module;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Units,
+    /// Where memory comes from.
+    Blocks,
     Tables,
     Leaf,
     Exchange,
@@ -44,13 +46,14 @@ enum Role {
 }
 
 use Role::{
-    Benches, Cluster, Command as CommandRole, Dist, Exchange, Guest, Harness, Leaf, Plugin, Simulate, Tables, Tests,
-    Units, Xtask,
+    Benches, Blocks, Cluster, Command as CommandRole, Dist, Exchange, Guest, Harness, Leaf, Plugin, Simulate, Tables,
+    Tests, Units, Xtask,
 };
 
 /// The crates by directory; `*` is any one name.
-const ROLES: [(&str, Role); 20] = [
+const ROLES: [(&str, Role); 21] = [
     ("filters/units", Units),
+    ("filters/blocks", Blocks),
     ("filters/tokens/tables", Tables),
     ("filters/tokens", Leaf),
     ("filters/dialects", Leaf),
@@ -73,12 +76,13 @@ const ROLES: [(&str, Role); 20] = [
 ];
 
 /// Who may depend on whom. Only `filters/tokens` may have the tables too, of the leaves.
-const ARROWS: [(Role, &[Role]); 14] = [
+const ARROWS: [(Role, &[Role]); 15] = [
     (Units, &[]),
+    (Blocks, &[]),
     (Tables, &[]),
     (Leaf, &[Units]),
     (Exchange, &[Units, Leaf]),
-    (Guest, &[Units, Exchange]),
+    (Guest, &[Units, Blocks, Exchange]),
     (Plugin, &[Guest]),
     (Harness, &[]),
     (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate]),

@@ -26,6 +26,9 @@ mod root;
 mod stream;
 mod vm;
 
+#[global_allocator]
+static BLOCKS: penstock_blocks::Blocks = penstock_blocks::Blocks::new();
+
 pub use proxy_wasm;
 pub use root::{root, start};
 
