@@ -4,5 +4,6 @@ pub mod admission;
 pub mod corpus;
 pub mod proxy;
 pub mod sandbox;
+pub mod stages;
 pub mod streams;
 pub mod v8;

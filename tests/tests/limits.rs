@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use penstock_benches::stages::{self, Answer, crossings};
 use penstock_benches::{admission, streams};
 use penstock_harness::envoy::{Chain, Envoy, Gateway};
 use penstock_harness::host::{Headers, Module};
@@ -12,8 +13,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 /// Fuel for the whole life of a tiny request, and for charging three limits.
-const REQUEST_MAX: u64 = 104_800;
-const THREE_LIMITS_MAX: u64 = 18_270;
+const REQUEST_MAX: u64 = 79_800;
+const THREE_LIMITS_MAX: u64 = 15_010;
+/// How often a tiny request calls the host, and how often the host has room made in the module's memory for it.
+const HOST_CALLS_MAX: u64 = 39;
+const ROOMS_MAX: u64 = 10;
 /// Memory of a worker for 10,000 tenants, in bytes.
 const TENANTS_MAX: usize = 2 << 20;
 
@@ -24,6 +28,14 @@ fn admission_costs_no_more_than_it_did() {
     assert!(figures.fuel_of_a_request <= REQUEST_MAX, "{figures:?}, at most {REQUEST_MAX}");
     assert!(figures.fuel_of_three_limits <= THREE_LIMITS_MAX, "{figures:?}, at most {THREE_LIMITS_MAX}");
     assert!(figures.tenants_bytes <= TENANTS_MAX, "{figures:?}, at most {TENANTS_MAX}");
+}
+
+#[test]
+fn a_request_calls_the_host_no_more_often_than_it_did() {
+    let callbacks = stages::measure(&module("penstock"), Answer::Json).expect("figures");
+    let (host_calls, rooms) = crossings(&callbacks);
+    assert!(host_calls <= HOST_CALLS_MAX, "{host_calls}, at most {HOST_CALLS_MAX}: {callbacks:#?}");
+    assert!(rooms <= ROOMS_MAX, "{rooms}, at most {ROOMS_MAX}: {callbacks:#?}");
 }
 
 /// Splitmix64.

@@ -38,18 +38,19 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> Result<()> {
 /// Log, time, ticks and contexts.
 fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_log", |c: Caller<'_, VmState>, level: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_log", c);
         answer(guest.text(at, len).map(|message| guest.say(level, message)))
     })?;
     linker.func_wrap(ENV, "proxy_get_log_level", |c: Caller<'_, VmState>, out: u32| {
-        answer(Guest(c).write(out, &0u32.to_le_bytes()))
+        answer(Guest::called("proxy_get_log_level", c).write(out, &0u32.to_le_bytes()))
     })?;
     linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |c: Caller<'_, VmState>, out: u32| {
         let now = c.data().process.now().as_nanos() as u64;
-        answer(Guest(c).write(out, &now.to_le_bytes()))
+        answer(Guest::called("proxy_get_current_time_nanoseconds", c).write(out, &now.to_le_bytes()))
     })?;
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut c: Caller<'_, VmState>, period: u32| {
         let state = c.data_mut();
+        state.called("proxy_set_tick_period_milliseconds");
         let now = state.process.now();
         // Timers belong to the root context, whichever context sets them.
         let Some(context) = state.context() else { return Status::BadArgument as u32 };
@@ -62,6 +63,7 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
         Status::Ok as u32
     })?;
     linker.func_wrap(ENV, "proxy_set_effective_context", |mut c: Caller<'_, VmState>, context: u32| {
+        c.data_mut().called("proxy_set_effective_context");
         if !c.data().contexts.contains_key(&context) {
             return Status::BadArgument as u32;
         }
@@ -75,7 +77,7 @@ fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
         |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| Status::NotFound as u32,
     )?;
     linker.func_wrap(ENV, "proxy_get_status", |c: Caller<'_, VmState>, code: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_get_status", c);
         let (status, message) = guest.0.data().status.clone();
         answer(guest.write(code, &status.to_le_bytes()).and_then(|()| guest.give(message.as_bytes(), at, len)))
     })?;
@@ -88,7 +90,7 @@ fn link_shared(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_get_shared_data",
         |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas_out: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_get_shared_data", c);
             answer(guest.text(key, key_len).and_then(|key| {
                 let state = guest.0.data();
                 let found = state.process.shared().get(&state.vm_id, &key).map(|(value, cas)| (value.to_vec(), cas));
@@ -102,7 +104,7 @@ fn link_shared(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_set_shared_data",
         |c: Caller<'_, VmState>, key: u32, key_len: u32, at: u32, len: u32, cas: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_set_shared_data", c);
             answer(guest.text(key, key_len).and_then(|key| {
                 let value = guest.read(at, len)?;
                 let state = guest.0.data();
@@ -133,7 +135,7 @@ fn link_metrics(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_define_metric",
         |c: Caller<'_, VmState>, kind: u32, at: u32, len: u32, out: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_define_metric", c);
             answer(guest.text(at, len).and_then(|name| {
                 let id = guest.0.data().process.metrics().define(kind, &name)?;
                 guest.write(out, &id.to_le_bytes())
@@ -141,21 +143,27 @@ fn link_metrics(linker: &mut Linker<VmState>) -> Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_increment_metric", |c: Caller<'_, VmState>, id: u32, offset: i64| {
-        answer(c.data().process.metrics().increment(id, offset).map_err(Fault::from))
+        let guest = Guest::called("proxy_increment_metric", c);
+        answer(guest.0.data().process.metrics().increment(id, offset).map_err(Fault::from))
     })?;
     linker.func_wrap(ENV, "proxy_record_metric", |c: Caller<'_, VmState>, id: u32, value: u64| {
-        answer(c.data().process.metrics().record(id, value).map_err(Fault::from))
+        let guest = Guest::called("proxy_record_metric", c);
+        answer(guest.0.data().process.metrics().record(id, value).map_err(Fault::from))
     })?;
     linker.func_wrap(ENV, "proxy_get_metric", |c: Caller<'_, VmState>, id: u32, out: u32| {
         let value = c.data().process.metrics().get(id);
-        answer(value.map_err(Fault::from).and_then(|value| Guest(c).write(out, &value.to_le_bytes())))
+        answer(
+            value
+                .map_err(Fault::from)
+                .and_then(|value| Guest::called("proxy_get_metric", c).write(out, &value.to_le_bytes())),
+        )
     })?;
     Ok(())
 }
 
 fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_get_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_get_header_map_pairs", c);
         // A map that is not there reads as an empty one, unlike a single value of it.
         let pairs = guest.headers(map, pairs::serialize).unwrap_or_default();
         answer(guest.give(&pairs, at, len))
@@ -164,7 +172,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_get_header_map_value",
         |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_get_header_map_value", c);
             answer(guest.text(key, key_len).and_then(|key| {
                 let value = guest.headers(map, |headers| headers.get(&key).map(<[u8]>::to_vec))?;
                 guest.give(&value.ok_or(Status::NotFound)?, at, len)
@@ -172,7 +180,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_set_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_set_header_map_pairs", c);
         answer(guest.read(at, len).and_then(|bytes| {
             let pairs = pairs::deserialize(&bytes).ok_or(Status::ParseFailure)?;
             guest.edit_headers(map, |headers| *headers = pairs)
@@ -182,7 +190,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_remove_header_map_value",
         |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_remove_header_map_value", c);
             answer(guest.text(key, key_len).and_then(|key| guest.edit_headers(map, |headers| headers.remove(&key))))
         },
     )?;
@@ -190,7 +198,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_replace_header_map_value",
         |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_replace_header_map_value", c);
             answer(guest.text(key, key_len).and_then(|key| {
                 let value = guest.read(at, len)?;
                 guest.edit_headers(map, |headers| headers.set(&key, &value))
@@ -201,7 +209,7 @@ fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_add_header_map_value",
         |c: Caller<'_, VmState>, map: u32, key: u32, key_len: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_add_header_map_value", c);
             answer(guest.text(key, key_len).and_then(|key| {
                 let value = guest.read(at, len)?;
                 guest.edit_headers(map, |headers| headers.add(&key, &value))
@@ -216,7 +224,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_get_buffer_bytes",
         |c: Caller<'_, VmState>, buffer: u32, start: u32, max: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_get_buffer_bytes", c);
             answer(guest.buffer(buffer).and_then(|bytes| {
                 let end = (start as usize).checked_add(max as usize).ok_or(Status::BadArgument)?.min(bytes.len());
                 match bytes.get(start as usize..end) {
@@ -227,7 +235,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_get_buffer_status", |c: Caller<'_, VmState>, buffer: u32, len: u32, flags: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_get_buffer_status", c);
         answer(guest.buffer(buffer).and_then(|bytes| {
             guest.write(len, &(bytes.len() as u32).to_le_bytes())?;
             guest.write(flags, &[0; 4])
@@ -237,7 +245,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_set_buffer_bytes",
         |c: Caller<'_, VmState>, buffer: u32, start: u32, size: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_set_buffer_bytes", c);
             answer(
                 guest.read(at, len).and_then(|value| guest.edit_buffer(buffer, start as usize, size as usize, &value)),
             )
@@ -252,7 +260,7 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_get_property",
         |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_get_property", c);
             answer(guest.read(path, path_len).and_then(|path| {
                 let value = properties::get(guest.0.data(), &path).ok_or(Status::NotFound)?;
                 guest.give(&value, at, len)
@@ -263,7 +271,7 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
         ENV,
         "proxy_set_property",
         |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_set_property", c);
             answer(guest.text(path, path_len).and_then(|path| {
                 let value = guest.read(at, len)?;
                 guest.stream(|stream, _| stream.filter_state.insert(format!("wasm.{path}"), value)).map(drop)
@@ -271,7 +279,7 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_continue_stream", |c: Caller<'_, VmState>, kind: u32| {
-        let mut guest = Guest(c);
+        let mut guest = Guest::called("proxy_continue_stream", c);
         let direction = match kind {
             0 => Direction::Request,
             1 => Direction::Response,
@@ -283,7 +291,11 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
         answer(known.map_or(Ok(()), |()| guest.act(Action::Continue(direction))))
     })?;
     linker.func_wrap(ENV, "proxy_close_stream", |c: Caller<'_, VmState>, kind: u32| {
-        answer(if kind < 2 { Guest(c).act(Action::Reset) } else { Err(Status::BadArgument.into()) })
+        answer(if kind < 2 {
+            Guest::called("proxy_close_stream", c).act(Action::Reset)
+        } else {
+            Err(Status::BadArgument.into())
+        })
     })?;
     linker.func_wrap(
         ENV,
@@ -297,7 +309,7 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
          headers: u32,
          headers_len: u32,
          _grpc: i32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_send_local_response", c);
             answer(guest.read(headers, headers_len).and_then(|pairs| {
                 let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
                 let (body, details) = (guest.read(body, body_len)?, guest.text(details, details_len)?);
@@ -324,7 +336,7 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
          _: u32,
          timeout_ms: u32,
          out: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_http_call", c);
             answer(guest.read(pairs, pairs_len).and_then(|pairs| {
                 let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
                 if [":method", ":path", ":authority"].iter().any(|name| headers.get(name).is_none()) {
@@ -352,7 +364,7 @@ fn link_callouts(linker: &mut Linker<VmState>) -> Result<()> {
          message_len: u32,
          timeout_ms: u32,
          out: u32| {
-            let mut guest = Guest(c);
+            let mut guest = Guest::called("proxy_grpc_call", c);
             answer(guest.read(pairs, pairs_len).and_then(|pairs| {
                 let headers = pairs::deserialize(&pairs).ok_or(Status::ParseFailure)?;
                 let method = format!("{}/{}", guest.text(service, service_len)?, guest.text(method, method_len)?);

@@ -9,6 +9,9 @@ use super::status::Status;
 use super::stream::{Action, Direction, Stream};
 use crate::message::Headers;
 
+/// The module's function by which the host finds room in its memory.
+pub(super) const ALLOCATE: &str = "proxy_on_memory_allocate";
+
 /// Why a host call did not do what it was asked.
 pub(super) enum Fault {
     Status(Status),
@@ -37,6 +40,14 @@ pub(super) struct Request {
 /// The calling module: its memory, and what its effective context gives access to.
 pub(super) struct Guest<'a>(pub Caller<'a, VmState>);
 
+impl<'a> Guest<'a> {
+    /// It calls this function.
+    pub fn called(function: &'static str, mut caller: Caller<'a, VmState>) -> Self {
+        caller.data_mut().called(function);
+        Self(caller)
+    }
+}
+
 impl Guest<'_> {
     pub fn read(&mut self, at: u32, len: u32) -> std::result::Result<Vec<u8>, Fault> {
         let memory = self.0.get_export("memory").and_then(Extern::into_memory).ok_or(Status::InvalidMemoryAccess)?;
@@ -63,7 +74,8 @@ impl Guest<'_> {
     pub fn give(&mut self, bytes: &[u8], at: u32, len: u32) -> Outcome {
         let mut address = 0;
         if !bytes.is_empty() {
-            let allocate = ["proxy_on_memory_allocate", "malloc"].iter().find_map(|name| self.0.get_export(name));
+            self.0.data_mut().called(ALLOCATE);
+            let allocate = [ALLOCATE, "malloc"].iter().find_map(|name| self.0.get_export(name));
             let allocate = allocate.and_then(Extern::into_func).ok_or(Status::InvalidMemoryAccess)?;
             let allocate = allocate.typed::<u32, u32>(&self.0).map_err(Fault::Trap)?;
             address = allocate.call(&mut self.0, bytes.len() as u32).map_err(Fault::Trap)?;

@@ -40,6 +40,10 @@ pub(super) struct VmState {
     pub answer: Option<Answer>,
     pub status: (u32, String),
     pub random: u64,
+    /// The callback that runs.
+    pub callback: &'static str,
+    /// How often the module called the host, by callback and function.
+    pub host_calls: BTreeMap<(&'static str, &'static str), u64>,
     pub limits: StoreLimits,
 }
 
@@ -68,5 +72,10 @@ pub(super) enum Answer {
 impl VmState {
     pub fn context(&self) -> Option<Context> {
         self.contexts.get(&self.effective).copied()
+    }
+
+    /// A function is called across the module's border.
+    pub fn called(&mut self, function: &'static str) {
+        *self.host_calls.entry((self.callback, function)).or_default() += 1;
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Vm {
     pub failed: Option<String>,
     pub loaded_at: Duration,
     pub fuel: BTreeMap<&'static str, Fuel>,
+    /// What callbacks of one name may take.
+    pub fuel_max: Option<(&'static str, u64)>,
 }
 
 impl Vm {
@@ -48,7 +50,7 @@ impl Vm {
         store.limiter(|state| &mut state.limits);
         store.set_fuel(u64::MAX).map_err(text)?;
         let instance = linker.instantiate(&mut store, &module.0).map_err(text)?;
-        let mut vm = Vm { store, instance, failed: None, loaded_at, fuel: BTreeMap::new() };
+        let mut vm = Vm { store, instance, failed: None, loaded_at, fuel: BTreeMap::new(), fuel_max: None };
         vm.call("_initialize", 0, &[])?;
         Ok(vm)
     }
@@ -63,9 +65,10 @@ impl Vm {
             return Ok(None);
         };
         self.store.data_mut().effective = context;
+        self.store.data_mut().callback = name;
         let args: Vec<Val> = args.iter().map(|arg| Val::I32(*arg as i32)).collect();
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
-        let full = u64::MAX;
+        let full = self.fuel_max.filter(|(limited, _)| *limited == name).map_or(u64::MAX, |(_, fuel)| fuel);
         let outcome = self.store.set_fuel(full).and_then(|()| function.call(&mut self.store, &args, &mut results));
         self.store.data_mut().effective = 0;
         let used = full - self.store.get_fuel().unwrap_or(full);

@@ -16,7 +16,7 @@ pub(super) fn link(linker: &mut Linker<VmState>, module: &Module) -> Result<()> 
         WASI,
         "fd_write",
         |caller: Caller<'_, VmState>, fd: u32, iovs: u32, count: u32, written: u32| {
-            let mut guest = Guest(caller);
+            let mut guest = Guest::called("fd_write", caller);
             let mut text = Vec::new();
             for index in 0..count {
                 let (Ok(at), Ok(len)) = (guest.read_u32(iovs + index * 8), guest.read_u32(iovs + index * 8 + 4)) else {
@@ -38,12 +38,12 @@ pub(super) fn link(linker: &mut Linker<VmState>, module: &Module) -> Result<()> 
         "clock_time_get",
         |caller: Caller<'_, VmState>, _clock: u32, _precision: u64, out: u32| {
             let now = caller.data().process.now().as_nanos() as u64;
-            Guest(caller).write(out, &now.to_le_bytes()).map_or(FAULT, |()| 0)
+            Guest::called("clock_time_get", caller).write(out, &now.to_le_bytes()).map_or(FAULT, |()| 0)
         },
     )?;
     linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, VmState>, out: u32, len: u32| {
         let bytes: Vec<u8> = (0..len).map(|_| next_random(&mut caller.data_mut().random)).collect();
-        Guest(caller).write(out, &bytes).map_or(FAULT, |()| 0)
+        Guest::called("random_get", caller).write(out, &bytes).map_or(FAULT, |()| 0)
     })?;
     for name in ["environ_sizes_get", "args_sizes_get"] {
         linker.func_wrap(WASI, name, |caller: Caller<'_, VmState>, count: u32, size: u32| {

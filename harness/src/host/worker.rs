@@ -171,6 +171,8 @@ impl Worker {
             ticks: BTreeMap::new(),
             answer: None,
             status: (0, String::new()),
+            callback: "",
+            host_calls: BTreeMap::new(),
             random: self.options.seed ^ (self.index as u64) << 48 ^ (slot as u64) << 32 ^ generation,
             limits: StoreLimits::default(),
         }
@@ -248,6 +250,22 @@ impl Worker {
             };
         }
         sum
+    }
+
+    /// How often modules called the host, by callback and function, all VMs of the worker together; where the host had room made in a
+    /// module's memory, that as well, as `proxy_on_memory_allocate`.
+    pub fn host_calls(&mut self) -> BTreeMap<(&'static str, &'static str), u64> {
+        let mut sum = BTreeMap::new();
+        for (of, calls) in self.slots.iter_mut().flat_map(|slot| slot.vm.state().host_calls.clone()) {
+            *sum.entry(of).or_default() += calls;
+        }
+        sum
+    }
+
+    /// Callbacks of this name get no more fuel than this from now on. One that needs more ends its VM, and [`Worker::failures`] tells where it
+    /// was by then.
+    pub fn limit_fuel(&mut self, callback: &'static str, fuel: u64) {
+        self.slots.iter_mut().for_each(|slot| slot.vm.fuel_max = Some((callback, fuel)));
     }
 
     /// Bytes of linear memory of all VMs of this worker. A module's memory never shrinks, so this is the peak.

@@ -7,9 +7,13 @@ use crate::steps::Steps;
 use crate::{build, tools};
 
 /// The benchmarks, and what they measure.
-const BENCHES: [(&str, &str); 3] = [
+const BENCHES: [(&str, &str); 4] = [
     ("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs"),
     ("limits", "admission: fuel, lost races between workers, many tenants"),
+    (
+        "stages",
+        "a tiny request: fuel and host calls of each callback, and in which functions the fuel goes (--folded FILE: their stacks)",
+    ),
     ("dialects", "reading requests and answers: fuel, memory, CPU of Envoy next to a filter that does nothing"),
 ];
 
@@ -21,12 +25,15 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         BENCHES.iter().for_each(|(name, what)| println!("  {name:<9} {what}"));
         return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
     }
-    let mut steps = Steps::new(4);
+    let mut steps = Steps::new(if name == "stages" { 5 } else { 4 });
     let envoy = steps.step("installing Envoy", "5 s", || Ok(tools::envoy(root)))?;
     if let Err(message) = envoy {
         eprintln!("xtask: SKIPPING what needs Envoy: {message}");
     }
     steps.step("compiling the filters", "30 s", || build::build(root))?;
+    if name == "stages" {
+        steps.step("compiling one once more, with the names of its functions", "1 min", || build::build_named(root))?;
+    }
     let package = ["--package", "penstock-benches", "--bin", name];
     steps.step("compiling the benchmark", "3 min", || cargo_long(root, "build").args(package).go())?;
     steps.step("measuring", "a few minutes", || {

@@ -30,6 +30,8 @@ pub struct Variant {
     pub encodings: Option<String>,
     /// A table that `penstock vocab` made.
     pub vocab: Option<PathBuf>,
+    /// The names of functions stay in the module.
+    pub has_names: bool,
 }
 
 impl Variant {
@@ -93,6 +95,11 @@ pub fn build_for_tests(root: &Path) -> Outcome {
     build_into(root, "target/for-tests", &["penstock"], &faulty)
 }
 
+/// Compiles the module that has all stages with the names of its functions in it, for benchmarks to tell them by. Its code is the shipped one's.
+pub fn build_named(root: &Path) -> Outcome {
+    build_into(root, "target/named", &["penstock"], &Variant { has_names: true, ..Variant::default() })
+}
+
 /// Compiles a module once more, where nothing of the first time is: it has to be the same to the byte, as the image of it then is.
 pub fn build_again(root: &Path) -> Outcome {
     const PLUGIN: &str = "pending-gauge";
@@ -140,6 +147,9 @@ fn compile_in(root: &Path, target: &Path, plugins: &[&str], variant: &Variant) -
     let mut run = cargo_long(root, "build").args(["--profile", PROFILE, "--target", TARGET]).args(packages);
     if let Some(encodings) = &variant.encodings {
         run = run.args(["--no-default-features", "--features", encodings]);
+    }
+    if variant.has_names {
+        run = run.env("CARGO_PROFILE_WASM_STRIP", "debuginfo");
     }
     if let Some(vocab) = &variant.vocab {
         run = run.env("PENSTOCK_VOCAB", vocab);

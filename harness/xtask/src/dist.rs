@@ -28,7 +28,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         return Ok(());
     }
     let variants = if arguments.is_empty() {
-        let only = |encoding: &str| Variant { encodings: Some(encoding.to_owned()), vocab: None };
+        let only = |encoding: &str| Variant { encodings: Some(encoding.to_owned()), vocab: None, ..Variant::default() };
         vec![Variant::default(), only("o200k"), only("cl100k")]
     } else {
         vec![Variant::parse("dist", arguments)?]
@@ -87,7 +87,11 @@ mod tests {
     #[test]
     fn names_say_what_is_built_in() {
         let suffix_of = |encodings: Option<&str>, vocab: Option<&str>| {
-            suffix(&Variant { encodings: encodings.map(str::to_owned), vocab: vocab.map(Into::into) })
+            suffix(&Variant {
+                encodings: encodings.map(str::to_owned),
+                vocab: vocab.map(Into::into),
+                ..Variant::default()
+            })
         };
         assert_eq!(suffix_of(None, None), "");
         assert_eq!(suffix_of(Some("o200k"), None), "-o200k");
