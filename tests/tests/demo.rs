@@ -1,4 +1,5 @@
-//! The demo's own numbers: what the filters counted is what the servers reported, and nothing stays pending.
+//! The demo's own numbers: what the filters counted is what the servers reported, nothing stays pending, and a canary that fails is
+//! rolled back.
 
 use penstock_harness::demo::{Options, observe};
 use penstock_tests::{find_envoy, module, skip};
@@ -26,7 +27,9 @@ async fn check(runs_on: &str) {
     let mut report = Value::Null;
     for seconds in [5, 20, 60] {
         let options = Options { seconds, json: true, sandbox: runs_on == "sandbox" };
-        report = observe(&options).await.expect("the demo runs").json().clone();
+        let observed = observe(&options).await.expect("the demo runs");
+        assert!(observed.svg().contains("rolled back after"), "{}", observed.text());
+        report = observed.json().clone();
         if OUTCOMES.iter().all(|outcome| report["requests"]["by_outcome"].get(outcome).is_some()) {
             break;
         }
@@ -50,6 +53,14 @@ async fn check(runs_on: &str) {
         assert_eq!(number(&report[gauge]["final"]), 0.0, "{report}");
     }
     assert!(number(&report["share_by_version"]["stable"]) > number(&report["share_by_version"]["canary"]), "{report}");
+    let roll_back = &report["roll_back"];
+    assert_eq!(roll_back["rolled_back"], true, "{report}");
+    let [after, failed] = ["after_requests_of_the_canary", "of_these_failed"].map(|key| number(&roll_back[key]));
+    // It takes some failures to tell, and not many.
+    assert!((3.0..=150.0).contains(&failed) && failed < after && after <= 300.0, "{report}");
+    assert_eq!(roll_back["requests_of_the_canary_afterwards"], 0, "{report}");
+    assert!(number(&roll_back["streams_of_the_canary"]["under_way"]) > 0.0, "{report}");
+    assert_eq!(roll_back["streams_of_the_canary"]["finished"], 6, "{report}");
     assert!(number(&report["latency"]["pairs"]) > 0.0 && number(&report["latency"]["without_filters_ms"]["p50"]) > 0.0);
 }
 

@@ -1,4 +1,7 @@
-//! `penstock demo`: Envoy with the filters, two model servers, tenants that behave and tenants that do not.
+//! `penstock demo`: Envoy with the filters, two model servers, tenants that behave and tenants that do not, a canary that fails.
+
+use std::fs;
+use std::path::PathBuf;
 
 use penstock_harness::demo::{Options, observe};
 
@@ -14,6 +17,9 @@ pub struct Arguments {
     /// Run the filters in the sandbox even where there is an Envoy.
     #[arg(long)]
     sandbox: bool,
+    /// Where a picture (SVG) of the canary that fails and is rolled back goes.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// Runs the demo and prints what came of it.
@@ -21,8 +27,11 @@ pub struct Arguments {
 /// # Errors
 /// When the filters are missing, or something does not start; the message says what to do.
 pub async fn run(arguments: Arguments) -> Result<(), String> {
-    let Arguments { seconds, json, sandbox } = arguments;
+    let Arguments { seconds, json, sandbox, plot } = arguments;
     let report = observe(&Options { seconds, json, sandbox }).await?;
+    if let Some(path) = plot {
+        fs::write(&path, report.svg()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     println!("{}", if json { report.json().to_string() } else { report.text() });
     Ok(())
 }

@@ -4,6 +4,7 @@
 //!
 //! The configuration is `envoy/gateway.yaml`, as it is shipped. Beside the traffic, the same request goes again and again to Envoy with
 //! and without the filters, in turn, so that what the filters add is measured in the same run and under the same load.
+//! Then the canary begins to fail, and is rolled back.
 
 mod latency;
 #[cfg(not(feature = "sandbox"))]
@@ -12,6 +13,7 @@ mod observe;
 mod options;
 mod proxy;
 mod report;
+mod roll_back;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod screen;

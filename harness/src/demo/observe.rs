@@ -1,4 +1,4 @@
-//! One run of the demo: traffic and probes side by side, looked at all the while.
+//! One run of the demo: traffic and probes side by side, looked at all the while; and a canary that fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::latency;
 use super::options::Options;
 use super::report::{self, Peak, Report};
+use super::roll_back;
 use super::screen::Screen;
 use super::stage::Stage;
 use super::traffic::Traffic;
@@ -40,7 +41,10 @@ pub async fn observe(options: &Options) -> Result<Report, String> {
     load.await.map_err(|error| format!("the traffic failed: {error}"))?;
     let latency = probes.await.map_err(|error| format!("the probes failed: {error}"))??;
     let metrics = stage.settle(&mut peak).await?;
-    screen.draw(&report::table(&metrics, started.elapsed()));
+    let table = report::table(&metrics, started.elapsed());
+    screen.draw(&format!("{table}and now the canary begins to fail\n"));
+    // What is reported of the traffic ends here.
     let (name, tally, servers) = (stage.proxy.name(), traffic.tally(), stage.totals());
-    Ok(Report::new(name, options.seconds, &metrics, &peak, &latency, &tally, &servers))
+    let roll_back = roll_back::play(&stage.proxy.url()).await?;
+    Ok(Report::new((name, options.seconds), &metrics, &peak, &latency, &tally, &servers, roll_back))
 }

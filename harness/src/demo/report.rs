@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::latency::Latency;
+use super::roll_back::RollBack;
 use super::traffic::Tally;
 use crate::envoy::Metrics;
 use crate::model_server::Totals;
@@ -97,24 +98,27 @@ fn served(metrics: &Metrics) -> BTreeMap<String, f64> {
 
 /// What came of the demo.
 #[derive(Clone, Debug)]
-pub struct Report(Value);
+pub struct Report {
+    value: Value,
+    roll_back: RollBack,
+}
 
 impl Report {
     pub(super) fn new(
-        runs_on: &str,
-        seconds: u64,
+        (runs_on, seconds): (&str, u64),
         metrics: &Metrics,
         peak: &Peak,
         latency: &Latency,
         tally: &Tally,
         servers: &[Totals; 2],
+        roll_back: RollBack,
     ) -> Self {
         let served = served(metrics);
         let total: f64 = served.values().sum();
         let share: BTreeMap<_, _> =
             served.iter().map(|(name, sent)| (name, (sent / total.max(1.0) * 1e4).round() / 1e4)).collect();
         let reported: u64 = servers.iter().map(|totals| totals.prompt_tokens).sum();
-        Self(json!({
+        let value = json!({
             "runs_on": runs_on,
             "seconds": seconds,
             "requests": {
@@ -131,17 +135,20 @@ impl Report {
             "pending_tokens": {"peak": peak.tokens as u64, "final": metrics.sum(PENDING, &[]) as u64},
             "pending_requests": {"peak": peak.requests as u64, "final": metrics.sum(IN_FLIGHT, &[]) as u64},
             "latency": latency.json(),
-        }))
+            "roll_back": roll_back.json(),
+        });
+        Self { value, roll_back }
     }
 
-    /// All of it: requests by outcome, prompt tokens as counted and as reported, shares, pending tokens, latency in milliseconds.
+    /// All of it: requests by outcome, prompt tokens as counted and as reported, shares, pending tokens, latency in milliseconds, the
+    /// roll-back.
     pub fn json(&self) -> &Value {
-        &self.0
+        &self.value
     }
 
     /// The same in a few sentences.
     pub fn text(&self) -> String {
-        let value = &self.0;
+        let value = &self.value;
         let (tokens, pending, latency) = (&value["prompt_tokens"], &value["pending_tokens"], &value["latency"]);
         let lines = [
             format!(
@@ -171,7 +178,13 @@ impl Report {
                 latency["added_in_pairs_ms"]["p25"],
                 latency["added_in_pairs_ms"]["p75"],
             ),
+            self.roll_back.text(),
         ];
         lines.join("\n")
+    }
+
+    /// The roll-back as a picture.
+    pub fn svg(&self) -> String {
+        self.roll_back.svg()
     }
 }

@@ -33,7 +33,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     steps.step("compiling the filter", "25 s", || build::build_all_in_one(root))?;
     let usual = if sandbox { "3 min" } else { "50 s" };
     steps.step("compiling the command", usual, || penstock(cargo_long(root, "build"), sandbox).go())?;
-    steps.step("the demo", "25 s", || {
+    steps.step("the demo", "35 s", || {
         penstock(cargo(root).args(["run", "--quiet"]), sandbox).args(["--", "demo"]).args(arguments).go()
     })?;
     steps.end();
