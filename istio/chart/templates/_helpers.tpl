@@ -118,3 +118,9 @@ are for, where there is one and it is another) and shadowService, isPinned (the 
 {{- if not $found -}}{{- fail (printf "routes.otherwise: there is no version %s in config.models" (toJson $wanted)) -}}{{- end -}}
 {{- toJson (first $found) -}}
 {{- end -}}
+
+{{/* What is meant by the objectives in a text of files/; takes the root and the text. */}}
+{{- define "penstock.objectives" -}}
+{{- $objectives := (index . 0).Values.monitoring.objectives -}}
+{{- index . 1 | replace "OBJECTIVE_ANSWERED" (toString $objectives.answered) | replace "OBJECTIVE_FIRST_TOKEN" (toString $objectives.firstToken) | replace "OBJECTIVE_MILLISECONDS" (toString (int64 $objectives.firstTokenMilliseconds)) -}}
+{{- end -}}

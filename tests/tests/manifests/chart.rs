@@ -241,6 +241,21 @@ fn what_is_switched_off_is_not_there() {
     }
 }
 
+/// The alerts and the dashboards hold to what is given, and to nothing else.
+#[test]
+fn objectives_are_those_that_are_given() {
+    let Some(helm) = helm("objectives_are_those_that_are_given") else { return };
+    let given = ["monitoring.objectives={\"answered\":0.9991,\"firstToken\":0.97,\"firstTokenMilliseconds\":10000}"];
+    let text = printed(&helm.template(&[example()], &given));
+    for (part, times) in [("* (1 - 0.9991)", 8), ("* (1 - 0.97)", 8), ("{le=~\"10000(?:[.]0)?\"}", 7), ("OBJECTIVE", 0)]
+    {
+        assert_eq!(text.matches(part).count(), times, "{part}");
+    }
+    assert!(text.contains("First token within 10000 ms, over a day"));
+    let default = printed(&helm.template(&[example()], &[]));
+    assert_eq!(default.matches("* (1 - 0.995)").count(), 8);
+}
+
 /// Each is refused, and what Helm says names the place.
 #[test]
 fn the_chart_refuses_what_it_cannot_render() {
@@ -257,6 +272,8 @@ fn the_chart_refuses_what_it_cannot_render() {
         (&uncounted, "rollouts.models.chat.replicas"),
         ("rollouts.kind=\"spinnaker\"", "/rollouts/kind"),
         ("rollouts.defaults.maxErrorRatio=2", "/rollouts/defaults/maxErrorRatio"),
+        ("monitoring.objectives.firstToken=0.9", "/monitoring/objectives/firstToken"),
+        ("monitoring.objectives.firstTokenMilliseconds=2000", "/monitoring/objectives/firstTokenMilliseconds"),
         ("config.models=[]", "config.models is empty"),
         ("config.hosts=[]", "config.hosts is empty"),
         ("config.models[0].outputs={}", "outputs"),
