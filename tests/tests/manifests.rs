@@ -29,6 +29,8 @@ mod oracle;
 mod promql;
 #[path = "manifests/render.rs"]
 mod render;
+#[path = "manifests/retries.rs"]
+mod retries;
 #[path = "manifests/rollouts.rs"]
 mod rollouts;
 #[path = "manifests/scaling.rs"]
@@ -109,7 +111,7 @@ fn the_manifests_agree() {
 /// A check and its name.
 type Check = (&'static str, fn(&Set) -> Problems);
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     ("configuration", checks::configuration),
     ("configuration_copies", checks::configuration_copies),
     ("strangers", checks::strangers),
@@ -119,6 +121,7 @@ const CHECKS: [Check; 14] = [
     ("filter_names", checks::filter_names),
     ("stat_tags", checks::stat_tags),
     ("versions", checks::versions),
+    ("retries", retries::retries),
     ("rollouts", rollouts::rollouts),
     ("scaling", scaling::scaling),
     ("series", checks::series),
@@ -135,7 +138,7 @@ fn every_check_sees_the_mistake_that_it_is_for() {
     let down = "/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown";
     let steps = "/spec/strategy/canary/steps";
     let istio = "/spec/strategy/canary/trafficRouting/istio";
-    let edits: [(&str, &str, String, Value); 52] = [
+    let edits: [(&str, &str, String, Value); 58] = [
         ("configuration", "WasmPlugin", "/spec/pluginConfig/limits/0/every".into(), json!("1x")),
         ("configuration", "TrafficExtension", format!("{config}/models/0/output"), json!({"expected": 256})),
         ("configuration_copies", "TrafficExtension", format!("{config}/limits/0/tokens"), json!(1)),
@@ -160,6 +163,12 @@ fn every_check_sees_the_mistake_that_it_is_for() {
         ("versions", "VirtualService", "/spec/http/0/route/0/destination/subset".into(), json!("canary")),
         ("versions", "HTTPRoute", "/spec/rules/0/matches/0/headers/0/value".into(), json!("other")),
         ("versions", "DestinationRule", "/spec/subsets/1/name".into(), json!("next")),
+        ("retries", "VirtualService", "/spec/http/0/retries/retryOn".into(), json!("connect-failure,reset")),
+        ("retries", "VirtualService", "/spec/http/0/retries/attempts".into(), json!(2)),
+        ("retries", "VirtualService", "/spec/http/0/retries".into(), json!({"attempts": 1, "perTryTimeout": "30s"})),
+        ("retries", "DestinationRule", "/spec/trafficPolicy/retryBudget".into(), json!({})),
+        ("retries", "DestinationRule", "/spec/trafficPolicy/outlierDetection/maxEjectionPercent".into(), json!(100)),
+        ("retries", "Canary", "/spec/service/retries/retryOn".into(), json!("5xx")),
         ("scaling", "ScaledObject", format!("{trigger}/query"), json!("avg(penstock_pending_tokens{model=\"chat\"})")),
         ("scaling", "ScaledObject", format!("{trigger}/threshold"), json!("100")),
         ("scaling", "ScaledObject", format!("{trigger}/ignoreNullValues"), json!("true")),

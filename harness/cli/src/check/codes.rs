@@ -110,6 +110,7 @@ pub const CODES: &[Code] = &[
 
     rule("PS409", Error, "a shadow that no route copies to", "{model} marks requests for {version} with x-penstock-shadow, and no route mirrors those", "add a route on x-penstock-shadow with a mirror"),
     rule("PS410", Warning, "a copy names another version's model", "a copy has the body of the version that serves, with {value} for its model, and the server of {version} takes {wanted}", "let both servers take the same name, or mirror to a listener of your own that renames"),
+    rule("PS411", Error, "a request is sent on under another version's name", "{aggregate} goes on to {cluster} with {value} for the model, and the server of {cluster} takes {wanted}: 404", "let both servers take the same name, or leave {cluster} out"),
 
     rule("PS501", Error, "claims are looked for where they are not", "jwtPayload is {value}, and claims are left under {others}", "write {others}, or leave jwtPayload out"),
     rule("PS502", Error, "tenants come from tokens that nobody verifies", "tenants come from JWT claims, and no jwt_authn filter in front leaves any", "put jwt_authn with payload_in_metadata: jwt_payload in front"),

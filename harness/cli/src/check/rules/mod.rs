@@ -1,5 +1,6 @@
 //! The rules, by subject: each is a function from a set to what is wrong with it.
 
+mod aggregates;
 mod buffers;
 mod filters;
 mod identity;
@@ -17,7 +18,7 @@ use super::set::Set;
 
 /// Holds a set against every rule there is.
 pub fn all(set: &Set, found: &mut Findings) {
-    const RULES: [fn(&Set, &mut Findings); 10] = [
+    const RULES: [fn(&Set, &mut Findings); 11] = [
         plugins::check,
         filters::check,
         wasm::check,
@@ -25,6 +26,7 @@ pub fn all(set: &Set, found: &mut Findings) {
         buffers::check,
         paths::check,
         routes::check,
+        aggregates::check,
         identity::check,
         scaling::check,
         queries::check,
