@@ -13,11 +13,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 /// Fuel for the whole life of a tiny request, and for charging three limits.
-const REQUEST_MAX: u64 = 79_800;
-const THREE_LIMITS_MAX: u64 = 15_010;
+const REQUEST_MAX: u64 = 71_800;
+const THREE_LIMITS_MAX: u64 = 11_200;
 /// How often a tiny request calls the host, and how often the host has room made in the module's memory for it.
-const HOST_CALLS_MAX: u64 = 39;
-const ROOMS_MAX: u64 = 10;
+const HOST_CALLS_MAX: u64 = 36;
+const ROOMS_MAX: u64 = 8;
 /// Memory of a worker for 10,000 tenants, in bytes.
 const TENANTS_MAX: usize = 2 << 20;
 

@@ -29,7 +29,7 @@ pub mod lease;
 pub mod page;
 pub mod permit;
 
-use penstock_units::{MilliTokens, Nanos, Tokens};
+use penstock_units::{MilliTokens, Nanos, Tokens, product};
 
 /// Fractional bits of a [`FullAt`].
 const FRACTION: u32 = 32;
@@ -68,6 +68,19 @@ fn fixed(nanos: Nanos) -> u128 {
     u128::from(nanos.0) << FRACTION
 }
 
+/// A quotient with [`FRACTION`] fractional bits, rounded up, of what is divided by at most 2^50: in arithmetic of 64 bits, as that of 128 bits
+/// is function calls in WebAssembly.
+fn quotient(number: u64, by: u64) -> u128 {
+    let divide = |number: u64| (number.checked_div(by).unwrap_or(0), number.checked_rem(by).unwrap_or(0));
+    let (whole, mut rest) = divide(number);
+    let mut fraction = 0u64;
+    for bits in [14, 14, 4] {
+        let (digits, left) = divide(rest << bits);
+        (fraction, rest) = (fraction << bits | digits, left);
+    }
+    (u128::from(whole) << FRACTION).saturating_add(u128::from(fraction.saturating_add(u64::from(rest > 0))))
+}
+
 /// The inverse of [`fixed`], rounded up.
 fn nanos(fixed: u128) -> Nanos {
     Nanos(u64::try_from(fixed.div_ceil(1 << FRACTION)).unwrap_or(u64::MAX))
@@ -94,6 +107,8 @@ pub struct Rate {
     tokens: Tokens,
     period: Nanos,
     burst: Tokens,
+    /// How long all of it takes to come.
+    burst_time: u128,
 }
 
 impl Rate {
@@ -101,7 +116,11 @@ impl Rate {
     /// them must fit.
     pub fn new(tokens: Tokens, period: Nanos, burst: Tokens) -> Option<Self> {
         let sane = |n: Tokens| (1..=1 << 40).contains(&n.0);
-        (sane(tokens) && sane(burst) && (1..=1 << 62).contains(&period.0)).then_some(Self { tokens, period, burst })
+        let is_sane = sane(tokens) && sane(burst) && (1..=1 << 62).contains(&period.0);
+        is_sane.then(|| {
+            let rate = Self { tokens, period, burst, burst_time: 0 };
+            Self { burst_time: rate.time(burst.to_milli()), ..rate }
+        })
     }
 
     /// What the bucket holds.
@@ -123,17 +142,16 @@ impl Rate {
     fn time(&self, cost: MilliTokens) -> u128 {
         // 2^50 (a cost is capped) * 2^62 overflows 128 bits only together with the fraction, so that is added last, to no more than leaves
         // room for sums.
-        let cost = u128::from(cost.0.min(1 << 50));
-        let per = u128::from(self.tokens.to_milli().0);
+        let (cost, per) = (cost.0.min(1 << 50), self.tokens.to_milli().0);
+        if cost.leading_zeros().saturating_add(self.period.0.leading_zeros()) >= u64::BITS {
+            return quotient(product(cost, self.period.0), per);
+        }
+        let (cost, per) = (u128::from(cost), u128::from(per));
         let product = cost.saturating_mul(u128::from(self.period.0));
         let whole = product.checked_div(per).unwrap_or(0).min(1 << 94);
         let rest = product.checked_rem(per).unwrap_or(0);
         let fraction = (rest << FRACTION).div_ceil(per.max(1));
         (whole << FRACTION).saturating_add(fraction)
-    }
-
-    fn burst_time(&self) -> u128 {
-        self.time(self.burst.to_milli())
     }
 
     /// Spends `cost` at `now`, or says why not.
@@ -145,7 +163,7 @@ impl Rate {
             return Err(Refusal::Never { burst: self.burst });
         }
         let spent = self.charge(at, now, cost);
-        let latest = fixed(now).saturating_add(self.burst_time());
+        let latest = fixed(now).saturating_add(self.burst_time);
         match spent.0.checked_sub(latest) {
             None | Some(0) => Ok(spent),
             Some(over) => Err(Refusal::NotYet { wait: nanos(over) }),
@@ -172,9 +190,15 @@ impl Rate {
         let missing = at.0.saturating_sub(fixed(now));
         let period = fixed(self.period).max(1);
         // Split so that the product of a long debt with a high rate stays in range.
-        let whole = missing.checked_div(period).unwrap_or(0).saturating_mul(u128::from(self.tokens.0));
-        let rest = missing.checked_rem(period).unwrap_or(0) >> 16;
-        let part = rest.saturating_mul(u128::from(self.tokens.0)).div_ceil((period >> 16).max(1));
+        let (whole, rest) = if missing < period {
+            (0, missing >> 16)
+        } else {
+            let whole = missing.checked_div(period).unwrap_or(0).saturating_mul(u128::from(self.tokens.0));
+            (whole, missing.checked_rem(period).unwrap_or(0) >> 16)
+        };
+        // Below 2^78 times 2^40, and a division more would be as dear as all of this: so it is rounded up by hand.
+        let (part, by) = (rest.wrapping_mul(u128::from(self.tokens.0)), (period >> 16).max(1));
+        let part = part.saturating_add(by).saturating_sub(1).checked_div(by).unwrap_or(0);
         let missing = i64::try_from(whole.saturating_add(part)).unwrap_or(i64::MAX);
         i64::try_from(self.burst.0).unwrap_or(i64::MAX).saturating_sub(missing)
     }
@@ -286,6 +310,13 @@ mod tests {
         fn bytes_round_trip(nanos: u64, fraction: u32) {
             let at = FullAt(fixed(Nanos(nanos)) | u128::from(fraction));
             prop_assert_eq!(FullAt::from_bytes(at.to_bytes()), at);
+        }
+
+        #[test]
+        fn short_and_long_division_agree(number: u64, shift in 0u32..64, by in 1u64..=1 << 50, less in 0u32..50) {
+            let (number, by) = (number >> shift, (by >> less).max(1));
+            let long = (u128::from(number) << FRACTION).div_ceil(u128::from(by));
+            prop_assert_eq!(quotient(number, by), long);
         }
 
         #[test]

@@ -7,6 +7,7 @@
 use penstock_dialects::{Coding, Splice};
 use penstock_units::Nanos;
 
+use crate::json::decimal;
 use crate::port::{Effect, Headers, Properties};
 use crate::refusal::Refusal;
 
@@ -134,7 +135,7 @@ impl Body {
             out.push(Effect::DropRequestHeader("content-encoding".to_owned()));
             if let Some(length) = length {
                 *length = decoded.len();
-                out.push(Effect::RequestHeader("content-length", length.to_string().into_bytes()));
+                out.push(Effect::RequestHeader("content-length", decimal(*length as u64).into_bytes()));
             }
         }
         out.push(Effect::RequestBody(decoded));
@@ -151,7 +152,7 @@ impl Body {
             let length = splices.iter().fold(length, |length, splice| {
                 length.saturating_add(splice.with.len()).saturating_sub(splice.at.len())
             });
-            out.push(Effect::RequestHeader("content-length", length.to_string().into_bytes()));
+            out.push(Effect::RequestHeader("content-length", decimal(length as u64).into_bytes()));
         }
         out.push(Effect::Splice(splices));
     }

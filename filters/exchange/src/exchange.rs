@@ -9,6 +9,7 @@ use crate::budget::OutputBudget;
 use crate::config::{Config, Model, Policy};
 use crate::facts::Facts;
 use crate::flow::{Flow, Read};
+use crate::json::hexadecimal;
 use crate::labels;
 use crate::media;
 use crate::metrics::Metric;
@@ -431,7 +432,7 @@ impl Exchange {
             }
         }
         if let Some(read) = self.flow.read.as_ref().filter(|_| !self.flow.is_counted_elsewhere()) {
-            self.flow.facts.prompt_hash = format!("{:016x}", read.prompt.hash());
+            self.flow.facts.prompt_hash = hexadecimal(read.prompt.hash());
         }
         self.decide(Stage::Door, world);
     }
@@ -516,7 +517,11 @@ impl Exchange {
             // A filter in front of this one may have refused a second pass.
             let known = Facts::published(world.properties);
             self.second_pass(known.as_ref(), world);
-        } else if matches!(self.state, State::Decided) && redirect::follows(world.properties) {
+        } else if matches!(self.state, State::Decided)
+            && self.response.status().is_none()
+            && redirect::follows(world.properties)
+        {
+            // An answer that has come here is none that the proxy followed.
             return self.end_of_first_pass(world);
         }
         self.settle(world);

@@ -301,9 +301,13 @@ impl Facts {
             out.raw("}");
         }
         out.any_text(",\"limit\":\"", limit.as_deref());
-        out.any_text(",\"refused\":\"", refused.map(|outcome| outcome.label()));
+        if let Some(refused) = refused {
+            out.word(",\"refused\":\"", refused.label());
+        }
         out.any_text(",\"would\":\"", would.as_deref());
-        out.any_text(",\"outcome\":\"", outcome.map(|outcome| outcome.label()));
+        if let Some(outcome) = outcome {
+            out.word(",\"outcome\":\"", outcome.label());
+        }
         if let Some(used) = used {
             used.write(&mut out);
         }

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Origin, Source, Tenant};
 use crate::hash::{Secret, digest};
+use crate::json::hexadecimal;
 use crate::port::{Headers, Properties};
 
 /// The tenant of a caller without identity.
@@ -47,7 +48,7 @@ impl Caller {
             Found::Unnamed { space, value } => {
                 let parts = [space.as_bytes(), value.as_slice()];
                 // No name has a zero byte in it.
-                (format!("{HASH}{:016x}", secret.hash(parts)), Some(parts.join(&0)))
+                ([HASH, &hexadecimal(secret.hash(parts))].concat(), Some(parts.join(&0)))
             }
             Found::UnknownKey | Found::Nobody => (ANONYMOUS.to_owned(), None),
         };

@@ -56,19 +56,19 @@ pub const GUARDED: &str = "penstock/guarded";
 /// What is known of a canary, over all requests or of one category.
 pub fn guard(model: &str, version: &str, category: Option<&str>) -> String {
     match category {
-        None => ["penstock/guard/", model, "/", version].concat(),
-        Some(category) => ["penstock/guard-of/", model, "/", version, "/", category].concat(),
+        None => joined(&["penstock/guard/", model, "/", version]),
+        Some(category) => joined(&["penstock/guard-of/", model, "/", version, "/", category]),
     }
 }
 
 /// What all workers have heard of whether a version answers.
 pub fn breaker(model: &str, version: &str) -> String {
-    ["penstock/breaker/", model, "/", version].concat()
+    joined(&["penstock/breaker/", model, "/", version])
 }
 
 /// The weights of a model's versions, and when they changed.
 pub fn weights(model: &str) -> String {
-    ["penstock/weights/", model].concat()
+    joined(&["penstock/weights/", model])
 }
 
 /// The series that this process shows, by their hashes.
@@ -114,27 +114,27 @@ pub fn pin(of: Fingerprint) -> String {
 
 /// How much a model generates for a tenant.
 pub fn answers(model: &str, tenant: &str) -> String {
-    ["penstock/answers/", model, "/", tenant].concat()
+    joined(&["penstock/answers/", model, "/", tenant])
 }
 
 /// What the tenants of a class say of how much a model generates.
 pub fn expected(model: &str, class: &str) -> String {
-    ["penstock/expected/", model, "/", class].concat()
+    joined(&["penstock/expected/", model, "/", class])
 }
 
 /// What was learnt of a model's tokenizer.
 pub fn ratio(model: &str) -> String {
-    ["penstock/ratio/", model].concat()
+    joined(&["penstock/ratio/", model])
 }
 
 /// What tenants say of how fast a model generates.
 pub fn pace(model: &str) -> String {
-    ["penstock/paces/", model].concat()
+    joined(&["penstock/paces/", model])
 }
 
 /// What was learnt of the servers of a version.
 pub fn learnt(model: &str, version: &str) -> String {
-    ["penstock/servers/", model, "/", version].concat()
+    joined(&["penstock/servers/", model, "/", version])
 }
 
 /// What one worker's tenants hold of models with a ceiling.
@@ -144,12 +144,19 @@ pub fn load(slot: u32) -> String {
 
 /// Tenants that a model refused a moment ago.
 pub fn backlogged(model: &str) -> String {
-    ["penstock/wants/", model].concat()
+    joined(&["penstock/wants/", model])
 }
 
 /// One worker's pending sums and heartbeat.
 pub fn pending(slot: u32) -> String {
     numbered("penstock/flights/", u64::from(slot))
+}
+
+/// A key of several parts; `concat` costs twice as much.
+fn joined(parts: &[&str]) -> String {
+    let mut key = String::with_capacity(parts.iter().fold(0, |len, part| part.len().saturating_add(len)));
+    parts.iter().for_each(|part| key.push_str(part));
+    key
 }
 
 /// A key with a number in it. One is made for every update, and `format!` costs several times as much.
@@ -170,6 +177,11 @@ fn push_digits(key: &mut String, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_put_together() {
+        assert_eq!((joined(&["a/", "", "bc", "/d"]), joined(&[])), ("a/bc/d".to_owned(), String::new()));
+    }
 
     #[test]
     fn numbers_are_decimal() {

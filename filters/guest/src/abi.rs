@@ -162,11 +162,14 @@ fn pairs(map: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         at = end.checked_add(1)?;
         Some(slice)
     };
-    let mut out = Vec::new();
+    // Each takes two words at least, whatever number stands there.
+    let mut out = Vec::with_capacity(count.min(map.len() / 8));
     for i in 0..count {
         let (key, value) = (word(i.checked_mul(2)?.checked_add(1)?)?, word(i.checked_mul(2)?.checked_add(2)?)?);
         let (key, value) = (take(key)?, take(value)?);
-        out.push((String::from_utf8_lossy(key).into_owned(), value.to_vec()));
+        let key = String::from_utf8(key.to_vec());
+        let key = key.unwrap_or_else(|bytes| String::from_utf8_lossy(bytes.as_bytes()).into_owned());
+        out.push((key, value.to_vec()));
     }
     Some(out)
 }

@@ -68,12 +68,14 @@ enum Shown {
     Nothing,
 }
 
-/// Carries out effects in their order, on the current stream. `woken`: where those go that are to be told of a tick.
+/// Carries out effects in their order, on the current stream. `body`: all of the request's, where it is at hand; else the host is asked for it.
+/// `woken`: where those go that are to be told of a tick.
 pub fn run(
     effects: &mut Vec<Effect>,
     metrics: &mut Metrics,
     series: &Registry,
     root: u32,
+    mut body: Option<&[u8]>,
     woken: &mut VecDeque<u32>,
 ) -> Ran {
     let mut ran = Ran { progress: Progress::Unsaid, calls: Vec::new(), failed: Vec::new(), ticks: None };
@@ -91,8 +93,10 @@ pub fn run(
             Effect::RequestBody(bytes) => {
                 let set = abi::set_buffer(BufferType::HttpRequestBody, usize::MAX >> 1, &bytes);
                 warn(set, "replacing the request's body");
+                // What is edited from here on is that.
+                body = None;
             }
-            Effect::Splice(splices) => warn(splice(splices), "editing the request's body"),
+            Effect::Splice(splices) => warn(splice(splices, body), "editing the request's body"),
             Effect::RequestHeader(name, value) => {
                 warn(abi::set_header(MapType::HttpRequestHeaders, name, &value), name);
             }
@@ -189,8 +193,12 @@ fn reply(status: u32, headers: &[(&'static str, String)], body: &[u8]) {
 }
 
 /// Edits the whole buffered body; the proxy frames it anew.
-fn splice(splices: Vec<Splice>) -> Result<(), Status> {
-    let body = abi::buffer(BufferType::HttpRequestBody, 0, usize::MAX >> 1)?;
-    let edited = apply(&body, splices);
+fn splice(splices: Vec<Splice>, body: Option<&[u8]>) -> Result<(), Status> {
+    let held = match body {
+        Some(_) => Vec::new(),
+        None => abi::buffer(BufferType::HttpRequestBody, 0, usize::MAX >> 1)?,
+    };
+    let body = body.unwrap_or(&held);
+    let edited = apply(body, splices);
     abi::set_buffer(BufferType::HttpRequestBody, body.len(), &edited)
 }

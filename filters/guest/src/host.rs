@@ -1,5 +1,7 @@
 //! The ports of `exchange` on a real host.
 
+use core::cell::RefCell;
+
 use penstock_exchange::{Change, Contended, Properties, Store};
 use proxy_wasm::types::BufferType;
 
@@ -52,8 +54,24 @@ impl Properties for Current {
     }
 }
 
+thread_local! {
+    /// Random numbers that nobody has had yet.
+    static UNUSED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many random numbers the host is asked for at once.
+const NUMBERS: usize = 32;
+
 /// A fresh random number.
 pub fn entropy() -> u64 {
-    // Where the host has no randomness the clock is what is left; it spreads requests well enough.
-    getrandom::u64().unwrap_or_else(|_| abi::now().0.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    UNUSED.with_borrow_mut(|unused| {
+        if unused.is_empty() {
+            let mut bytes = [0; NUMBERS * 8];
+            if getrandom::fill(&mut bytes).is_ok() {
+                unused.extend(bytes.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number)));
+            }
+        }
+        // Where the host has no randomness the clock is what is left; it spreads requests well enough.
+        unused.pop().unwrap_or_else(|| abi::now().0.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    })
 }

@@ -28,9 +28,13 @@ impl Stream {
     }
 
     fn tell(&self, event: Event<'_>) -> Progress {
+        self.tell_of(event, false)
+    }
+
+    fn tell_of(&self, event: Event<'_>, is_whole: bool) -> Progress {
         // Host calls do not call back into the plugin while one of its callbacks runs, except that a reply runs the
         // response's callbacks: those find the worker borrowed, and the reply has been written in full by then.
-        self.vm.try_borrow_mut().map_or(Progress::Unsaid, |mut vm| vm.tell(self.id, &self.exchange, event))
+        self.vm.try_borrow_mut().map_or(Progress::Unsaid, |mut vm| vm.tell_of(self.id, &self.exchange, event, is_whole))
     }
 
     fn is(&self, what: impl FnOnce(&Exchange) -> bool) -> bool {
@@ -74,7 +78,8 @@ impl HttpContext for Stream {
         let fresh = size.saturating_sub(self.read);
         let bytes = abi::buffer(BufferType::HttpRequestBody, self.read, fresh).unwrap_or_default();
         self.read = self.read.saturating_add(bytes.len());
-        match self.tell(Event::RequestChunk { bytes: &bytes, end }) {
+        let is_whole = end && bytes.len() == size;
+        match self.tell_of(Event::RequestChunk { bytes: &bytes, end }, is_whole) {
             Progress::Released => Action::Continue,
             Progress::Replied => Action::Pause,
             Progress::Held | Progress::Unsaid if self.is(Exchange::is_holding) => Action::Pause,

@@ -72,16 +72,25 @@ impl Vm {
 
     /// Something happened to the current stream. Where its exchange is being told something already, that is not for it.
     pub fn tell(&mut self, id: u32, shared: &Shareable, event: Event<'_>) -> Progress {
+        self.tell_of(id, shared, event, false)
+    }
+
+    /// The same. `is_whole`: what is here of the request's body is all of it, and as the proxy holds it.
+    pub fn tell_of(&mut self, id: u32, shared: &Shareable, event: Event<'_>, is_whole: bool) -> Progress {
         let Ok(mut exchange) = shared.try_borrow_mut() else { return Progress::Unsaid };
         let Self { worker, metrics, effects, ticking, woken, calls, waits, root, .. } = self;
         let now = worker.time(abi::now(), &mut Shared);
         let mut progress = Progress::Unsaid;
+        let mut body = match event {
+            Event::RequestChunk { bytes, .. } if is_whole => Some(bytes),
+            _ => None,
+        };
         let (mut next, mut failed) = (Some(event), Vec::new());
         while let Some(event) = next.take() {
             let mut world =
                 World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
             exchange.on(event, &mut world);
-            let ran = effects::run(effects, metrics, &worker.series, *root, woken);
+            let ran = effects::run(effects, metrics, &worker.series, *root, body.take(), woken);
             match ran.ticks {
                 Some(true) => drop(ticking.insert(id, shared.clone())),
                 Some(false) => drop(ticking.remove(&id)),
@@ -163,7 +172,7 @@ impl Vm {
                 World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
             Exchange::settle_late(&mut world);
             worker.tick(now, &mut Shared, effects);
-            effects::run(effects, metrics, &worker.series, *root, woken);
+            effects::run(effects, metrics, &worker.series, *root, None, woken);
             due.ticking = ticking.iter().map(|(id, exchange)| (*id, exchange.clone())).collect();
         }
         due
@@ -176,7 +185,7 @@ impl Vm {
         let mut world =
             World { now, entropy: &entropy, store: &mut Shared, properties: &Current, worker, out: effects };
         Exchange::settle_waiting(&mut world);
-        effects::run(effects, metrics, &worker.series, *root, woken);
+        effects::run(effects, metrics, &worker.series, *root, None, woken);
         self.beat = Nanos::ZERO;
         self.tick();
     }

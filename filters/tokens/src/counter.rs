@@ -117,7 +117,8 @@ impl Counter {
         self.look(true);
         self.counted.0 += self.tokens;
         let (tokens, bytes) = if self.counted.1 == 0 { (1, BYTES_PER_TOKEN) } else { self.counted };
-        let more = u128::from(self.beyond) * u128::from(tokens) / u128::from(bytes.max(1));
+        let more =
+            if self.beyond == 0 { 0 } else { u128::from(self.beyond) * u128::from(tokens) / u128::from(bytes.max(1)) };
         let count = Count {
             tokens: self.tokens.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)),
             estimated: self.beyond > 0,

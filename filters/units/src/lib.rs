@@ -15,6 +15,12 @@
     )
 )]
 
+/// The product, or as much as there is room for. WebAssembly has no multiplication that tells whether its result fits: that is a call of a
+/// function, which most products do not need.
+pub const fn product(a: u64, b: u64) -> u64 {
+    if a.leading_zeros().wrapping_add(b.leading_zeros()) >= u64::BITS { a.wrapping_mul(b) } else { a.saturating_mul(b) }
+}
+
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -43,7 +49,7 @@ macro_rules! quantity {
             /// So many times as much.
             #[must_use]
             pub const fn saturating_mul(self, times: u64) -> Self {
-                Self(self.0.saturating_mul(times))
+                Self(product(self.0, times))
             }
         }
 
@@ -104,7 +110,7 @@ impl Nanos {
 impl Millis {
     /// The same in nanoseconds.
     pub const fn to_nanos(self) -> Nanos {
-        Nanos(self.0.saturating_mul(1_000_000))
+        Nanos(product(self.0, 1_000_000))
     }
 
     /// Seconds, rounded up.
@@ -116,7 +122,7 @@ impl Millis {
 impl Tokens {
     /// The same in thousandths.
     pub const fn to_milli(self) -> MilliTokens {
-        MilliTokens(self.0.saturating_mul(1000))
+        MilliTokens(product(self.0, 1000))
     }
 }
 
@@ -144,6 +150,29 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn products_saturate_and_no_sooner() {
+        let interesting = [
+            0,
+            1,
+            2,
+            3,
+            1000,
+            u64::from(u32::MAX),
+            1 << 32,
+            (1 << 32) + 1,
+            1 << 63,
+            u64::MAX / 3,
+            u64::MAX - 1,
+            u64::MAX,
+        ];
+        for a in interesting {
+            for b in interesting {
+                assert_eq!(product(a, b), a.saturating_mul(b), "{a} * {b}");
+            }
+        }
+    }
 
     #[test]
     fn conversions_round_as_they_say_and_saturate() {

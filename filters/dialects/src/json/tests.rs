@@ -1,6 +1,6 @@
 use core::ops::Range;
 
-use crate::json::lexer::{Event, Lexer, Visitor};
+use crate::json::lexer::{Event, Lexer, Visitor, plain};
 use crate::json::unreadable::{Fault, Unreadable};
 
 #[derive(Default)]
@@ -78,5 +78,44 @@ proptest::proptest! {
     fn any_bytes_do_not_panic(bytes: Vec<u8>, cut in 0usize..64) {
         let (a, b) = bytes.split_at(cut.min(bytes.len()));
         let _ = read(&[a, b]);
+    }
+}
+
+/// Every place of every byte: what differs from a mark in one bit, and what stands behind one, is none.
+#[test]
+fn the_end_of_plain_text_is_found_wherever_it_is() {
+    for len in 0..20 {
+        for at in 0..len {
+            for byte in 0..=u8::MAX {
+                for around in [b'a', 0, 0x80, 0xff, b'"' ^ 1, b'\\' ^ 1] {
+                    let mut text = vec![around; len];
+                    text[at] = byte;
+                    let naive = text.iter().position(|b| matches!(b, b'"' | b'\\')).unwrap_or(len);
+                    assert_eq!(plain(&text), naive, "{text:?}");
+                    text[len - 1] = b'"';
+                    let naive = text.iter().position(|b| matches!(b, b'"' | b'\\')).unwrap_or(len);
+                    assert_eq!(plain(&text), naive, "{text:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_read_in_one_go_is_what_comes_of_single_bytes() {
+    for text in [
+        r#"{"a":"b","c": "d", "e" : "f" ,"":"","g":["h","i", "j"],"k":{"l":"m"}, "n":1,"o":"p"}"#,
+        r#"{"a\n":"b\"","c\u0041":"\ud800","\ud83d\ude00":"é","ü":"é"}"#,
+        r#"["a","b", "c"]"#,
+        r#""a""#,
+        r#""a","b""#,
+        r#"["a":"b"]"#,
+        r#"{"a","b"}"#,
+        r#"{"a": "b","c"}"#,
+        r#"{"a":"b",,"c":"d"}"#,
+        r#"{"a":  "b",  "c":  "d"}"#,
+    ] {
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(read(&[text.as_bytes()]), read(&bytes), "{text}");
     }
 }

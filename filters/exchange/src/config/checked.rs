@@ -299,7 +299,7 @@ impl Price {
     pub fn nanodollars(&self, spend: Spend) -> u64 {
         let fresh = spend.prompt.saturating_sub(spend.cached);
         let parts = [(fresh, self.input), (spend.cached, self.cached), (spend.output, self.output)];
-        parts.into_iter().map(|(tokens, price)| tokens.0.saturating_mul(price)).fold(0, u64::saturating_add)
+        parts.into_iter().map(|(tokens, price)| penstock_units::product(tokens.0, price)).fold(0, u64::saturating_add)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::Model;
 use crate::expectation::Expectation;
 use crate::facts::{Facts, Outcome, Used};
 use crate::flow::{Flow, Read};
+use crate::json::decimal;
 use crate::keys;
 use crate::media::{self, Cost};
 use crate::metrics::Metric;
@@ -159,14 +160,14 @@ pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
     }
     // What is refused before it is counted has none.
     if !flow.facts.prompt_hash.is_empty() {
-        let tokens = flow.facts.prompt_tokens.to_string().into_bytes();
+        let tokens = decimal(flow.facts.prompt_tokens.0).into_bytes();
         world.out.push(Effect::ResponseHeader("x-penstock-prompt-tokens", tokens));
         if flow.facts.estimated {
             world.out.push(Effect::ResponseHeader("x-penstock-estimated", b"true".to_vec()));
         }
     }
     if let Some(ceiling) = state.ceiling {
-        world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", ceiling.to_string().into_bytes()));
+        world.out.push(Effect::ResponseHeader("x-penstock-max-tokens", decimal(ceiling.0).into_bytes()));
     }
 }
 

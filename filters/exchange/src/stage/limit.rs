@@ -9,6 +9,7 @@ use super::stop::{self, Stop};
 use crate::config::{Mode, Policy};
 use crate::facts::{Facts, Used};
 use crate::flow::Flow;
+use crate::json::decimal;
 use crate::limits::mesh::{self, Next};
 use crate::limits::rls::{self, LeaseRequest};
 use crate::limits::{self, Admitted, Applicant, Charge, RateLimitStatus, Refused};
@@ -226,8 +227,8 @@ pub fn awaits(state: &State, id: CallId) -> bool {
 pub fn response_headers(state: &State, flow: &Flow, world: &mut World<'_>) {
     if let Some(status) = state.status.as_ref().filter(|_| world.worker.plugin.owns(Stage::Limit)) {
         for (name, value) in [
-            ("x-ratelimit-limit-tokens", status.burst.to_string()),
-            ("x-ratelimit-remaining-tokens", status.remaining.to_string()),
+            ("x-ratelimit-limit-tokens", decimal(status.burst.0)),
+            ("x-ratelimit-remaining-tokens", decimal(status.remaining.0)),
             ("x-ratelimit-reset-tokens", seconds(status.reset)),
         ] {
             world.out.push(Effect::ResponseHeader(name, value.into_bytes()));
@@ -263,7 +264,7 @@ fn session(left: &Allowance, is_firm: bool) -> impl Iterator<Item = (&'static st
         ("x-penstock-session-remaining-seconds", wall_clock.map(|left| left.0 / Nanos::SECOND.0)),
     ];
     let is_last = [tokens.filter(|_| is_firm), calls, tool_calls].contains(&Some(0));
-    let told = headers.into_iter().filter_map(|(name, value)| Some((name, value?.to_string().into_bytes())));
+    let told = headers.into_iter().filter_map(|(name, value)| Some((name, decimal(value?).into_bytes())));
     told.chain(is_last.then(|| ("x-penstock-session-final", b"true".to_vec())))
 }
 
@@ -271,7 +272,7 @@ fn session(left: &Allowance, is_firm: bool) -> impl Iterator<Item = (&'static st
 fn seconds(duration: Nanos) -> String {
     let ms = duration.to_millis_ceil().0;
     if ms < 1000 {
-        return format!("{ms}ms");
+        return [&decimal(ms), "ms"].concat();
     }
     let text = format!("{}.{:03}", ms / 1000, ms % 1000);
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
