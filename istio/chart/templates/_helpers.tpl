@@ -44,7 +44,7 @@ selector:
 
 {{/*
 Where requests go, as a JSON list: every version of every model, with the model `*` last, because routes are tried in this order.
-Each has: name (of its route), model, version ("" where the model is not split), label (how metrics call the model), series (what selects
+Each has: name (of its route), group (the model, as names have it), model, version ("" where the model is not split), label (how metrics call the model), series (what selects
 its metrics), weight, share (of the model's requests), service, host, port, inferencePool, perReplica, prefill and decode (tokens a second
 of a replica; 0 where the configuration does not say), holds (whether requests wait while it has no server), shadow (the version that copies
 are for, where there is one and it is another) and shadowService, isPinned (the weights are the route's).
@@ -77,6 +77,7 @@ are for, where there is one and it is another) and shadowService, isPinned (the 
     {{- $backend := ternary ($own.service | default $name) $service (eq $root.Values.gateway.kind "gatewayAPI") -}}
     {{- $entry := dict
       "name" $name
+      "group" $service
       "model" $model.name
       "version" $version.name
       "service" $backend

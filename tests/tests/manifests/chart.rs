@@ -11,7 +11,7 @@ use super::set::{SETS, Set, root};
 use super::{CHECKS, checks, demand, helm, runbooks, schemas, tools};
 
 /// What is laid over `two-models.yaml`, and the checks that do not apply then.
-const VARIANTS: [(&str, &[&str], &[&str]); 13] = [
+const VARIANTS: [(&str, &[&str], &[&str]); 14] = [
     ("the other gateway", &["gateway.kind=\"gatewayAPI\""], &[]),
     ("the other gateway, the other plugin", &["gateway.kind=\"gatewayAPI\"", "plugin.kind=\"WasmPlugin\""], &[]),
     (
@@ -67,6 +67,15 @@ const VARIANTS: [(&str, &[&str], &[&str]); 13] = [
         // A route has weights, as it is meant to.
         &["versions"],
     ),
+    (
+        "the same on the other gateway",
+        &[
+            "config.models[0].versions=[{\"name\":\"stable\"},{\"name\":\"canary\"}]",
+            "config.models[0].owns=\"pin\"",
+            "gateway.kind=\"gatewayAPI\"",
+        ],
+        &["versions"],
+    ),
 ];
 
 const COPIES: [&str; 2] = [
@@ -110,6 +119,42 @@ fn copies_and_pins_have_routes_in_front_of_others() {
     let weights = pinned.iter().find(|route| route["name"] == "chat-weights").unwrap();
     let weights: Vec<_> = weights["route"].as_array().unwrap().iter().map(|to| to["weight"].as_u64()).collect();
     assert_eq!(weights, [Some(100), Some(0)]);
+}
+
+/// Under the Gateway API what asks for more headers goes first: a version's route before the weights, and these before the rest.
+#[test]
+fn a_pinned_model_has_weights_in_an_httproute() {
+    let Some(helm) = helm("a_pinned_model_has_weights_in_an_httproute") else { return };
+    let routes = |values: &[&str]| -> Vec<serde_json::Value> {
+        let set = Set::of(resources(&printed(&helm.template(&[example()], values))));
+        set.of_kind("HTTPRoute").map(|route| route.value.clone()).collect()
+    };
+    let asked = |route: &serde_json::Value| {
+        let headers = &route["spec"]["rules"][0]["matches"][0]["headers"];
+        headers.as_array().map_or(0, Vec::len)
+    };
+    let (_, pin, _) = VARIANTS[13];
+    let pinned = routes(pin);
+    let named = |name: &str| pinned.iter().find(|route| route["metadata"]["name"] == *name).expect(name);
+    let weights = named("llm-chat-weights");
+    assert_eq!([named("llm-chat-canary"), weights, named("llm-otherwise")].map(asked), [2, 1, 0]);
+    let backends = weights["spec"]["rules"][0]["backendRefs"].as_array().unwrap();
+    let told = |to: &serde_json::Value| {
+        let set = &to["filters"][0]["responseHeaderModifier"]["set"][0];
+        (to["name"].clone(), to["weight"].clone(), set["name"].clone(), set["value"].clone())
+    };
+    let wanted = [("chat-stable", 100, "stable"), ("chat-canary", 0, "canary")];
+    let wanted =
+        wanted.map(|(name, weight, version)| (name.into(), weight.into(), "x-penstock-version".into(), version.into()));
+    assert_eq!(backends.iter().map(told).collect::<Vec<_>>(), wanted);
+    // Where what is pinned is every other model, the weights are for the rest.
+    let all: Vec<&str> = pin
+        .iter()
+        .copied()
+        .chain(["config.models[0].name=\"*\"", "servers.models={\"*\":{\"service\":\"any\"}}"])
+        .collect();
+    let names: Vec<_> = routes(&all).iter().map(|route| route["metadata"]["name"].clone()).collect();
+    assert!(names.contains(&"llm-any-weights".into()) && !names.contains(&"llm-otherwise".into()), "{names:?}");
 }
 
 /// A model that takes what no other does is routed behind the others, and is `other` in metrics.
