@@ -76,6 +76,12 @@ fn who_does_not_answer_is_named() {
         let output = penstock(&["canary", source, &elsewhere]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(&free.to_string()), "{said}");
+        let output = penstock(&["canary", source, "https://127.0.0.1:1"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains("https://127.0.0.1:1/: this command speaks http alone"),
+            "{said}"
+        );
     }
     let output = penstock(&["canary", "--envoy", &elsewhere, "--window", "1s"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("write 30s, 5m, 1h, 7d"));

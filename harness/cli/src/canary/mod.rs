@@ -18,7 +18,7 @@ use counts::Counts;
 /// Options of `penstock canary`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A Prometheus that scrapes the gateways, such as http://127.0.0.1:9090.
+    /// A Prometheus that scrapes the gateways, such as http://127.0.0.1:9090. This command speaks http alone.
     #[arg(long, required_unless_present = "envoy", conflicts_with = "envoy")]
     prometheus: Option<Url>,
     /// The admin address of one Envoy, such as http://127.0.0.1:15000. It is read until `--window` is over.
@@ -61,6 +61,13 @@ fn window(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When nobody answers, or there are no two versions to compare.
 pub async fn run(arguments: Arguments) -> Result<(), String> {
+    for address in arguments.prometheus.iter().chain(&arguments.envoy) {
+        if address.scheme() != "http" {
+            return Err(format!(
+                "{address}: this command speaks http alone; ask from inside of the network, or through a port-forward"
+            ));
+        }
+    }
     let (counts, words) = match (&arguments.prometheus, &arguments.envoy) {
         (Some(address), _) => {
             let window = arguments.window.unwrap_or(Duration::from_secs(3600));

@@ -29,7 +29,7 @@ const UNKNOWN: u8 = 2;
 pub struct Arguments {
     /// What is asked of whom, and what the answers have to be.
     file: PathBuf,
-    /// Where the gateway is, in place of the file's `gateway`.
+    /// Where the gateway is, in place of the file's `gateway`: http://HOST:PORT; this command speaks http alone.
     #[arg(long)]
     gateway: Option<Url>,
     /// How many rounds, in place of the file's `rounds`; each asks every probe of every version.
