@@ -270,7 +270,14 @@ impl TryFrom<Value> for Bytes {
             Value::Object(map) if map.len() == 1 && map.contains_key("hex") => {
                 Hex::try_from(map["hex"].as_str().unwrap_or("?").to_owned()).map(|hex| Bytes(hex.0))
             }
-            other => Err(format!("{other} is not a header value; write a string, or {{hex: ff00}}")),
+            Value::Object(map) if map.len() == 2 && map.contains_key("times") => {
+                let long = map["times"].as_u64().and_then(|times| usize::try_from(times).ok()).zip(map.get("text"));
+                let long = long.and_then(|(times, text)| Some(Bytes(text.as_str()?.repeat(times).into_bytes())));
+                long.ok_or_else(|| "a long header value is {text: a, times: 1000}".to_owned())
+            }
+            other => {
+                Err(format!("{other} is not a header value; write a string, {{hex: ff00}} or {{text: a, times: 1000}}"))
+            }
         }
     }
 }

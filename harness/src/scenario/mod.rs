@@ -14,8 +14,9 @@
 //!   - request:
 //!       method: POST                                 # default POST, and GET where there is no body
 //!       path: /v1/chat/completions                   # the default
-//!       headers: {x-api-key: "key-{n}", x-raw: {hex: ff00}} # {n} counts the repetitions from 0
-//!       body: {model: chat}                          # sent as compact JSON with sorted keys; or one of:
+//!       headers: {x-api-key: "key-{n}", x-raw: {hex: ff00}, x-long: {text: a, times: 1000}} # {n} counts the repetitions from 0
+//!       body: {model: chat}                          # sent as compact JSON with sorted keys; or one of those below. `{answer x-a}` in a body is
+//!                                                    # the header x-a of the last answer that had one, outside of `concurrent`
 //!       text: "raw text"
 //!       hex: 7b7d
 //!       repeat: {before: "", text: "a ", times: 1000, after: ""}

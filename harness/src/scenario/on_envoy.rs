@@ -19,6 +19,8 @@ use crate::message::{Headers, Seen};
 
 /// Longer waits are for the simulated clock.
 const ADVANCE_MAX: Duration = Duration::from_secs(3);
+/// Longer headers are refused by Envoy: 60 KiB are all that it takes of them.
+const HEADERS_MAX: usize = 32 << 10;
 /// How long anything may take that takes milliseconds, where the machine is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
@@ -45,6 +47,10 @@ pub fn run_on_envoy(scenario: &Scenario, chain: Chain, checkout: &Path, binary: 
     let bodies = scenario.requests().map(|request| request.body_after.0);
     if let Some(wait) = steps.chain(bodies).max().filter(|wait| *wait > ADVANCE_MAX) {
         return Ok(OnEnvoy::Skipped(format!("it waits {wait:?}, which only the simulated clock can do quickly")));
+    }
+    let headers = scenario.requests().flat_map(|request| request.headers.values());
+    if headers.map(|value| value.0.len()).max().is_some_and(|longest| longest > HEADERS_MAX) {
+        return Ok(OnEnvoy::Skipped("Envoy itself refuses headers that are so long".to_owned()));
     }
     let started = EnvoyExecutor::start(scenario, chain, checkout, binary);
     if !scenario.config_refused.is_empty() {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::check;
 use super::exchange::{Answer, Exchange, Sent};
 use super::format::{Bound, Concurrent, Request, Scenario, Servers, Step, Upstream};
+use crate::message::Headers;
 
 /// Carries requests: the wasmtime host, or a real Envoy.
 pub trait Executor {
@@ -31,14 +32,23 @@ pub trait Executor {
 
 /// Runs the steps. The error names the step and every difference.
 pub fn run_steps(scenario: &Scenario, executor: &mut dyn Executor) -> Result<(), String> {
-    run_all(scenario, executor, &scenario.steps, &mut 0)
+    run_all(scenario, executor, &scenario.steps, &mut Past::default())
 }
 
-fn run_all(scenario: &Scenario, executor: &mut dyn Executor, steps: &[Step], sent: &mut usize) -> Result<(), String> {
+/// What has happened so far that later requests are made of.
+#[derive(Default)]
+struct Past {
+    /// How many requests were sent.
+    sent: usize,
+    /// The headers of the answers, each as it came last.
+    answers: BTreeMap<String, String>,
+}
+
+fn run_all(scenario: &Scenario, executor: &mut dyn Executor, steps: &[Step], past: &mut Past) -> Result<(), String> {
     for (number, step) in steps.iter().enumerate() {
         let (kind, outcome) = match step {
-            Step::Request(request) => ("request", run_request(scenario, executor, request, sent)),
-            Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, sent)),
+            Step::Request(request) => ("request", run_request(scenario, executor, request, past)),
+            Step::Concurrent(concurrent) => ("concurrent", run_concurrent(scenario, executor, concurrent, past)),
             Step::Advance(span) => ("advance", executor.advance(span.0)),
             Step::Configure(config) => ("configure", executor.configure(config)),
             Step::Servers(answers) => {
@@ -56,13 +66,16 @@ fn run_request(
     scenario: &Scenario,
     executor: &mut dyn Executor,
     request: &Request,
-    count: &mut usize,
+    past: &mut Past,
 ) -> Result<(), String> {
     let mut exchanges = Vec::new();
     for repetition in 0..request.times {
-        let sent = wire(scenario, request, repetition, count);
+        let sent = wire(scenario, request, repetition, past);
         let ticket = executor.open(&sent)?;
         let exchange = executor.finish(ticket)?;
+        let headers = exchange.client.headers.iter().flat_map(Headers::iter);
+        past.answers
+            .extend(headers.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned())));
         report(check::exchange(&request.expect, &sent, &exchange))
             .map_err(|why| format!("repetition {repetition}: {why}"))?;
         exchanges.push(exchange);
@@ -74,16 +87,16 @@ fn run_concurrent(
     scenario: &Scenario,
     executor: &mut dyn Executor,
     step: &Concurrent,
-    count: &mut usize,
+    past: &mut Past,
 ) -> Result<(), String> {
     let mut open = Vec::new();
     for request in &step.requests {
         for repetition in 0..request.times {
-            let sent = wire(scenario, request, repetition, count);
+            let sent = wire(scenario, request, repetition, past);
             open.push((executor.open(&sent)?, request, sent));
         }
     }
-    let waiting = run_all(scenario, executor, &step.waiting, count);
+    let waiting = run_all(scenario, executor, &step.waiting, past);
     let mut differences: Vec<String> = waiting.err().map(|why| format!("waiting: {why}")).into_iter().collect();
     let mut admitted = Vec::new();
     for (ticket, ..) in &open {
@@ -93,7 +106,7 @@ fn run_concurrent(
     if !step.admitted.holds(number) {
         differences.push(format!("admitted: expected {}, got {number} of {}", step.admitted, open.len()));
     }
-    let meanwhile = run_all(scenario, executor, &step.meanwhile, count);
+    let meanwhile = run_all(scenario, executor, &step.meanwhile, past);
     differences.extend(meanwhile.err().map(|why| format!("meanwhile: {why}")));
     for ((ticket, request, sent), admitted) in open.iter().zip(admitted) {
         let exchange = executor.finish(*ticket)?;
@@ -119,8 +132,8 @@ fn report(differences: Vec<String>) -> Result<(), String> {
 }
 
 /// A request of the file, as bytes. Requests that name no worker go round all of them.
-fn wire(scenario: &Scenario, request: &Request, repetition: usize, count: &mut usize) -> Sent {
-    let body = request.bytes();
+fn wire(scenario: &Scenario, request: &Request, repetition: usize, past: &mut Past) -> Sent {
+    let body = request.bytes().map(|body| past.told(body));
     let method = request.method.clone().unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
     let mut headers = Vec::new();
     if let Some(body) = &body {
@@ -131,8 +144,8 @@ fn wire(scenario: &Scenario, request: &Request, repetition: usize, count: &mut u
         headers.retain(|(other, _)| other != name);
         headers.push((name.clone(), number_in(&value.0, repetition)));
     }
-    let worker = request.worker.unwrap_or(*count % scenario.workers.max(1));
-    *count += 1;
+    let worker = request.worker.unwrap_or(past.sent % scenario.workers.max(1));
+    past.sent += 1;
     let (path, answer) = (request.path.clone(), answer(&request.upstream));
     Sent {
         method,
@@ -144,6 +157,17 @@ fn wire(scenario: &Scenario, request: &Request, repetition: usize, count: &mut u
         worker,
         abort: request.abort_after,
         answer,
+    }
+}
+
+impl Past {
+    /// The bytes, with what answers had in the place of `{answer NAME}`.
+    fn told(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let Some(text) = std::str::from_utf8(&bytes).ok().filter(|text| text.contains("{answer ")) else {
+            return bytes;
+        };
+        let put = |text: String, (name, value): (&String, &String)| text.replace(&format!("{{answer {name}}}"), value);
+        self.answers.iter().fold(text.to_owned(), put).into_bytes()
     }
 }
 
