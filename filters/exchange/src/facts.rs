@@ -187,7 +187,7 @@ pub struct Facts {
     /// The version that was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What narrowed the choice: `override`, `pin`, or the name of a rule.
+    /// What narrowed the choice: `override`, `pin`, `fallback`, or the name of a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen_by: Option<String>,
     /// The version that a copy of it is for.

@@ -66,6 +66,11 @@ pub fn breaker(model: &str, version: &str) -> String {
     joined(&["penstock/breaker/", model, "/", version])
 }
 
+/// What all workers have heard of whether a version begins to answer in time.
+pub fn lateness(model: &str, version: &str) -> String {
+    ["penstock/late/", model, "/", version].concat()
+}
+
 /// The weights of a model's versions, and when they changed.
 pub fn weights(model: &str) -> String {
     joined(&["penstock/weights/", model])

@@ -10,6 +10,11 @@ pub const UNSPLIT: &str = "default";
 /// The limit of what no limit refused.
 pub const NO_LIMIT: &str = "none";
 
+/// What narrowed the choice of a version where whoever asks has chosen it.
+pub const OVERRIDE: &str = "override";
+/// What narrowed it where another model serves.
+pub const FALLBACK: &str = "fallback";
+
 /// The label of a model: the wildcard, and one that is not known, have none of their own.
 pub fn model(name: &str) -> &str {
     if name == "*" || name.is_empty() { OTHER } else { name }

@@ -39,6 +39,7 @@ mod identity;
 mod json;
 mod keys;
 mod labels;
+mod lateness;
 mod limits;
 mod media;
 pub mod metrics;

@@ -17,6 +17,7 @@ use crate::finished::Finished;
 use crate::hash::Secret;
 use crate::keys;
 use crate::labels;
+use crate::lateness::Lateness;
 use crate::limits::shown::Shown;
 use crate::limits::{Books, Permits, concurrency};
 use crate::metrics::{Metric, Registry, SeriesId};
@@ -114,6 +115,8 @@ pub struct Worker {
     pub(crate) served: Served,
     /// Which versions fail.
     pub(crate) breakers: Breakers,
+    /// Which versions begin late.
+    pub(crate) lateness: Lateness,
     /// Why answers ended.
     pub(crate) finished: Finished,
     /// What is known of canaries.
@@ -139,8 +142,9 @@ impl Worker {
         let mut clock = Clock::default();
         clock.refresh(store);
         let trials = if plugin.owns(Stage::Route) { Trials::new(&config, store) } else { Trials::default() };
-        let has_breakers = plugin.owns(Stage::Route) || plugin.owns(Stage::Admit);
-        let breakers = if has_breakers { Breakers::new(&config) } else { Breakers::default() };
+        let draws = plugin.owns(Stage::Route) || plugin.owns(Stage::Admit);
+        let breakers = if draws { Breakers::new(&config) } else { Breakers::default() };
+        let lateness = if draws { Lateness::new(&config) } else { Lateness::default() };
         let finished = if plugin.owns(Stage::Count) { Finished::new(&config) } else { Finished::default() };
         let config = Rc::new(config);
         let mut worker = Self {
@@ -172,6 +176,7 @@ impl Worker {
             overflow: Overflow::default(),
             gone: Vec::new(),
             breakers,
+            lateness,
             finished,
             trials,
         };
@@ -248,6 +253,7 @@ impl Worker {
         }
         let silence_max = self.silence_max();
         self.trials.tick([now, silence_max], store, &mut self.series, out);
+        self.lateness.tick(now, store, out);
         self.breakers.tick(self.plugin.owns(Stage::Route), now, store, &mut self.series, out);
         if self.plugin.owns(Stage::Count) {
             self.finished.tell(&self.config, &mut self.series, out);

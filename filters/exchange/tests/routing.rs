@@ -124,6 +124,104 @@ fn the_cheapest_with_room_is_preferred() {
     proxy.close(&mut first);
 }
 
+/// A rule may weigh the models that this one falls back to. The request is counted anew for each, and goes by that one's limits.
+#[test]
+fn the_cheapest_may_be_another_model() {
+    let config = |rule: &str, small: &str| {
+        format!(
+            r#"{{{TENANTS},"models":[
+            {{"name":"chat","output":{{"expect":40}},"price":{{"input":1,"output":1}},"sticky":[{{"header":"x-session"}}],"fallback":"small",
+                "versions":[{{"name":"a","weight":50}},{{"name":"b","weight":50}},{{"name":"spare","weight":0,"price":{{"input":0.1,"output":0.1}}}}],
+                "override":{{"header":"x-version","tenants":["acme"]}},"rules":[{{"name":"thrift","prefer":"cheapest"{rule}}}]}},
+            {{"name":"small","output":{{"expect":40,"context":200}},"price":{{"input":0.5,"output":0.5}},"fallback":"tiny","breaker":{{}}{small}}},
+            {{"name":"tiny","output":{{"expect":400}},"price":{{"input":0.1,"output":0.1}}}}],
+            "limits":[{{"name":"of-small","match":{{"model":"small"}},"tokens":150,"every":"1h"}}]}}"#
+        )
+    };
+    let ask = |proxy: &mut Proxy, headers: &[(&str, &str)], words: usize| {
+        let facts = proxy.chat(headers, &chat(words, "")).facts();
+        (facts.model, facts.version.unwrap_or_default())
+    };
+    let small = ("small".to_owned(), String::new());
+    // 49 tokens at half the price. With tiny there are 409, which at a tenth are 40.9 of the first.
+    let mut proxy = Proxy::new(&config(r#","fallbacks":true"#, ""));
+    let mut flight = proxy.chat(&[("x-session", "s")], &chat(1, ""));
+    proxy.answer(&mut flight, 200, r#"{"usage":{"prompt_tokens":9,"completion_tokens":40}}"#);
+    assert_eq!(flight.facts().chosen_by.as_deref(), Some("fallback"));
+    assert_eq!(header(&flight, "x-penstock-model").as_deref(), Some("small"));
+    assert_eq!(flight.response_header("x-penstock-fallback").as_deref(), Some("small"));
+    for _ in 0..2 {
+        assert_eq!(ask(&mut proxy, &[("x-session", "s")], 1), small);
+    }
+    // Its limit is spent, and the next is less dear than the own versions.
+    assert_eq!(ask(&mut proxy, &[("x-session", "s")], 1).0, "tiny");
+    // What it does not take it does not serve; who has chosen has what was chosen, and who may not choose has not.
+    let mut proxy = Proxy::new(&config(r#","fallbacks":true"#, ""));
+    assert_eq!(ask(&mut proxy, &[], 300).0, "tiny");
+    assert_eq!(ask(&mut proxy, &[("x-key", "acme"), ("x-version", "spare")], 1).1, "spare");
+    assert_eq!(ask(&mut proxy, &[("x-key", "initech"), ("x-version", "spare")], 1), small);
+    // A rule that does not say so weighs versions alone, and whoever sticks to one has it; a version that costs less than other models serves.
+    let mut proxy = Proxy::new(&config("", ""));
+    let own = ask(&mut proxy, &[("x-session", "s")], 1);
+    assert_eq!((own.0.as_str(), ask(&mut proxy, &[("x-session", "s")], 1)), ("chat", own.clone()));
+    let mut proxy = Proxy::new(&config(r#","fallbacks":true,"versions":["spare"]"#, ""));
+    assert_eq!(ask(&mut proxy, &[], 1).1, "spare");
+    // One without room for a second is passed by, and so is one that is suspended.
+    for small in [r#","pending":{"ceiling":60}"#, r#","suspended":true"#] {
+        let mut proxy = Proxy::new(&config(r#","fallbacks":true"#, small));
+        ask(&mut proxy, &[], 1);
+        assert_eq!(ask(&mut proxy, &[], 1).0, "tiny");
+    }
+}
+
+/// A version whose first tokens come late is not preferred for a while, on all workers; where all are beyond their bounds, a model behind it serves.
+#[test]
+fn who_begins_late_is_not_preferred() {
+    let config = r#"{"models":[{"name":"chat","price":{"input":1,"output":1},"fallback":"small","versions":[{"name":"dear","weight":50},
+        {"name":"cheap","weight":50,"price":{"input":0.1,"output":0.1},"bounds":{"ttftMs":2000}}],
+        "rules":[{"name":"late","when":{"promptTokensFrom":500},"versions":["cheap"],"prefer":"cheapest","fallbacks":true},{"name":"thrift","prefer":"cheapest"}]},
+        {"name":"small","price":{"input":5,"output":5}}]}"#;
+    let mut proxy = Proxy::new(config);
+    let ask = |proxy: &mut Proxy, waits: u64, words: usize| {
+        let mut flight = proxy.chat(&[], &chat(words, r#""stream":true,"#));
+        proxy.now += waits;
+        let headers: Headers =
+            vec![(":status".to_owned(), b"200".to_vec()), ("content-type".to_owned(), b"text/event-stream".to_vec())];
+        proxy.tell(&mut flight, Event::ResponseHead { headers: &headers, end: false });
+        let piece = b"data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+        proxy.tell(&mut flight, Event::ResponseChunk { bytes: piece, end: true });
+        proxy.close(&mut flight);
+        (flight.facts().model.clone(), flight.facts().version.clone())
+    };
+    let by = |model: &str, version: Option<&str>| (model.to_owned(), version.map(str::to_owned));
+    for _ in 0..4 {
+        assert_eq!(ask(&mut proxy, SECOND, 1), by("chat", Some("cheap")));
+    }
+    // Half of them have to be late.
+    for _ in 0..4 {
+        assert_eq!(ask(&mut proxy, 2 * SECOND + 1, 1), by("chat", Some("cheap")));
+    }
+    proxy.tick();
+    assert_eq!(ask(&mut proxy, 3 * SECOND, 1), by("chat", Some("cheap")));
+    for _ in 0..5 {
+        ask(&mut proxy, 3 * SECOND, 1);
+    }
+    proxy.tick();
+    assert_eq!(ask(&mut proxy, 0, 1), by("chat", Some("dear")));
+    assert_eq!(ask(&mut proxy, 0, 600), by("small", None));
+    let store = core::mem::take(&mut proxy.store);
+    let mut beside = Proxy::beside(config, store, 9);
+    beside.now = proxy.now;
+    beside.tick();
+    assert_eq!(ask(&mut beside, 0, 1), by("chat", Some("dear")));
+    // It is tried again, and goes on once it is in time.
+    beside.now += 2 * SECOND;
+    for _ in 0..3 {
+        assert_eq!(ask(&mut beside, 0, 1), by("chat", Some("cheap")));
+        beside.tick();
+    }
+}
+
 #[test]
 fn copies_are_marked_for_the_route() {
     let config = |percent: &str, sticky: &str| {
@@ -268,6 +366,17 @@ fn mistakes_are_told_with_path_value_and_fix() {
         ),
         (
             r#"{"models":[{"name":"chat","shadow":{"version":"b","percent":5}}]}"#.to_owned(),
+        (rule(r#""fallbacks":true"#), "models[0].rules[0].fallbacks: nothing is preferred; write prefer: cheapest"),
+        (
+            rule(r#""prefer":"cheapest","fallbacks":true"#),
+            "models[0].rules[0].fallbacks: the model has no fallback; name one in models[].fallback",
+        ),
+        (
+            config(
+                r#""fallback":"chat","rules":[{"name":"r","when":{"budgetBelowPercent":9}},{"name":"s","prefer":"cheapest","fallbacks":true}]"#,
+            ),
+            "models[0].rules[1].fallbacks: the budget is known only when the model is",
+        ),
             "models[0].shadow: there is nothing",
         ),
     ] {

@@ -102,8 +102,10 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         shadow: raw.shadow,
         is_pinned,
         price,
+        has_fallback: raw.fallback.is_some(),
     };
     let routing = routing(problems, &path, chosen, &versions);
+    let weighs_fallbacks = routing.as_ref().is_some_and(|routing| routing.weighs_fallbacks);
     let guard = raw.guard.and_then(|raw| guard(problems, &format!("{path}.guard"), raw));
     if guard.is_some() && versions.len() < 2 {
         let text = format!("{path}.guard has no effect: the model has no second version; add one under versions");
@@ -131,7 +133,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         },
         ceiling: pending.ceiling.map(Tokens),
         ceiling_mode: mode(pending.mode),
-        fallback: raw.fallback.filter(|_| falls_back || has_breaker),
+        fallback: raw.fallback.filter(|_| falls_back || has_breaker || weighs_fallbacks),
         falls_back_when_full: falls_back,
         guard: guard.filter(|_| versions.len() > 1),
         place: 0,
@@ -181,6 +183,7 @@ fn versions(
         let bounds = Bounds {
             pending: bounds.pending_tokens.map(Tokens),
             oldest_wait: bounds.oldest_wait_ms.map(|ms| Millis(ms).to_nanos()),
+            ttft: bounds.ttft_ms.map(|ms| Millis(ms).to_nanos()),
         };
         versions.push(Version { name, model, weight, price, bounds, cluster, replica, cold_start });
     }

@@ -18,6 +18,8 @@ pub struct Said {
     pub shadow: Option<raw::Shadow>,
     pub is_pinned: bool,
     pub price: Price,
+    /// It falls back to another model.
+    pub has_fallback: bool,
 }
 
 /// Who serves, where it is not for the weights to say.
@@ -92,13 +94,15 @@ pub fn routing(problems: &mut Problems, path: &str, said: Said, versions: &[Vers
         pinned(problems, path, said.active.is_some(), &said.rules, &sticky, versions);
     }
     problems.count(&format!("{path}.rules"), said.rules.len(), RULES_MAX);
+    weighs_fallbacks(problems, path, &said.rules, said.has_fallback);
     let rule = |(i, raw)| rule(problems, &format!("{path}.rules[{i}]"), raw, versions);
-    let rules = said.rules.into_iter().enumerate().filter_map(rule).collect();
+    let rules: Vec<Rule> = said.rules.into_iter().enumerate().filter_map(rule).collect();
+    let weighs_fallbacks = rules.iter().any(|rule| rule.weighs_fallbacks);
     let shadow = said.shadow.and_then(|raw| shadow(problems, &format!("{path}.shadow"), raw, versions));
     let has_prices = versions.iter().any(|version| version.price != said.price);
     let owner = if said.is_pinned { Owner::Route } else { Owner::Penstock };
     let remembers_responses = sticky.contains(&Source::Body(OriginKey::PreviousResponse));
-    Some(Routing { split, owner, sticky, choosers, rules, shadow, has_prices, remembers_responses })
+    Some(Routing { split, owner, sticky, choosers, rules, shadow, has_prices, weighs_fallbacks, remembers_responses })
 }
 
 /// What has no place where the route draws: nobody knows the version before the request has gone.
@@ -123,6 +127,24 @@ fn pinned(
     }
     if sticky.is_empty() {
         problems.notices.push(format!("{path}.sticky is not set: under owns: pin nobody comes back to a version"));
+    }
+}
+
+/// Whether rules can weigh what they are to weigh. The model is chosen before its limits are asked, and the version behind them.
+fn weighs_fallbacks(problems: &mut Problems, path: &str, rules: &[raw::Rule], has_fallback: bool) {
+    let mut asks_budget = false;
+    for (i, rule) in rules.iter().enumerate() {
+        asks_budget |= rule.when.budget_below_percent.is_some();
+        let what = match rule {
+            raw::Rule { fallbacks: false, .. } => continue,
+            raw::Rule { prefer: None, .. } => "nothing is preferred; write prefer: cheapest, or leave it out",
+            _ if !has_fallback => "the model has no fallback; name one in models[].fallback, or leave it out",
+            _ if asks_budget => {
+                "the budget is known only when the model is; leave budgetBelowPercent out here, and put rules that have it behind this one"
+            }
+            _ => continue,
+        };
+        problems.problem(format!("{path}.rules[{i}].fallbacks"), what);
     }
 }
 
@@ -155,7 +177,8 @@ fn rule(problems: &mut Problems, path: &str, raw: raw::Rule, versions: &[Version
         versions.get(at).is_some_and(is_named)
     };
     let split = Split::among(&weights, is_meant)?;
-    Some(Rule { name: raw.name, when, split, is_cheapest: raw.prefer == Some(raw::Prefer::Cheapest) })
+    let is_cheapest = raw.prefer == Some(raw::Prefer::Cheapest);
+    Some(Rule { name: raw.name, when, split, is_cheapest, weighs_fallbacks: raw.fallbacks })
 }
 
 fn shadow(problems: &mut Problems, path: &str, raw: raw::Shadow, versions: &[Version]) -> Option<Shadow> {

@@ -12,7 +12,7 @@ use penstock_pending::fair::{self, Holding, Priority};
 use penstock_units::{Nanos, Tokens};
 
 use super::stop::{self, Stop};
-use super::{count, limit, pending};
+use super::{count, limit, pending, route};
 use crate::config::{Config, Mode, Model};
 use crate::facts::Facts;
 use crate::flow::Flow;
@@ -39,6 +39,14 @@ pub struct State {
     pub fallback: Option<String>,
 }
 
+impl State {
+    /// Another model serves. The plugins behind this one are told that it is not the one that was asked for.
+    fn serves(&mut self, other: &Model, flow: &mut Flow) {
+        self.fallback = Some(other.name.clone());
+        flow.facts.chosen_by = Some(labels::FALLBACK.to_owned());
+    }
+}
+
 /// Finds room: with the model that is asked for, or one that it falls back to, for which the request is counted anew.
 ///
 /// # Errors
@@ -54,6 +62,12 @@ pub fn run(
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
     if world.worker.breakers.any_open() && instead(state, counted, flow, model, world) {
+        return Ok(());
+    }
+    if flow.tries.is_none()
+        && model.routing.as_ref().is_some_and(|routing| routing.weighs_fallbacks)
+        && cheaper(state, counted, limited, flow, model, world)
+    {
         return Ok(());
     }
     let mut never_has_room = true;
@@ -88,7 +102,8 @@ pub fn run(
         };
         model = next;
         flow.facts.model.clone_from(&model.name);
-        state.fallback = Some(model.name.clone());
+        flow.tries = None;
+        state.serves(model, flow);
         if model.suspended {
             return Err(Refusal::suspended_model().into());
         }
@@ -124,13 +139,48 @@ fn instead(
         }
         count::for_model(counted, flow, other, world);
         if count::takes(counted, flow, other) && never_fits(other, flow).is_none() && has_room(other, flow, world) {
-            state.fallback = Some(other.name.clone());
+            state.serves(other, flow);
             return true;
         }
     }
     flow.tries = None;
     count::for_model(counted, flow, model, world);
     false
+}
+
+/// Whether a model that this one falls back to serves, as a rule prefers what is cheapest: the first of those that cost least, where that is
+/// less than what the model's own versions cost, or none of these is within its bounds. It has to have room, and its limits have to.
+fn cheaper(
+    state: &mut State,
+    counted: &mut count::State,
+    limited: &mut limit::State,
+    flow: &mut Flow,
+    model: &Model,
+    world: &mut World<'_>,
+) -> bool {
+    let Some(own) = route::rules::preference(flow, model, world) else { return false };
+    let config = flow.config.clone();
+    let (mut least, mut serves) = (own.unwrap_or(u64::MAX), model);
+    let next = |model: &&Model| model.fallback.as_ref().and_then(|name| config.model(name));
+    for other in core::iter::successors(next(&model), next) {
+        if other.suspended || !flow.may_use(other) {
+            continue;
+        }
+        count::for_model(counted, flow, other, world);
+        let fits = count::takes(counted, flow, other) && never_fits(other, flow).is_none();
+        if !fits || !has_room(other, flow, world) || limit::would_admit(limited, flow, world).is_err() {
+            continue;
+        }
+        if let Some(cost) = route::rules::at_most(flow, other, world).filter(|cost| *cost < least) {
+            (least, serves) = (cost, other);
+        }
+    }
+    count::for_model(counted, flow, serves, world);
+    let is_other = serves.name != model.name;
+    if is_other {
+        state.serves(serves, flow);
+    }
+    is_other
 }
 
 /// Whether some version of the model is not left alone, or this request is to try one.

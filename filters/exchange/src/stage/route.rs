@@ -5,7 +5,7 @@
 //! to have served; whoever has a sticky value comes back to it.
 
 mod memory;
-mod rules;
+pub mod rules;
 
 use penstock_canary::{Split, Versions};
 use penstock_dialects::{Dialect, OriginKey};
@@ -15,6 +15,7 @@ use super::order::Stage;
 use super::stop::Stop;
 use crate::config::{Model, Owner, Routing, Rule, Source};
 use crate::flow::Flow;
+use crate::labels;
 use crate::port::{Effect, Headers};
 use crate::refusal::Refusal;
 use crate::response::Response;
@@ -61,7 +62,7 @@ fn choose(state: &mut State, flow: &mut Flow, model: &Model, world: &mut World<'
     let sticky = sticky(flow, model, routing);
     let mut rolled_back = None;
     let (version, chosen_by) = match chosen(state, flow, model, routing)? {
-        Some(version) => (Some(version), Some("override")),
+        Some(version) => (Some(version), Some(labels::OVERRIDE)),
         None if routing.owner == Owner::Route => {
             let version = memory::pinned(&mut state.marks, flow, model, sticky, world);
             (version, version.map(|_| "pin"))
@@ -126,8 +127,12 @@ fn sticky<'a>(flow: &'a Flow, model: &'a Model, routing: &Routing) -> Sticky<'a>
     sticky
 }
 
-/// The version that whoever asks has chosen, where that is theirs to choose.
+/// The version that whoever asks has chosen, where that is theirs to choose. It is one of the model that was asked for: where another one
+/// serves its name says nothing.
 fn chosen(state: &mut State, flow: &Flow, model: &Model, routing: &Routing) -> Result<Option<usize>, Stop> {
+    if flow.facts.chosen_by.as_deref() == Some(labels::FALLBACK) {
+        return Ok(None);
+    }
     let Some(choosers) = &routing.choosers else { return Ok(None) };
     let Some(name) = flow.caller.value(&choosers.header, &model.name) else { return Ok(None) };
     if !choosers.may(flow.caller.is_named.then_some(flow.caller.tenant.as_str())) {
@@ -159,7 +164,7 @@ fn drawn(
     let split = rule.map_or(&routing.split, |rule| &rule.split);
     let taken_back = world.worker.trials.taken_back(model);
     let thrifty = rule.filter(|rule| rule.is_cheapest);
-    let dearer = thrifty.map(|rule| rules::dearer(flow, model, rule, taken_back, world)).unwrap_or_default();
+    let dearer = thrifty.map(|rule| rules::dearer(flow, model, &rule.split, taken_back, world)).unwrap_or_default();
     let avoided = taken_back.and(dearer);
     if let Some(version) = flow.tries {
         return Drawn { version, rolled_back: None };

@@ -13,16 +13,29 @@ use crate::config::{Guard, Model};
 use crate::facts::{Outcome, Used};
 use crate::flow::Flow;
 use crate::identity::header;
+use crate::labels;
 use crate::port::{Effect, Headers};
 use crate::response::Response;
 use crate::trials::{Subject, late};
 use crate::want::Want;
 use crate::world::World;
 
-/// What is remembered of a request that is evidence.
+/// What is remembered of a request.
 #[derive(Default)]
-pub struct State(Option<Box<Sent>>);
+pub struct State {
+    evidence: Option<Box<Sent>>,
+    /// Its first token is awaited, as its version has a bound for it.
+    first: Option<Awaited>,
+}
 
+/// A stream of a version that has a bound for its first token.
+struct Awaited {
+    series: usize,
+    /// When it went out.
+    sent: Nanos,
+}
+
+/// One that is evidence.
 struct Sent {
     subject: Subject,
     /// Its first token is awaited.
@@ -31,6 +44,9 @@ struct Sent {
 
 /// The request goes out.
 pub fn sent(id: u32, state: &mut State, flow: &Flow, world: &mut World<'_>) {
+    if world.worker.lateness.is_kept() {
+        state.first = awaited(flow, world);
+    }
     // To look at all is cheaper than to find the one by its name.
     if flow.config.models.iter().all(|model| model.guard.is_none()) {
         return;
@@ -41,19 +57,28 @@ pub fn sent(id: u32, state: &mut State, flow: &Flow, world: &mut World<'_>) {
     let Some(version) = place(flow, model).filter(|_| is_evidence(flow, guard)) else { return };
     let subject = Subject { model: model.place, version, category: category(guard, world), sent: world.now };
     let bound = guard.ttft.filter(|(_, prompt_max)| flow.facts.stream && flow.facts.prompt_tokens <= *prompt_max);
-    // A plugin behind this one may hold it, and nobody here knows for how long.
-    let may_be_held =
-        world.worker.plugin != Plugin::Penstock && model.cold_start(flow.facts.version.as_deref()).is_some();
-    let bound = bound.filter(|_| !may_be_held).map(|(bound, _)| late(bound, world.now));
+    let bound = bound.filter(|_| !may_be_held(flow, model, world)).map(|(bound, _)| late(bound, world.now));
     world.worker.trials.sent(id, subject, bound);
-    state.0 = Some(Box::new(Sent { subject, awaits: bound.is_some() }));
+    state.evidence = Some(Box::new(Sent { subject, awaits: bound.is_some() }));
+}
+
+fn awaited(flow: &Flow, world: &World<'_>) -> Option<Awaited> {
+    let is_ours = flow.facts.stream && !flow.is_count && world.worker.plugin.owns(Stage::Route);
+    let series = flow.series().filter(|series| is_ours && world.worker.lateness.looks_at(*series))?;
+    let model = flow.model(&flow.config)?;
+    (!may_be_held(flow, model, world)).then_some(Awaited { series, sent: world.now })
+}
+
+/// A plugin behind this one may hold it, and nobody here knows for how long.
+fn may_be_held(flow: &Flow, model: &Model, world: &World<'_>) -> bool {
+    world.worker.plugin != Plugin::Penstock && model.cold_start(flow.facts.version.as_deref()).is_some()
 }
 
 /// Whether what becomes of it says something of its version.
 fn is_evidence(flow: &Flow, guard: &Guard) -> bool {
     let is_trusted = || !guard.named_only || flow.config.tenant(&flow.facts.tenant).is_some();
     // One that was not drawn says more of who chose it than of what was chosen.
-    let is_drawn = flow.facts.chosen_by.as_ref().is_none_or(|by| by == "pin");
+    let is_drawn = flow.facts.chosen_by.as_ref().is_none_or(|by| by == "pin" || by == labels::FALLBACK);
     is_drawn && !flow.is_count && !flow.facts.background && flow.facts.prompt_tokens <= guard.prompt_max && is_trusted()
 }
 
@@ -89,10 +114,20 @@ fn asked(headers: &Headers) -> Nanos {
 
 /// Some of the answer is here.
 pub fn chunk(id: u32, state: &mut State, response: &Response, world: &mut World<'_>) {
-    let Some(sent) = state.0.as_deref_mut().filter(|sent| sent.awaits) else { return };
+    if state.first.is_some() && response.has_begun() {
+        began(state, world);
+    }
+    let Some(sent) = state.evidence.as_deref_mut().filter(|sent| sent.awaits) else { return };
     if response.has_begun() {
         sent.awaits = false;
         world.worker.trials.first_token(id, world.now);
+    }
+}
+
+/// The first token is here, or the client has waited for it in vain.
+fn began(state: &mut State, world: &mut World<'_>) {
+    if let Some(Awaited { series, sent }) = state.first.take() {
+        world.worker.lateness.heard(series, world.now.saturating_sub(sent));
     }
 }
 
@@ -106,7 +141,14 @@ pub fn settle(
     used: Option<Used>,
     world: &mut World<'_>,
 ) {
-    let Some(Sent { subject, awaits }) = state.0.take().map(|sent| *sent) else { return };
+    if state
+        .first
+        .as_ref()
+        .is_some_and(|awaited| world.worker.lateness.is_overdue(awaited.series, awaited.sent, world.now))
+    {
+        began(state, world);
+    }
+    let Some(Sent { subject, awaits }) = state.evidence.take().map(|sent| *sent) else { return };
     if awaits {
         // One that is overdue by now has been told, or is told here; of one that ended before that nothing is known.
         world.worker.trials.give_up(id, world.now);
@@ -167,7 +209,7 @@ fn answered(record: Record, flow: &Flow, guard: &Guard, response: &Response, use
 
 /// Whether what becomes of it is evidence.
 pub fn is_watched(state: &State) -> bool {
-    state.0.is_some()
+    state.evidence.is_some()
 }
 
 /// What the client is told: that the version that it would have had is taken back.

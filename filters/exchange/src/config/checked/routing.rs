@@ -22,6 +22,8 @@ pub struct Routing {
     pub choosers: Option<Choosers>,
     /// Whether some version's tokens cost something else than the model's.
     pub has_prices: bool,
+    /// Whether some rule weighs what serves against the models that this one falls back to.
+    pub weighs_fallbacks: bool,
     /// Whether it is remembered which version gave a response.
     pub remembers_responses: bool,
 }
@@ -55,6 +57,8 @@ pub struct Rule {
     pub split: Split,
     /// Whether the cheapest of them are preferred.
     pub is_cheapest: bool,
+    /// Whether the models that this one falls back to are among them.
+    pub weighs_fallbacks: bool,
 }
 
 /// What has to hold of a request, all of it.
@@ -88,6 +92,8 @@ pub struct Bounds {
     pub pending: Option<Tokens>,
     /// How long the oldest request may have waited for its first token.
     pub oldest_wait: Option<Nanos>,
+    /// How long its streams may mostly take to their first token.
+    pub ttft: Option<Nanos>,
 }
 
 /// Who may choose a version.

@@ -81,6 +81,10 @@ pub struct Rule {
     /// What is to be preferred among them.
     /// Default: none, the draw decides. Example: `cheapest`.
     pub prefer: Option<Prefer>,
+    /// Whether the models that this one falls back to are among what is preferred: where one of them costs less, it serves.
+    /// Default: `false`. Example: `true`.
+    #[serde(default)]
+    pub fallbacks: bool,
 }
 
 /// `models[].rules[].when`
@@ -131,6 +135,10 @@ pub struct Bounds {
     /// For how many milliseconds its oldest request may have waited for the first token.
     /// Default: none. Example: `2000`.
     pub oldest_wait_ms: Option<u64>,
+    /// From how many milliseconds on the first token of a stream is late, from when it went to its server: the version is beyond this where
+    /// half of its streams of the last five to ten seconds were late, and five at least.
+    /// Default: none. Example: `2000`.
+    pub ttft_ms: Option<u64>,
 }
 
 /// `models[].override`
