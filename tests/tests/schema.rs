@@ -141,7 +141,7 @@ fn the_defaults_are_those_of_the_parser() {
         "paths": {}, "models": [{
             "name": "m", "output": {}, "price": {}, "pending": {}, "coldStart": {"cluster": "c"},
             "versions": [{"name": "v", "weight": 1, "price": {}, "coldStart": {"cluster": "c"}}, {"name": "w", "weight": 1, "coldStart": {"cluster": "d"}}],
-            "breaker": {},
+            "breaker": {}, "rules": [{"name": "r"}],
             "guard": {
                 "errors": {}, "ttft": {"slowerThanMs": 1}, "length": {"cap": 1}, "category": {"header": "x-use", "values": ["code"]},
             },

@@ -466,7 +466,7 @@ impl Exchange {
             return;
         }
         self.learn(world);
-        let Self { state, flow, count, admit, limit, route, watch, hold, response, .. } = self;
+        let Self { id, state, flow, count, admit, limit, route, watch, hold, response, .. } = self;
         if let Some(would) = &flow.facts.would {
             world.out.push(Effect::ResponseHeader("x-penstock-would", would.clone().into_bytes()));
         }
@@ -485,7 +485,7 @@ impl Exchange {
         response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
         if route::listens(flow, response, world) {
-            route::heard(route, flow, headers, response, world);
+            route::heard(*id, route, flow, headers, response, world);
         }
         route::response_headers(route, flow, world);
         if world.worker.breakers.are_kept() && world.worker.plugin.owns(Stage::Route) {

@@ -2,7 +2,7 @@
 
 mod sim;
 
-use penstock_exchange::{Config, Effect, Event, Headers, Metric};
+use penstock_exchange::{Config, Effect, Event, Headers, Metric, Plugin};
 use sim::{Flight, Proxy, SECOND};
 
 const TENANTS: &str = r#""tenant":{"from":[{"header":"x-key","trusted":true}],"anonymous":"allow"},
@@ -310,6 +310,31 @@ fn where_the_route_draws_callers_come_back() {
     assert_eq!((set(&nobody), nobody.facts().version.as_deref()), (None, Some("canary")));
 }
 
+/// Nobody knows the version before its server answers. From then on what is pending is its own, whichever plugin keeps that.
+#[test]
+fn where_the_route_draws_what_is_pending_goes_to_the_version_that_answers() {
+    for plugin in [Plugin::Penstock, Plugin::PendingGauge] {
+        let config = r#"{"models":[{"name":"chat","owns":"pin","versions":[{"name":"stable"},{"name":"canary"}]}]}"#;
+        let mut proxy = Proxy::with(config, plugin);
+        let pending = |proxy: &mut Proxy| {
+            let is_it = |metric: Metric, value: u64| metric == Metric::PendingRequests && value > 0;
+            let gauges = proxy.gauges().into_iter();
+            gauges
+                .filter(|((metric, _), value)| is_it(*metric, *value))
+                .map(|((_, labels), _)| labels[1].to_string())
+                .collect::<Vec<_>>()
+        };
+        let mut flight = proxy.chat(&[], &chat(1, ""));
+        assert_eq!(pending(&mut proxy), ["default"]);
+        let headers: Headers =
+            vec![(":status".into(), b"200".to_vec()), ("x-penstock-version".into(), b"canary".to_vec())];
+        proxy.tell(&mut flight, Event::ResponseHead { headers: &headers, end: false });
+        assert_eq!(pending(&mut proxy), ["canary"]);
+        proxy.close(&mut flight);
+        assert!(pending(&mut proxy).is_empty());
+    }
+}
+
 #[test]
 fn a_version_without_a_route_is_told() {
     let mut proxy = Proxy::new(r#"{"models":[{"name":"chat","versions":[{"name":"v3","weight":1}]}]}"#);
@@ -341,6 +366,17 @@ fn mistakes_are_told_with_path_value_and_fix() {
             "models[0].rules[0].when.promptTokensBelow: no prompt has 9",
         ),
         (rule(r#""when":{"budgetBelowPercent":0}"#), "models[0].rules[0].when.budgetBelowPercent: 0 is out of range"),
+        (rule(r#""fallbacks":true"#), "models[0].rules[0].fallbacks: nothing is preferred; write prefer: cheapest"),
+        (
+            rule(r#""prefer":"cheapest","fallbacks":true"#),
+            "models[0].rules[0].fallbacks: the model has no fallback; name one in models[].fallback",
+        ),
+        (
+            config(
+                r#""fallback":"chat","rules":[{"name":"r","when":{"budgetBelowPercent":9}},{"name":"s","prefer":"cheapest","fallbacks":true}]"#,
+            ),
+            "models[0].rules[1].fallbacks: the budget is known only when the model is",
+        ),
         (rule(r#""prefer":"dearest""#), "models[0].rules[0].prefer: unknown variant `dearest`"),
         (rule(r#""when":{"colour":1}"#), "models[0].rules[0].when.colour: unknown field"),
         (
@@ -366,17 +402,6 @@ fn mistakes_are_told_with_path_value_and_fix() {
         ),
         (
             r#"{"models":[{"name":"chat","shadow":{"version":"b","percent":5}}]}"#.to_owned(),
-        (rule(r#""fallbacks":true"#), "models[0].rules[0].fallbacks: nothing is preferred; write prefer: cheapest"),
-        (
-            rule(r#""prefer":"cheapest","fallbacks":true"#),
-            "models[0].rules[0].fallbacks: the model has no fallback; name one in models[].fallback",
-        ),
-        (
-            config(
-                r#""fallback":"chat","rules":[{"name":"r","when":{"budgetBelowPercent":9}},{"name":"s","prefer":"cheapest","fallbacks":true}]"#,
-            ),
-            "models[0].rules[1].fallbacks: the budget is known only when the model is",
-        ),
             "models[0].shadow: there is nothing",
         ),
     ] {

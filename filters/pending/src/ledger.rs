@@ -24,7 +24,10 @@ pub struct Ledger {
 }
 
 struct Flight {
+    /// What serves it.
     place: u32,
+    /// What was told to serve it when it was admitted.
+    told: u32,
     tenant: String,
     /// Since when it waits for its first token.
     since: Option<Nanos>,
@@ -62,6 +65,7 @@ pub struct Admitted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Landed {
     place: u32,
+    told: u32,
     /// What of its prompt nobody answered.
     prefill: Tokens,
     cached: Tokens,
@@ -121,6 +125,7 @@ impl Ledger {
         untold.expected = untold.expected.wrapping_add(signed(expected));
         let flight = Flight {
             place: at,
+            told: at,
             tenant: tenant.to_owned(),
             since: Some(now),
             prefill: prompt.saturating_sub(cached),
@@ -131,6 +136,15 @@ impl Ledger {
             fresh: Tokens::ZERO,
         };
         self.flights.insert(id, flight);
+    }
+
+    /// It is known by now which version serves the request: what is pending of it is pending there, and what it teaches is of that one. What was
+    /// told of it when it was admitted stays where it was told.
+    pub fn serves(&mut self, id: u32, [model, version]: [&str; 2]) {
+        if self.flights.contains_key(&id) {
+            let at = self.place(model, version);
+            self.flights.entry(id).and_modify(|flight| flight.place = at);
+        }
     }
 
     /// The first token of the answer is here: the prompt has been read. `host`: by which server, where the answer is a stream.
@@ -157,22 +171,22 @@ impl Ledger {
         if let (Some(host), Some(place)) = (flight.host, self.places.get_mut(flight.place as usize)) {
             place.lesson.worked(host, Tokens::ZERO, flight.fresh);
         }
-        let Flight { place, prefill, cached, expected, .. } = flight;
-        Some(Landed { place, prefill, cached, expected })
+        let Flight { place, told, prefill, cached, expected, .. } = flight;
+        Some(Landed { place, told, prefill, cached, expected })
     }
 
     /// The answer of a request that is over was so long, which counts in place of what it was told to bring: so that over time the sums are
     /// what servers have done, and who asks for much and takes nothing moves them for a moment only.
-    pub fn generated(&mut self, Landed { place, expected, .. }: Landed, tokens: Tokens) {
-        if let Some(Place { untold, .. }) = self.places.get_mut(place as usize) {
+    pub fn generated(&mut self, Landed { told, expected, .. }: Landed, tokens: Tokens) {
+        if let Some(Place { untold, .. }) = self.places.get_mut(told as usize) {
             untold.expected = untold.expected.wrapping_add(signed(tokens).wrapping_sub(signed(expected)));
             untold.is_set_right = true;
         }
     }
 
     /// The server would not have a request that is over: nothing of it counts.
-    pub fn refused(&mut self, Landed { place, prefill, cached, expected }: Landed) {
-        if let Some(Place { untold, .. }) = self.places.get_mut(place as usize) {
+    pub fn refused(&mut self, Landed { told, prefill, cached, expected, .. }: Landed) {
+        if let Some(Place { untold, .. }) = self.places.get_mut(told as usize) {
             untold.prompt = untold.prompt.wrapping_sub(signed(prefill.saturating_add(cached)));
             untold.cached = untold.cached.wrapping_sub(signed(cached));
             untold.expected = untold.expected.wrapping_sub(signed(expected));
@@ -286,6 +300,21 @@ mod tests {
 
     fn admit(ledger: &mut Ledger, id: u32, version: &str, prompt: u64, output: u64) {
         ledger.admit(id, ["chat", version], "t", Tokens(prompt), Tokens(output), Nanos(u64::from(id)));
+    }
+
+    #[test]
+    fn what_is_pending_goes_to_the_version_that_turns_out_to_serve_it() {
+        let mut ledger = Ledger::default();
+        admit(&mut ledger, 1, "default", 100, 50);
+        ledger.serves(1, ["chat", "a"]);
+        ledger.serves(2, ["chat", "a"]);
+        let sums = ledger.sums();
+        assert_eq!((sums.len(), sums[0].0.version.as_str(), sums[0].1.prefill), (1, "a", Tokens(100)));
+        // What was told of it is set right where it was told.
+        let landed = ledger.done(1).unwrap();
+        ledger.refused(landed);
+        let told: Vec<_> = ledger.news().map(|(series, told, _)| (series.version.clone(), told.prompt)).collect();
+        assert_eq!(told, [("default".to_owned(), Tokens::ZERO), ("a".to_owned(), Tokens::ZERO)]);
     }
 
     #[test]

@@ -213,8 +213,8 @@ pub fn listens(flow: &Flow, response: &Response, world: &World<'_>) -> bool {
 
 /// The head of the response is here.
 #[inline(never)]
-pub fn heard(state: &State, flow: &mut Flow, headers: &Headers, response: &Response, world: &mut World<'_>) {
-    memory::heard(&state.marks, flow, headers, response, world);
+pub fn heard(id: u32, state: &State, flow: &mut Flow, headers: &Headers, response: &Response, world: &mut World<'_>) {
+    memory::heard(id, &state.marks, flow, headers, response, world);
 }
 
 /// Whether the body has to be read for it: where some version of the model is called otherwise by its server, or something in it pins the

@@ -62,12 +62,14 @@ fn place(model: &Model, tag: Tag, world: &World<'_>) -> Option<usize> {
     model.versions.iter().position(|version| Tag::of(&secret, &version.name) == tag)
 }
 
-/// The head of the answer is here. Where the route draws, it says which version served; where there was no route, that is told.
-pub fn heard(marks: &Marks, flow: &mut Flow, headers: &Headers, response: &Response, world: &mut World<'_>) {
-    if !world.worker.plugin.owns(Stage::Route) || flow.facts.refused.is_some() {
+/// The head of the answer is here. Where the route draws, it says which version served, also to the plugin that keeps what is pending; where
+/// there was no route, that is told.
+pub fn heard(id: u32, marks: &Marks, flow: &mut Flow, headers: &Headers, response: &Response, world: &mut World<'_>) {
+    let draws = world.worker.plugin.owns(Stage::Route);
+    if !(draws || world.worker.plugin.owns(Stage::Pending)) || flow.facts.refused.is_some() {
         return;
     }
-    if response.lacks_route(world.properties) && !core::mem::replace(&mut world.worker.told_of_route, true) {
+    if draws && response.lacks_route(world.properties) && !core::mem::replace(&mut world.worker.told_of_route, true) {
         let [model, version] = flow.served_by();
         let text = format!(
             "no route is for {model} {version}: requests that are drawn for it are answered 404; add a route on x-penstock-version"
@@ -87,6 +89,7 @@ pub fn heard(marks: &Marks, flow: &mut Flow, headers: &Headers, response: &Respo
     match (seen, marks.pin) {
         (Some(version), pin) => {
             flow.facts.version = Some(version.to_owned());
+            world.worker.ledger.serves(id, flow.served_by());
             if let Some(of) = pin {
                 served::remember(of, Tag::of(&world.worker.secret, version), &keys::pin(of), world.store);
             }
