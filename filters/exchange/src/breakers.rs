@@ -4,6 +4,7 @@
 //! all workers have heard is read there. So a version that fails is left alone by all workers within two ticks, and a request pays nothing
 //! for it but an addition; except that whoever tries a version again says so at once, as one request at a time may.
 
+use hashbrown::HashMap;
 use penstock_canary::Versions;
 use penstock_canary::breaker::{Breaker, State, Told};
 use penstock_units::Nanos;
@@ -24,10 +25,37 @@ pub struct Breakers {
     any_open: bool,
 }
 
+/// Who asks, by the place among those that have a name; all others are one.
+type Caller = Option<usize>;
+
+/// What the requests came to since the last heartbeat.
+#[derive(Default)]
+struct Votes {
+    /// Of each caller, how many more were answered than failed.
+    balance: HashMap<Caller, i64>,
+    failures: u32,
+    retry_after: Nanos,
+}
+
+impl Votes {
+    fn told(&self) -> Told {
+        let count = |is: fn(i64) -> bool| {
+            let callers = self.balance.values().filter(|balance| is(**balance)).count();
+            u32::try_from(callers).unwrap_or(u32::MAX)
+        };
+        Told {
+            answered: count(|balance| balance > 0),
+            failed: count(|balance| balance <= 0),
+            failures: self.failures,
+            retry_after: self.retry_after,
+        }
+    }
+}
+
 /// The breaker of one version, or of a model that has none.
 struct Kept {
     labels: [String; 2],
-    told: Told,
+    votes: Votes,
     breaker: Breaker,
     /// Something else may serve instead, so that it is of use.
     is_kept: bool,
@@ -41,7 +69,7 @@ impl Breakers {
             let is_kept = model.breaker.is_some() && (model.versions.len() > 1 || model.fallback.is_some());
             let kept = move |version: Option<&str>| Kept {
                 labels: [labels::model(&model.name).to_owned(), labels::version(version).to_owned()],
-                told: Told::default(),
+                votes: Votes::default(),
                 breaker: Breaker::default(),
                 is_kept,
                 mode: model.breaker.unwrap_or_default(),
@@ -58,13 +86,15 @@ impl Breakers {
         self.is_kept
     }
 
-    /// How a request began to be answered: `Some` with how long its server asked to be left alone, where that failed.
-    pub fn heard(&mut self, series: usize, failed: Option<Nanos>) {
+    /// How a request of a caller began to be answered: `Some` with how long its server asked to be left alone, where that failed.
+    pub fn heard(&mut self, series: usize, caller: Caller, failed: Option<Nanos>) {
         let Some(kept) = self.all.get_mut(series).filter(|kept| kept.is_kept) else { return };
-        let Told { answered, failed: failures, retry_after } = &mut kept.told;
+        let Votes { balance, failures, retry_after } = &mut kept.votes;
+        let balance = balance.entry(caller).or_default();
         match failed {
-            None => *answered = answered.saturating_add(1),
+            None => *balance = balance.saturating_add(1),
             Some(asked) => {
+                *balance = balance.saturating_sub(1);
                 *failures = failures.saturating_add(1);
                 *retry_after = asked.max(*retry_after);
             }
@@ -84,6 +114,12 @@ impl Breakers {
             State::Open { .. } => false,
             State::Try => kept.tries(now, store),
         }
+    }
+
+    /// Whether nothing is known against a request to this version: it is not left alone, or may be tried.
+    pub fn may(&self, model: &Model, version: usize, now: Nanos) -> bool {
+        let kept = self.all.get(model.series.saturating_add(version));
+        kept.is_none_or(|kept| !matches!(kept.state(now), State::Open { .. }))
     }
 
     /// The versions of the model that are to be left alone.
@@ -148,11 +184,12 @@ impl Kept {
 
     fn tell(&mut self, now: Nanos, store: &mut dyn Store, out: &mut Vec<Effect>) {
         let key = self.key();
-        if self.told == Told::default() {
+        let told = self.votes.told();
+        if told == Told::default() {
             self.breaker = store.get(&key).as_deref().and_then(Breaker::decode).unwrap_or_default();
             return;
         }
-        let (told, before) = (self.told, self.breaker);
+        let before = self.breaker;
         let mut change = None;
         let updated = store.update(&key, &mut |old| {
             let mut breaker = old.and_then(Breaker::decode).unwrap_or_default();
@@ -168,7 +205,7 @@ impl Kept {
             self.breaker = before;
             return;
         }
-        self.told = Told::default();
+        self.votes = Votes::default();
         let name = self.labels.join(" ");
         match change {
             Some(true) => out.push(Effect::Log(Level::Info, format!("{name} answers again"))),

@@ -476,11 +476,6 @@ impl Exchange {
         count::response_headers(count, flow, world);
         admit::response_headers(admit, world);
         watch::response_headers(flow, world);
-        let is_named =
-            flow.config.feedback.is_some() && flow.facts.refused.is_none() && world.worker.plugin.owns(Stage::Route);
-        if let Some(name) = is_named.then(|| feedback::name(flow, watch::is_watched(watch), world)).flatten() {
-            world.out.push(Effect::ResponseHeader("x-penstock-request-id", name.into_bytes()));
-        }
         limit::response_headers(limit, flow, world);
         response.wants_id = route::remembers(route);
         response.head(headers, end, flow, world.out);
@@ -488,6 +483,15 @@ impl Exchange {
             route::heard(*id, route, flow, headers, response, world);
         }
         route::response_headers(route, flow, world);
+        // Of what was not answered nobody says anything: it costs nothing, so its names could be had without end.
+        let is_named = flow.config.feedback.is_some()
+            && response.status().is_some_and(|status| (200..300).contains(&status))
+            && flow.facts.refused.is_none()
+            && world.worker.plugin.owns(Stage::Route);
+        let is_evidence = watch::is_watched(watch);
+        if let Some(name) = is_named.then(|| feedback::name(flow, is_evidence, response.started, world)).flatten() {
+            world.out.push(Effect::ResponseHeader("x-penstock-request-id", name.into_bytes()));
+        }
         if world.worker.breakers.are_kept() && world.worker.plugin.owns(Stage::Route) {
             watch::heard(flow, response, headers, world);
         }

@@ -1,7 +1,7 @@
 //! Which versions begin to answer late, by `bounds.ttftMs`, as one worker sees it.
 //!
 //! Each version that has such a bound has a [`Breaker`], for which a stream whose first token came late is one that failed: so a version is
-//! late where half of its streams of the last seconds were, and several, and it is preferred again after a second, then two, and so on. As
+//! late where more than half of its streams of the last seconds were, and several, and it is preferred again after a second, then two, and so on. As
 //! with [`Breakers`](crate::breakers::Breakers), what workers hear is told with the heartbeat.
 
 use penstock_canary::Versions;
@@ -65,8 +65,11 @@ impl Lateness {
     /// After how long a stream of this version had its first token.
     pub fn heard(&mut self, series: usize, ttft: Nanos) {
         let Some(Some(Kept { told, bound, .. })) = self.all.get_mut(series) else { return };
-        let count = if ttft > *bound { &mut told.failed } else { &mut told.answered };
-        *count = count.saturating_add(1);
+        if ttft > *bound {
+            (told.failed, told.failures) = (told.failed.saturating_add(1), told.failures.saturating_add(1));
+        } else {
+            told.answered = told.answered.saturating_add(1);
+        }
     }
 
     /// The versions of the model that are late.

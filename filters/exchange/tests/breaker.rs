@@ -13,11 +13,13 @@ use sim::{Flight, Map, Proxy, SECOND};
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}]}"#;
 const GOOD: &str = r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":8,"completion_tokens":2}}"#;
 
-fn config(more: &Value) -> String {
+fn config(more: &Value, besides: &Value) -> String {
     let mut model =
         json!({"name": "chat", "breaker": {}, "versions": [{"name": "a", "weight": 50}, {"name": "b", "weight": 50}]});
     model.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({"models": [model, {"name": "small", "output": {"context": 100}}]}).to_string()
+    let mut config = json!({"models": [model, {"name": "small", "output": {"context": 100}}]});
+    config.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
+    config.to_string()
 }
 
 /// Two workers of one process.
@@ -29,9 +31,14 @@ struct Pair {
 
 impl Pair {
     fn new(more: &Value) -> Self {
+        Self::with(more, &json!({}))
+    }
+
+    /// With what the configuration has besides the model.
+    fn with(more: &Value, besides: &Value) -> Self {
         let mut store = Map::default();
         let workers = [1, 2].map(|owner| {
-            let mut proxy = Proxy::beside(&config(more), take(&mut store), owner);
+            let mut proxy = Proxy::beside(&config(more, besides), take(&mut store), owner);
             swap(&mut store, &mut proxy.store);
             proxy
         });
@@ -196,6 +203,106 @@ fn a_model_without_versions_has_a_fallback_too() {
     assert_eq!([serve(&mut proxy, 200), serve(&mut proxy, 200)], ["chat", "small"]);
 }
 
+/// Requests of a tenant, all of them answered so.
+fn send(pair: &mut Pair, tenant: &str, requests: usize, status: u16) {
+    for _ in 0..requests {
+        pair.on(0, |proxy| {
+            let mut flight = proxy.chat(&[("x-tenant", tenant)], CHAT);
+            answer(proxy, &mut flight, status, "");
+        });
+    }
+}
+
+/// A failure costs nothing, so there is no end to what one caller may bring about; each counts once.
+#[test]
+fn one_caller_s_failures_are_not_those_of_others() {
+    let tenants = ["mallory", "acme", "globex"];
+    let mut pair = Pair::with(
+        &json!({"fallback": "small"}),
+        &json!({
+            "tenant": {"from": [{"header": "x-tenant", "trusted": true}]},
+            "tenants": tenants.map(|tenant| (tenant.to_owned(), json!({}))).into_iter().collect::<serde_json::Map<_, _>>(),
+        }),
+    );
+    send(&mut pair, "mallory", 300, 503);
+    for tenant in ["acme", "globex"] {
+        send(&mut pair, tenant, 8, 200);
+    }
+    pair.pass(2);
+    assert_eq!((pair.is_open("a"), pair.is_open("b")), (Some(0), Some(0)));
+    // Others as well.
+    for tenant in ["acme", "globex"] {
+        send(&mut pair, tenant, 16, 503);
+    }
+    pair.pass(2);
+    assert_eq!((pair.is_open("a"), pair.is_open("b")), (Some(1), Some(1)));
+}
+
+/// Whoever its limits refuse takes nobody's turn to try.
+#[test]
+fn refused_requests_try_nothing() {
+    let limits = json!({
+        "tenant": {"from": [{"header": "x-tenant", "trusted": true}]}, "tenants": {"mallory": {}, "acme": {}},
+        "limits": [{"name": "none", "per": ["tenant"], "match": {"tenant": "mallory"}, "tokens": 1, "every": "1h"}],
+    });
+    let mut pair = Pair::with(&json!({"fallback": "small"}), &limits);
+    send(&mut pair, "acme", 80, 500);
+    pair.pass(5);
+    let ask = |pair: &mut Pair, tenant: &str| {
+        pair.on(0, |proxy| {
+            let mut flight = proxy.chat(&[("x-tenant", tenant)], CHAT);
+            let refused = flight.reply().map(|(status, ..)| status);
+            if refused.is_none() {
+                answer(proxy, &mut flight, 200, "");
+            }
+            (refused, flight.facts().model)
+        })
+    };
+    for _ in 0..20 {
+        assert_eq!(ask(&mut pair, "mallory").0, Some(413));
+    }
+    assert_eq!(ask(&mut pair, "acme"), (None, "chat".to_owned()));
+}
+
+/// What a rule gives its callers is all that they get: they fail there, or the fallback serves, and nothing else does.
+#[test]
+fn who_has_a_rule_stays_within_it() {
+    let rule = json!({"rules": [{"name": "all", "versions": ["b"]}]});
+    let mut pair = Pair::new(&rule);
+    pair.serve(0, 40, b_fails);
+    pair.pass(2);
+    assert_eq!((pair.is_open("b"), pair.serve(1, 40, b_fails)), (Some(1), [0, 40, 0]));
+    let mut rule = rule;
+    rule["fallback"] = json!("small");
+    let mut pair = Pair::new(&rule);
+    pair.serve(0, 40, b_fails);
+    pair.pass(2);
+    assert_eq!(pair.serve(1, 40, b_fails), [0, 0, 40]);
+}
+
+/// What the guard took back is neither tried nor counted upon.
+#[test]
+fn a_version_that_is_taken_back_stands_in_for_nobody() {
+    let mut pair = Pair::new(&json!({"fallback": "small", "guard": {"errors": {}}}));
+    let mut said = pair.pass(8);
+    for _ in 0..400 {
+        pair.serve(0, 4, b_fails);
+        said.extend(pair.pass(4));
+        if said.iter().any(|text| text.contains("rolled back")) {
+            break;
+        }
+    }
+    assert!(said.iter().any(|text| text.contains("rolled back")), "{said:?}");
+    pair.pass(300);
+    assert_eq!((pair.is_open("b"), pair.serve(0, 40, all_well)), (Some(0), [40, 0, 0]));
+    pair.serve(0, 40, |_| (500, ""));
+    pair.pass(2);
+    assert_eq!(pair.serve(1, 40, all_well), [0, 0, 40]);
+    pair.pass(4);
+    let [a, b, small] = pair.serve(0, 40, all_well);
+    assert_eq!((a, b, small), (1, 0, 39));
+}
+
 /// While nothing fails a request asks for nothing more.
 #[test]
 fn a_request_pays_nothing_while_all_is_well() {
@@ -212,7 +319,7 @@ fn a_request_pays_nothing_while_all_is_well() {
 
 #[test]
 fn why_answers_ended_is_counted_from_zero_on() {
-    let mut proxy = Proxy::new(&config(&json!({})));
+    let mut proxy = Proxy::new(&config(&json!({}), &json!({})));
     let counted = |proxy: &mut Proxy| {
         let effects = proxy.tick();
         let counts = effects.into_iter().filter_map(|effect| match effect {

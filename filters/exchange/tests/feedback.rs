@@ -78,6 +78,21 @@ fn each_answer_is_spoken_of_once_and_by_who_got_it() {
     assert!(say(&mut proxy, "acme", &id, 1.0).1.contains("too long ago"));
 }
 
+/// What was not answered costs nothing, and says nothing of a version.
+#[test]
+fn requests_that_were_not_answered_have_no_name() {
+    let mut proxy = Proxy::new(&config(&json!({})));
+    for status in [400, 404, 429, 500, 503] {
+        let mut flight = proxy.chat(&[("x-tenant", "acme")], CHAT);
+        proxy.answer(&mut flight, status, "{}");
+        assert_eq!(flight.response_header("x-penstock-request-id"), None, "{status}");
+    }
+    // Nor do names tell which version served: two of them are alike in what is the caller's alone.
+    let names: Vec<_> = (0..40).map(|_| ask(&mut proxy, "acme").1).collect();
+    let parts = |from: usize| names.iter().map(|name| &name[from..from + 16]).collect::<std::collections::HashSet<_>>();
+    assert_eq!((parts(18).len(), parts(34).len()), (40, 1));
+}
+
 #[test]
 fn it_is_off_unless_it_is_configured_and_then_where_it_is() {
     let mut off = Proxy::new(&config(&Value::Null));

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use penstock_pending::fair::{self, Holding, Priority};
 use penstock_units::{Nanos, Tokens};
 
+use super::order::Stage;
 use super::stop::{self, Stop};
 use super::{count, limit, pending, route};
 use crate::config::{Config, Mode, Model};
@@ -61,7 +62,11 @@ pub fn run(
 ) -> Result<(), Stop> {
     let config = flow.config.clone();
     let Some(mut model) = flow.model(&config) else { return Ok(()) };
-    if world.worker.breakers.any_open() && instead(state, counted, flow, model, world) {
+    // Whoever is refused anyway tries nothing.
+    if world.worker.breakers.any_open()
+        && limit::would_admit(limited, flow, world).is_ok()
+        && instead(state, counted, flow, model, world)
+    {
         return Ok(());
     }
     if flow.tries.is_none()
@@ -134,11 +139,15 @@ fn instead(
     while let Some(next) = other.fallback.as_ref().and_then(|name| config.models.iter().find(|next| next.name == *name))
     {
         other = next;
-        if other.suspended || !flow.may_use(other) || !answers(flow, other, world) {
+        if other.suspended || !flow.may_use(other) {
             continue;
         }
         count::for_model(counted, flow, other, world);
-        if count::takes(counted, flow, other) && never_fits(other, flow).is_none() && has_room(other, flow, world) {
+        if count::takes(counted, flow, other)
+            && never_fits(other, flow).is_none()
+            && has_room(other, flow, world)
+            && answers(flow, other, world)
+        {
             state.serves(other, flow);
             return true;
         }
@@ -183,16 +192,25 @@ fn cheaper(
     is_other
 }
 
-/// Whether some version of the model is not left alone, or this request is to try one.
+/// Whether some version of the model that may serve this request is not left alone, or this request is to try one.
 fn answers(flow: &mut Flow, model: &Model, world: &mut World<'_>) -> bool {
     flow.tries = None;
     let open = world.worker.breakers.left_alone(model, world.now);
-    let shares = |version: usize| model.routing.as_ref().is_none_or(|routing| routing.split.has(version));
-    let mut versions = (0..model.versions.len().max(1)).filter(|version| shares(*version));
+    let taken_back = world.worker.trials.taken_back(model);
+    let split = route::rules::split(flow, model);
+    let shares = |version: &usize| split.is_none_or(|split| split.has(*version));
+    let all = || (0..model.versions.len().max(1)).filter(shares);
+    // Those that are taken back serve where there are no others.
+    let is_out = |version: usize| taken_back.has(version) && all().any(|other| !taken_back.has(other));
+    let mut versions = all().filter(|version| !is_out(*version));
     if model.fallback.is_none() || versions.clone().any(|version| !open.has(version)) {
         return true;
     }
     let World { worker, store, now, .. } = world;
+    if !worker.plugin.owns(Stage::Route) {
+        // The plugin that draws says which is tried.
+        return versions.any(|version| worker.breakers.may(model, version, *now));
+    }
     flow.tries = versions.find(|version| worker.breakers.lets(model, *version, *now, &mut **store));
     flow.tries.is_some()
 }

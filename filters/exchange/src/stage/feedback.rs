@@ -41,15 +41,17 @@ struct Said {
 }
 
 /// The name of a request for its caller to speak of it by. `is_evidence`: what is said of it is for the guard.
-pub fn name(flow: &Flow, is_evidence: bool, world: &World<'_>) -> Option<String> {
+pub fn name(flow: &Flow, is_evidence: bool, sent: Nanos, world: &World<'_>) -> Option<String> {
     let feedback = flow.config.feedback.as_ref()?;
     let secret = secret(feedback, world);
     let [model, version] = flow.served_by();
+    let request = (world.entropy)();
+    let Fingerprint(series) = series(secret, [model, version], is_evidence);
     let ticket = Ticket {
-        request: (world.entropy)(),
-        series: series(secret, [model, version], is_evidence),
+        request,
+        series: Fingerprint(series ^ veil(secret, request)),
         tenant: tenant(flow, secret),
-        seconds: u32::try_from(world.now.0.checked_div(Nanos::SECOND.0).unwrap_or(0)).unwrap_or(u32::MAX),
+        seconds: u32::try_from(sent.0.checked_div(Nanos::SECOND.0).unwrap_or(0)).unwrap_or(u32::MAX),
     };
     Some(ticket.encode(|bytes| sign(secret, bytes)))
 }
@@ -77,8 +79,6 @@ fn told(flow: &Flow, body: &[u8], world: &mut World<'_>) -> Result<(), Box<Refus
     let refused = |why| Box::new(Refusal::feedback(why));
     let ticket =
         Ticket::accept(&said.request_id, by, now, feedback.age_max, |bytes| sign(secret, bytes)).map_err(refused)?;
-    let (model, version, is_evidence) =
-        find(&config, secret, ticket.series).ok_or_else(|| refused(Refused::Unknown))?;
     let realm = if flow.caller.is_named { Realm::Named } else { Realm::Strangers };
     let mut spent = Ok(());
     let updated =
@@ -96,6 +96,8 @@ fn told(flow: &Flow, body: &[u8], world: &mut World<'_>) -> Result<(), Box<Refus
     if updated.is_err() {
         return Err(Box::new(Refusal::feedback_contended()));
     }
+    let series = Fingerprint(ticket.series.0 ^ veil(secret, ticket.request));
+    let (model, version, is_evidence) = find(&config, secret, series).ok_or_else(|| refused(Refused::Unknown))?;
     let is_bad = said.score < feedback.negative_below;
     let name = model.versions.get(version).map(|version| version.name.as_str());
     let labels = [labels::model(&model.name), labels::version(name), if is_bad { "bad" } else { "good" }];
@@ -125,6 +127,11 @@ fn sign(secret: Secret, bytes: &[u8]) -> Signature {
 fn tenant(flow: &Flow, secret: Secret) -> Fingerprint {
     let key = flow.caller.shared_value(&Source::Tenant, "").unwrap_or_default();
     secret.fingerprint([b"feedback of".as_slice(), &[u8::from(flow.caller.is_named)], key])
+}
+
+/// What hides the series of a request: two names say nothing of whether the same version served both.
+fn veil(secret: Secret, request: u64) -> u64 {
+    secret.fingerprint([b"veil of".as_slice(), &request.to_le_bytes()]).0
 }
 
 fn series(secret: Secret, [model, version]: [&str; 2], is_evidence: bool) -> Fingerprint {

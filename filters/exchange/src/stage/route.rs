@@ -185,13 +185,16 @@ fn drawn(
     let draw = |split: &Split, avoided: Versions| split.draw_avoiding(point, |version| avoided.has(version));
     let among = draw(split, avoided).or_else(|| draw(split, taken_back));
     let version = among.or_else(|| draw(&routing.split, taken_back)).unwrap_or(owner);
-    // What fails is left alone where something else is left, and one request at a time tries it.
-    let other = draw(split, avoided.and(failing)).or_else(|| draw(&routing.split, taken_back.and(failing)));
+    if !failing.has(version) {
+        return Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) };
+    }
+    // What fails is left alone where the rule has something else, and one request at a time tries it.
+    let out = taken_back.and(failing);
+    let dearer = thrifty.map(|rule| rules::dearer(flow, model, &rule.split, out, world)).unwrap_or_default();
+    let other = draw(split, out.and(dearer)).or_else(|| draw(split, out));
     let World { worker, store, now, .. } = world;
-    let version = match other.filter(|_| failing.has(version)) {
-        Some(other) if !worker.breakers.lets(model, version, *now, &mut **store) => other,
-        _ => version,
-    };
+    let may = worker.breakers.lets(model, version, *now, &mut **store);
+    let version = other.filter(|_| !may).unwrap_or(version);
     Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) }
 }
 

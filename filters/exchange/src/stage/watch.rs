@@ -98,8 +98,12 @@ fn category(guard: &Guard, world: &World<'_>) -> Option<usize> {
 pub fn heard(flow: &Flow, response: &Response, headers: &Headers, world: &mut World<'_>) {
     let Some(status) = response.status().filter(|_| flow.facts.refused.is_none()) else { return };
     let fails = status >= 500 || status == 429;
+    if fails && !is_the_servers(flow, response, world) {
+        return;
+    }
     if let Some(series) = flow.series() {
-        world.worker.breakers.heard(series, fails.then(|| asked(headers)));
+        let caller = flow.config.tenant_place(&flow.facts.tenant);
+        world.worker.breakers.heard(series, caller, fails.then(|| asked(headers)));
     }
 }
 

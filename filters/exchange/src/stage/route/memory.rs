@@ -89,6 +89,8 @@ pub fn heard(id: u32, marks: &Marks, flow: &mut Flow, headers: &Headers, respons
     match (seen, marks.pin) {
         (Some(version), pin) => {
             flow.facts.version = Some(version.to_owned());
+            // Not that of the pin.
+            flow.place = None;
             world.worker.ledger.serves(id, flow.served_by());
             if let Some(of) = pin {
                 served::remember(of, Tag::of(&world.worker.secret, version), &keys::pin(of), world.store);

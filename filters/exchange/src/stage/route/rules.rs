@@ -51,6 +51,13 @@ pub fn preference(flow: &Flow, model: &Model, world: &mut World<'_>) -> Option<O
     Some(costs(flow, model, &rule.split, out, world).into_iter().map(|(_, cost)| cost).min())
 }
 
+/// What is drawn by for the request; `None` where nothing is.
+pub fn split<'m>(flow: &Flow, model: &'m Model) -> Option<&'m Split> {
+    let routing = model.routing.as_ref()?;
+    let rule = routing.rules.iter().find(|rule| holds(&rule.when, flow));
+    Some(rule.map_or(&routing.split, |rule| &rule.split))
+}
+
 /// What the request costs for a model at most, whichever of its versions is drawn. `None`: none may serve it.
 pub fn at_most(flow: &Flow, model: &Model, world: &mut World<'_>) -> Option<u64> {
     let out = out(model, world);
