@@ -26,6 +26,7 @@ mod root;
 mod stream;
 mod vm;
 
+#[cfg(target_family = "wasm")]
 #[global_allocator]
 static BLOCKS: penstock_blocks::Blocks = penstock_blocks::Blocks::new();
 
