@@ -34,6 +34,10 @@ enum Role {
     Harness,
     /// What people run: it may say what the filters would say.
     Command,
+    /// Documents whose values know their lines.
+    Document,
+    /// A request under a configuration, as question and answer.
+    Playground,
     /// The real control plane. Its tests are its own, and no other test has to compile it.
     Cluster,
     /// What is published of a module.
@@ -46,12 +50,12 @@ enum Role {
 }
 
 use Role::{
-    Benches, Blocks, Cluster, Command as CommandRole, Dist, Exchange, Guest, Harness, Leaf, Plugin, Simulate, Tables,
-    Tests, Units, Xtask,
+    Benches, Blocks, Cluster, Command as CommandRole, Dist, Document, Exchange, Guest, Harness, Leaf, Playground,
+    Plugin, Simulate, Tables, Tests, Units, Xtask,
 };
 
 /// The crates by directory; `*` is any one name.
-const ROLES: [(&str, Role); 21] = [
+const ROLES: [(&str, Role); 22] = [
     ("filters/units", Units),
     ("filters/blocks", Blocks),
     ("filters/tokens/tables", Tables),
@@ -65,7 +69,8 @@ const ROLES: [(&str, Role); 21] = [
     ("filters/plugins/*", Plugin),
     ("harness", Harness),
     ("harness/cli", CommandRole),
-    ("harness/playground", CommandRole),
+    ("harness/document", Document),
+    ("harness/playground", Playground),
     ("harness/cluster", Cluster),
     ("harness/dist", Dist),
     ("harness/simulate", Simulate),
@@ -76,7 +81,7 @@ const ROLES: [(&str, Role); 21] = [
 ];
 
 /// Who may depend on whom. Only `filters/tokens` may have the tables too, of the leaves.
-const ARROWS: [(Role, &[Role]); 15] = [
+const ARROWS: [(Role, &[Role]); 17] = [
     (Units, &[]),
     (Blocks, &[]),
     (Tables, &[]),
@@ -85,7 +90,9 @@ const ARROWS: [(Role, &[Role]); 15] = [
     (Guest, &[Units, Blocks, Exchange]),
     (Plugin, &[Guest]),
     (Harness, &[]),
-    (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate]),
+    (Document, &[]),
+    (Playground, &[Units, Leaf, Exchange, Document]),
+    (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate, Document, Playground]),
     (Cluster, &[Harness, Dist, Simulate]),
     (Dist, &[]),
     (Simulate, &[]),

@@ -1,7 +1,9 @@
 //! Counting the pieces of a text.
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
 
+use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::ops::Range;
 use core::ptr;
 
 use penstock_token_tables::layout::{Pattern, medium_key, mix, mix2, short_key};
@@ -124,6 +126,19 @@ impl Core<'_> {
             at = end;
         }
         (tokens, at)
+    }
+
+    /// All pieces of a whole text, with the tokens of each.
+    pub(crate) fn pieces(&mut self, text: &[u8]) -> Vec<(Range<usize>, u64)> {
+        let vocabulary = *self.vocabulary;
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        while at < text.len()
+            && let Some(end) = piece(text, at, vocabulary.pattern, true)
+        {
+            pieces.push((at..end, self.piece(&vocabulary, text, at, end)));
+            at = end;
+        }
+        pieces
     }
 
     /// The tokens of the piece of `text` from `at` to `end`.
@@ -306,6 +321,22 @@ mod tests {
                 }
                 assert!(found * 2 > all, "{found} of {all} pieces were found going forward");
             });
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_text_and_cost_what_it_costs() {
+        let text =
+            "Don't say 12345 words:\r\n\r\n  お誕生日おめでとう, \u{1f600}\u{fe0f} HTTPServer2024 \t  end   ".repeat(7);
+        let all: Vec<Vec<u8>> = pieces().collect();
+        let long = String::from_utf8(all.concat()).unwrap();
+        for (_, encoding) in Encoding::ALL {
+            for text in ["", " ", "a", &text, &long] {
+                let pieces = with_core(encoding.vocabulary(), |core| core.pieces(text.as_bytes()));
+                let joined: String = pieces.iter().map(|(at, _)| &text[at.clone()]).collect();
+                assert_eq!(joined, text);
+                assert_eq!(pieces.iter().map(|(_, tokens)| tokens).sum::<u64>(), encoding.count(text));
+            }
         }
     }
 

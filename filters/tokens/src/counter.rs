@@ -2,6 +2,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "positions in a text, and numbers of tokens in it")]
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::Encoding;
 use crate::core::{Core, with_core};
@@ -14,6 +15,12 @@ const BATCH: usize = 4096;
 const HELD_MAX: usize = 1 << 14;
 /// What a text is taken to cost when nothing of it has been counted.
 const BYTES_PER_TOKEN: u64 = 4;
+
+/// The pieces of a text, within which tokens are merged, with the tokens of each: for who wants to see what a text costs and why. They are all
+/// of the text, in order, and cost what it costs.
+pub fn cut(vocabulary: &'static Vocabulary, text: &str) -> Vec<(Range<usize>, u64)> {
+    with_core(vocabulary, |core| core.pieces(text.as_bytes()))
+}
 
 /// A number of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

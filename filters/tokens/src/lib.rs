@@ -53,6 +53,6 @@ mod merge;
 mod pieces;
 mod vocabulary;
 
-pub use counter::{Count, Counter};
+pub use counter::{Count, Counter, cut};
 pub use encoding::Encoding;
 pub use vocabulary::{Malformed, Vocabulary};

@@ -7,6 +7,10 @@ use penstock_harness::demo::{Options, observe};
 
 /// Options of `penstock demo`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock demo --seconds 20
+  penstock demo --json")]
 pub struct Arguments {
     /// Seconds of traffic.
     #[arg(long, default_value_t = 20)]

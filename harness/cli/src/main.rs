@@ -4,7 +4,10 @@
 
 mod canary;
 mod check;
+mod count;
 mod demo;
+#[cfg(test)]
+mod help;
 mod http;
 mod logging;
 mod model_server;
@@ -14,19 +17,29 @@ mod plan;
 mod probe;
 #[cfg(feature = "sandbox")]
 mod run;
+mod shell;
 mod simulate;
 mod vocab;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(not(feature = "sandbox"))]
 use no_run as run;
 
+/// What scripts may rely on.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and nothing is wrong
+  1  something is wrong, or could not be done; the last line on standard error says what
+  2  the command line is not understood; of `probe`, that the answers could not be judged
+
+Colours are only used on a terminal, and not where NO_COLOR is set.";
+
 /// Tries Penstock's filters without a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "penstock", version)]
+#[command(name = "penstock", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     logging: logging::Arguments,
@@ -42,6 +55,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Says what is wrong with manifests, values, Envoy files and configurations.
     Check(check::Arguments),
+    /// Counts the tokens of a text or of a request, as the filters do.
+    Count(count::Arguments),
     /// Sets two versions of a model beside one another, by what a Prometheus or an Envoy has counted.
     Canary(canary::Arguments),
     /// Says what autoscaling is to be set to, from what was measured of a replica and of the traffic.
@@ -54,6 +69,12 @@ enum Command {
     Run(run::Arguments),
     /// Plays a trace against triggers for autoscaling, without a cluster.
     Simulate(Box<simulate::Arguments>),
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema(shell::Schema),
+    /// Prints a script that completes the command's arguments in a shell.
+    Completions(shell::Completions),
+    /// Writes man pages.
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -63,12 +84,22 @@ fn main() -> ExitCode {
         Command::ModelServer(arguments) => block_on(model_server::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Count(arguments) => count::run(&arguments),
         Command::Canary(arguments) => block_on(canary::run(arguments)),
         Command::Probe(arguments) => return probed(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Schema(shell::Schema {}) => {
+            shell::schema();
+            Ok(())
+        }
+        Command::Completions(arguments) => {
+            shell::completions(&arguments, Cli::command());
+            Ok(())
+        }
+        Command::Man(arguments) => shell::man(&arguments, Cli::command()),
     };
     outcome.map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS)
 }

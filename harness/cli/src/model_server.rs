@@ -5,6 +5,9 @@ use penstock_harness::model_server::{Encoding, ModelServer, Options};
 
 /// How the model server behaves. Every request can deviate from it with the header `x-model-server`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock model-server --port 8081")]
 pub struct Arguments {
     /// Port to listen on, on 127.0.0.1 (0: any free one).
     #[arg(long, default_value_t = Options::default().port)]

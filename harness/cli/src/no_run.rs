@@ -2,6 +2,9 @@
 
 /// Whatever was given.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock run tests/scenarios/limits.yaml")]
 pub struct Arguments {
     /// Needs the sandbox, which is not built in.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -7,6 +7,9 @@ use penstock_harness::scenario::{Chain, Scenario, load, run_on_host};
 
 /// Options of `penstock run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock run tests/scenarios/limits.yaml")]
 pub struct Arguments {
     /// Where the built plugins are (`cargo xtask build`).
     #[arg(long, default_value = "dist")]

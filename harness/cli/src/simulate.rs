@@ -19,6 +19,10 @@ const DOWN_WINDOWS: [u32; 3] = [60, 120, 300];
 
 /// Options of `penstock simulate`. Times are written as 60s, 5m or 1h.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock simulate trace.csv --json
+  penstock simulate trace.csv --scale 3 --max 64 --against")]
 pub struct Arguments {
     /// A trace: CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens.
     #[arg(required_unless_present = "ramp", conflicts_with = "ramp")]

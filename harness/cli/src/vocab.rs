@@ -17,6 +17,9 @@ pub enum Cut {
 
 /// Options of `penstock vocab`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock vocab tokenizer.json --output vocabulary.bin")]
 pub struct Arguments {
     /// A `.tiktoken` file, or a `tokenizer.json` with a byte-level BPE model.
     file: PathBuf,

@@ -17,6 +17,10 @@ use counts::Counts;
 
 /// Options of `penstock canary`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock canary --prometheus http://127.0.0.1:9090 --model chat
+  penstock canary --envoy http://127.0.0.1:9901 --json")]
 pub struct Arguments {
     /// A Prometheus that scrapes the gateways, such as http://127.0.0.1:9090. This command speaks http alone.
     #[arg(long, required_unless_present = "envoy", conflicts_with = "envoy")]

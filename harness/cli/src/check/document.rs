@@ -3,7 +3,7 @@
 use penstock_exchange::Config;
 use serde_json::{Value, json};
 
-use super::at::At;
+use penstock_document::at::At;
 
 /// One document.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
+use penstock_document::at::At;
 use serde_json::{Value, json};
 
-use super::at::At;
 use super::codes::{Code, Level, code};
 
 /// One thing that is wrong at one place.

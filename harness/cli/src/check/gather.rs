@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use super::at::At;
+use penstock_document::at::At;
+use penstock_document::yaml::{self, Trouble};
+
 use super::document::{Document, documents};
 use super::finding::Findings;
-use super::yaml::{self, Trouble};
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 8 << 20;

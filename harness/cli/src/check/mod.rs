@@ -4,17 +4,14 @@
 //! [rules] are functions from a set to [findings](finding::Findings). What the configuration may say is not written here again: its own
 //! parser, in `penstock-exchange`, says it.
 
-mod at;
 mod codes;
 mod document;
 mod finding;
 mod gather;
-mod node;
 mod rules;
 mod set;
 #[cfg(test)]
 mod tests;
-mod yaml;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,10 +19,10 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-pub use at::At;
 use codes::{CODES, Level, code};
 use finding::{Finding, Findings};
 use gather::Gathered;
+use penstock_document::At;
 use set::Set;
 
 /// The page that explains every code.
@@ -42,6 +39,11 @@ pub enum Format {
 
 /// Options of `penstock check`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock check istio/ my-values.yaml
+  penstock check --json --strict deploy/
+  penstock check --explain PS101")]
 pub struct Arguments {
     /// Files, folders, kustomizations; - is standard input. What is given is checked as what is applied together.
     #[arg(required_unless_present_any = ["list", "explain"])]
@@ -49,6 +51,9 @@ pub struct Arguments {
     /// How to write what is wrong.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Writes JSON, as `--format json` does.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Takes warnings for errors.
     #[arg(long)]
     strict: bool,
@@ -74,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         return Ok(());
     }
     let found = check(&arguments.paths);
-    match arguments.format {
+    match if arguments.json { Format::Json } else { arguments.format } {
         Format::Text => found.all().for_each(|finding| println!("{}", finding.line_of_text())),
         Format::Json => {
             let all: Vec<_> = found.all().map(Finding::json).collect();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use penstock_document::at::At;
+use penstock_document::yaml::Trouble;
 use penstock_exchange::Config;
 use serde_json::Value;
 
-use super::at::At;
 use super::document::{Document, Kind, MODULES, is_config, is_module};
 use super::finding::Findings;
-use super::yaml::Trouble;
 
 /// More of Penstock's own than any proxy has; what holds each against each other stays quick.
 const OURS_MAX: usize = 200;

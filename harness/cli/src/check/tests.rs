@@ -4,11 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::at::At;
+use penstock_document::at::At;
+use penstock_document::yaml;
+
 use super::document::documents;
 use super::finding::Findings;
 use super::set::Set;
-use super::{PAGE, rules, yaml};
+
+use super::{PAGE, rules};
 
 /// Everything but reading files.
 fn whole(text: &str) -> Findings {

@@ -17,10 +17,11 @@ mod values;
 use std::fs;
 use std::path::PathBuf;
 
+use penstock_document::At;
 use penstock_exchange::Config;
 use serde_json::{Map, Value, json};
 
-use crate::check::{self, At};
+use crate::check;
 use decide::{Never, Plan, plan};
 use explain::{Reason, reasons};
 use figures::{Figures, Measured, Problem};
@@ -29,6 +30,13 @@ use values::{Target, values};
 
 /// Options of `penstock plan`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock plan --model chat --version stable \\
+    --prefill-tokens-per-second 12000 \\
+    --decode-tokens-per-second 1800 --batch 64 --cold-start-seconds 120 \\
+    --ttft-seconds 2 --requests-per-second 40 --prompt-tokens 1500 \\
+    --output-tokens 256")]
 #[command(allow_negative_numbers = true)]
 pub struct Arguments {
     /// The model, as `config.models` has it.

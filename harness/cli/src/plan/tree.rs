@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::At;
+use penstock_document::At;
 
 /// A document.
 #[derive(Clone, Debug, PartialEq)]

@@ -26,6 +26,9 @@ const UNKNOWN: u8 = 2;
 
 /// Options of `penstock probe`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  penstock probe probes.yaml --gateway http://127.0.0.1:8080")]
 pub struct Arguments {
     /// What is asked of whom, and what the answers have to be.
     file: PathBuf,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::check::at::At;
+use penstock_document::at::At;
+
 use crate::check::finding::Findings;
 use crate::check::set::{Chain, Envoy, Set, versions};
 

@@ -1,6 +1,7 @@
 //! Buffers: how long a request may be that waits for its verdict.
 
-use crate::check::at::At;
+use penstock_document::at::At;
+
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
 use crate::check::set::{Envoy, Set};

@@ -1,9 +1,9 @@
 //! The EnvoyFilter beside the plugin: it takes the plugin's place in the chain, under a name that has the plugin's in it.
 
+use penstock_document::at::At;
 use serde_json::Value;
 
 use super::plugins::{binding, first_of};
-use crate::check::at::At;
 use crate::check::finding::Findings;
 use crate::check::set::{Filter, Plugin, Set, Wasm};
 

@@ -1,6 +1,7 @@
 //! Tenants that come from tokens: who verifies them, when, and where the claims are left.
 
-use crate::check::at::At;
+use penstock_document::at::At;
+
 use crate::check::finding::Findings;
 use crate::check::set::{Chain, Set};
 

@@ -1,6 +1,7 @@
 //! What the proxy makes of paths and of `Expect: 100-continue` before Penstock sees a request.
 
-use crate::check::at::At;
+use penstock_document::at::At;
+
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
 use crate::check::set::{Chain, Set};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::at::At;
+use penstock_document::at::At;
+
 use crate::check::document::Document;
 use crate::check::finding::Findings;
 use crate::check::set::{Plugin, Set};

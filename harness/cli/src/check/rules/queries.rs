@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use penstock_document::at::At;
 use penstock_exchange::{Outcome, metrics};
 
 use super::promql::{self, Selector};
-use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
 use crate::check::set::{Set, versions};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use penstock_document::at::At;
+
 use super::promql::{self, Names};
-use crate::check::at::At;
 use crate::check::document::Document;
 use crate::check::finding::Findings;
 use crate::check::set::{Set, versions};

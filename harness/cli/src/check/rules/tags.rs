@@ -1,8 +1,8 @@
 //! Stat tags: each cuts one label out of a stat's name, with a pattern that is not anchored.
 
+use penstock_document::at::At;
 use penstock_exchange::metrics::TAGS;
 
-use crate::check::at::At;
 use crate::check::document::{Document, Kind};
 use crate::check::finding::Findings;
 use crate::check::set::Set;

@@ -1,7 +1,8 @@
 //! The filter in Envoy's own terms, in an EnvoyFilter or a static file.
 
+use penstock_document::at::At;
+
 use super::plugins::strategy;
-use crate::check::at::At;
 use crate::check::finding::Findings;
 use crate::check::set::{Set, Wasm, versions};
 

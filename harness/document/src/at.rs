@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::node::{Entry, Kind, Node, plain};
-use super::yaml::{self, Trouble};
+use crate::node::{Entry, Kind, Node, plain};
+use crate::yaml::{self, Trouble};
 
 /// A place in a document: what stands there, if anything does, and how to say where that is.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::node::{Entry, Kind, Node};
+use crate::node::{Entry, Kind, Node};
 
 /// More levels than any manifest has; what walks a tree may be recursive.
 pub const DEPTH_MAX: usize = 100;
