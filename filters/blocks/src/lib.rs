@@ -27,8 +27,9 @@ use std::alloc::System;
 const STEP: usize = 16;
 /// How many sizes there are; the largest is 1 KB.
 const SIZES: usize = 64;
-/// How much is taken from the system at once, to make blocks of.
-const CHUNK: usize = 32 << 10;
+/// How much is taken from the system at once, to make blocks of: a page of wasm. Less would be put where a body of a request was, and the next one of
+/// that size would find no room there.
+const CHUNK: usize = 64 << 10;
 
 /// The allocator.
 #[derive(Default)]
