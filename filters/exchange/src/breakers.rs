@@ -13,7 +13,7 @@ use crate::config::{Config, Mode, Model};
 use crate::keys;
 use crate::labels;
 use crate::metrics::{Metric, Registry};
-use crate::port::{Effect, Level, Store};
+use crate::port::{Contended, Effect, Level, Store};
 
 /// The breakers of a configuration, in the order of its series.
 #[derive(Default)]
@@ -186,25 +186,11 @@ impl Kept {
         let key = self.key();
         let told = self.votes.told();
         if told == Told::default() {
-            self.breaker = store.get(&key).as_deref().and_then(Breaker::decode).unwrap_or_default();
+            self.breaker = read(&key, store);
             return;
         }
-        let before = self.breaker;
-        let mut change = None;
-        let updated = store.update(&key, &mut |old| {
-            let mut breaker = old.and_then(Breaker::decode).unwrap_or_default();
-            let was_closed = breaker.state(now) == State::Closed;
-            breaker.heard(told, now);
-            let is_closed = breaker.state(now) == State::Closed;
-            change = (was_closed != is_closed).then_some(is_closed);
-            self.breaker = breaker;
-            Some(breaker.encode())
-        });
-        if updated.is_err() {
-            // The next heartbeat tells it.
-            self.breaker = before;
-            return;
-        }
+        // Where that fails, the next heartbeat tells it.
+        let Ok(change) = tell(&mut self.breaker, &key, told, now, store) else { return };
         self.votes = Votes::default();
         let name = self.labels.join(" ");
         match change {
@@ -220,4 +206,33 @@ impl Kept {
             None => {}
         }
     }
+}
+
+/// What all workers have heard, by this key.
+pub fn read(key: &str, store: &mut dyn Store) -> Breaker {
+    store.get(key).as_deref().and_then(Breaker::decode).unwrap_or_default()
+}
+
+/// Tells all workers what this one saw, and sets the breaker to what all have heard then; whether that closed it, or else opened it.
+///
+/// # Errors
+/// Where others kept winning: nothing is told, and the breaker is as it was.
+pub fn tell(
+    breaker: &mut Breaker,
+    key: &str,
+    told: Told,
+    now: Nanos,
+    store: &mut dyn Store,
+) -> Result<Option<bool>, Contended> {
+    let (mut heard, mut change) = (*breaker, None);
+    store.update(key, &mut |old| {
+        heard = old.and_then(Breaker::decode).unwrap_or_default();
+        let was_closed = heard.state(now) == State::Closed;
+        heard.heard(told, now);
+        let is_closed = heard.state(now) == State::Closed;
+        change = (was_closed != is_closed).then_some(is_closed);
+        Some(heard.encode())
+    })?;
+    *breaker = heard;
+    Ok(change)
 }

@@ -8,6 +8,7 @@ use penstock_canary::Versions;
 use penstock_canary::breaker::{Breaker, State, Told};
 use penstock_units::Nanos;
 
+use crate::breakers;
 use crate::config::{Config, Model};
 use crate::keys;
 use crate::labels;
@@ -102,26 +103,13 @@ impl Kept {
         let [model, version] = &self.labels;
         let key = keys::lateness(model, version);
         if self.told == Told::default() {
-            self.breaker = store.get(&key).as_deref().and_then(Breaker::decode).unwrap_or_default();
+            self.breaker = breakers::read(&key, store);
             return;
         }
-        let (told, before) = (self.told, self.breaker);
-        let mut became_late = false;
-        let updated = store.update(&key, &mut |old| {
-            let mut breaker = old.and_then(Breaker::decode).unwrap_or_default();
-            let was_closed = breaker.state(now) == State::Closed;
-            breaker.heard(told, now);
-            became_late = was_closed && breaker.state(now) != State::Closed;
-            self.breaker = breaker;
-            Some(breaker.encode())
-        });
-        if updated.is_err() {
-            // The next heartbeat tells it.
-            self.breaker = before;
-            return;
-        }
+        // Where that fails, the next heartbeat tells it.
+        let Ok(change) = breakers::tell(&mut self.breaker, &key, self.told, now, store) else { return };
         self.told = Told::default();
-        if became_late {
+        if change == Some(false) {
             let ms = self.bound.0 / 1_000_000;
             let text =
                 format!("{model} {version}: first tokens come later than {ms} ms, and it is not preferred for a while");

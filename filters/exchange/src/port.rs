@@ -1,5 +1,7 @@
 //! What an exchange is told, what it answers, and what it needs of the outside.
 
+use std::collections::BTreeMap;
+
 use penstock_dialects::Splice;
 use penstock_units::Millis;
 
@@ -185,6 +187,20 @@ pub trait Store {
     /// # Errors
     /// [`Contended`] after a bounded number of attempts.
     fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended>;
+}
+
+/// That of a process with one worker.
+impl Store for BTreeMap<String, Vec<u8>> {
+    fn get(&mut self, key: &str) -> Option<Vec<u8>> {
+        BTreeMap::get(self, key).cloned()
+    }
+
+    fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
+        if let Some(new) = change(BTreeMap::get(self, key).map(Vec::as_slice)) {
+            self.insert(key.to_owned(), new);
+        }
+        Ok(0)
+    }
 }
 
 /// What the proxy knows of the current request, by path.

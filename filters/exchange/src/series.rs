@@ -46,28 +46,11 @@ fn is_listed(name: &str, store: &mut dyn Store) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{Change, Contended};
-    use hashbrown::HashMap;
-
-    #[derive(Default)]
-    struct Map(HashMap<String, Vec<u8>>);
-
-    impl Store for Map {
-        fn get(&mut self, key: &str) -> Option<Vec<u8>> {
-            self.0.get(key).cloned()
-        }
-
-        fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
-            if let Some(new) = change(self.0.get(key).map(Vec::as_slice)) {
-                self.0.insert(key.to_owned(), new);
-            }
-            Ok(0)
-        }
-    }
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_process_shows_so_many_series_and_the_rest_as_others() {
-        let mut store = Map::default();
+        let mut store = BTreeMap::default();
         let labels = |i: u32| vec!["chat".to_owned(), "v1".to_owned(), format!("t{i}"), "ok".to_owned()];
         let all = 100_000;
         let own: Vec<bool> =

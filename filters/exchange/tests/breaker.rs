@@ -4,11 +4,9 @@
 
 mod sim;
 
-use std::mem::{swap, take};
-
 use penstock_exchange::{Effect, Event, Headers, Metric};
 use serde_json::{Value, json};
-use sim::{Flight, Map, Proxy, SECOND};
+use sim::{Flight, Process, Proxy, SECOND};
 
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}]}"#;
 const GOOD: &str = r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":8,"completion_tokens":2}}"#;
@@ -23,11 +21,7 @@ fn config(more: &Value, besides: &Value) -> String {
 }
 
 /// Two workers of one process.
-struct Pair {
-    workers: [Proxy; 2],
-    store: Map,
-    now: u64,
-}
+struct Pair(Process);
 
 impl Pair {
     fn new(more: &Value) -> Self {
@@ -36,30 +30,15 @@ impl Pair {
 
     /// With what the configuration has besides the model.
     fn with(more: &Value, besides: &Value) -> Self {
-        let mut store = Map::default();
-        let workers = [1, 2].map(|owner| {
-            let mut proxy = Proxy::beside(&config(more, besides), take(&mut store), owner);
-            swap(&mut store, &mut proxy.store);
-            proxy
-        });
-        Self { workers, store, now: 1_700_000_000 * SECOND }
-    }
-
-    fn on<R>(&mut self, worker: usize, act: impl FnOnce(&mut Proxy) -> R) -> R {
-        let proxy = &mut self.workers[worker];
-        proxy.now = self.now;
-        swap(&mut self.store, &mut proxy.store);
-        let result = act(proxy);
-        swap(&mut self.store, &mut proxy.store);
-        result
+        Self(Process::new(&config(more, besides), 2))
     }
 
     /// So much time passes, in ticks; what was said.
     fn pass(&mut self, ticks: u64) -> Vec<String> {
         let mut said = Vec::new();
         for worker in (0..ticks).flat_map(|_| [0, 1]) {
-            self.now += SECOND / 4;
-            said.extend(self.on(worker, Proxy::tick).into_iter().filter_map(|effect| match effect {
+            self.0.now += SECOND / 4;
+            said.extend(self.0.on(worker, Proxy::tick).into_iter().filter_map(|effect| match effect {
                 Effect::Log(_, text) => Some(text),
                 _ => None,
             }));
@@ -71,7 +50,7 @@ impl Pair {
     fn serve(&mut self, worker: usize, requests: usize, status: impl Fn(&str) -> (u16, &'static str)) -> [usize; 3] {
         let mut served = [0; 3];
         for _ in 0..requests {
-            self.on(worker, |proxy| {
+            self.0.on(worker, |proxy| {
                 let mut flight = proxy.chat(&[], CHAT);
                 let facts = flight.facts();
                 let version = facts.version.unwrap_or(facts.model);
@@ -87,7 +66,7 @@ impl Pair {
 
     fn is_open(&mut self, version: &str) -> Option<u64> {
         let labels = vec!["chat".to_owned(), version.to_owned()];
-        self.on(1, |proxy| proxy.gauges().get(&(Metric::BreakerOpen, labels)).copied())
+        self.0.on(1, |proxy| proxy.gauges().get(&(Metric::BreakerOpen, labels)).copied())
     }
 }
 
@@ -175,7 +154,7 @@ fn where_all_versions_fail_none_is_avoided_or_the_fallback_serves() {
     assert_eq!(pair.serve(1, 40, all_well), [0, 0, 40]);
     // It does not take every prompt.
     let long = CHAT.replace("Hello", &"Hello ".repeat(120));
-    let facts = pair.on(0, |proxy| proxy.chat(&[], &long).facts());
+    let facts = pair.0.on(0, |proxy| proxy.chat(&[], &long).facts());
     assert_eq!((facts.model.as_str(), facts.version.is_some(), facts.prompt_tokens.0 > 100), ("chat", true, true));
     // One request at a time tries, for each version, and then all come back.
     pair.pass(4);
@@ -206,7 +185,7 @@ fn a_model_without_versions_has_a_fallback_too() {
 /// Requests of a tenant, all of them answered so.
 fn send(pair: &mut Pair, tenant: &str, requests: usize, status: u16) {
     for _ in 0..requests {
-        pair.on(0, |proxy| {
+        pair.0.on(0, |proxy| {
             let mut flight = proxy.chat(&[("x-tenant", tenant)], CHAT);
             answer(proxy, &mut flight, status, "");
         });
@@ -249,7 +228,7 @@ fn refused_requests_try_nothing() {
     send(&mut pair, "acme", 80, 500);
     pair.pass(5);
     let ask = |pair: &mut Pair, tenant: &str| {
-        pair.on(0, |proxy| {
+        pair.0.on(0, |proxy| {
             let mut flight = proxy.chat(&[("x-tenant", tenant)], CHAT);
             let refused = flight.reply().map(|(status, ..)| status);
             if refused.is_none() {
@@ -309,9 +288,9 @@ fn a_request_pays_nothing_while_all_is_well() {
     let mut calls = [json!({}), json!({"fallback": "small"}), json!({"breaker": {"mode": "observe"}})].map(|more| {
         let mut pair = Pair::new(&more);
         pair.pass(2);
-        let before = pair.store.calls;
+        let before = pair.0.store.calls;
         pair.serve(0, 40, all_well);
-        pair.store.calls - before
+        pair.0.store.calls - before
     });
     calls.sort_unstable();
     assert_eq!(calls[0], calls[2]);

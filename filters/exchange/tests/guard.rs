@@ -4,11 +4,9 @@
 
 mod sim;
 
-use std::mem::{swap, take};
-
 use penstock_exchange::{Effect, Event, Headers, Labels, Metric, Plugin};
 use serde_json::{Value, json};
-use sim::{Flight, Map, Proxy, SECOND};
+use sim::{Flight, Map, Process, Proxy, SECOND};
 
 const CHAT: &str = r#"{"model":"chat","messages":[{"role":"user","content":"Hello"}]}"#;
 const STREAM: &str = r#"{"model":"chat","stream":true,"messages":[{"role":"user","content":"Hello"}]}"#;
@@ -29,40 +27,7 @@ fn config_of(weight: u32, canary: &str, guard: Value) -> String {
     json!({"tenant": {"from": [{"header": "x-api-key", "trusted": true}], "anonymous": "allow"}, "tenants": {"acme": {}}, "models": [model]}).to_string()
 }
 
-/// Workers over one store.
-struct Process {
-    store: Map,
-    workers: Vec<Proxy>,
-    now: u64,
-}
-
 impl Process {
-    fn new(config: &str, workers: u64) -> Self {
-        let mut process = Self { store: Map::default(), workers: Vec::new(), now: 1_700_000_000 * SECOND };
-        process.load(config, workers);
-        process
-    }
-
-    /// Another configuration: its workers take the place of those that are there, which are returned.
-    fn load(&mut self, config: &str, workers: u64) -> Vec<Proxy> {
-        let before = take(&mut self.workers);
-        for owner in 0..workers {
-            let mut proxy = Proxy::beside(config, take(&mut self.store), owner + 1);
-            swap(&mut self.store, &mut proxy.store);
-            self.workers.push(proxy);
-        }
-        before
-    }
-
-    fn on<R>(&mut self, worker: usize, act: impl FnOnce(&mut Proxy) -> R) -> R {
-        let proxy = &mut self.workers[worker];
-        proxy.now = self.now;
-        swap(&mut self.store, &mut proxy.store);
-        let result = act(proxy);
-        swap(&mut self.store, &mut proxy.store);
-        result
-    }
-
     /// A tick passes on all workers; what they said.
     fn tick(&mut self) -> Vec<String> {
         self.now += TICK;

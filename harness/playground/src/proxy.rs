@@ -4,30 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use penstock_exchange::{
-    CallAnswer, Change, Config, Contended, Effect, Event, Exchange, Facts, Headers, Plugin, Properties, Store, Worker,
-    World,
+    CallAnswer, Config, Effect, Event, Exchange, Facts, Headers, Plugin, Properties, Worker, World,
 };
 use penstock_units::Nanos;
 
 /// When it all begins.
 const START: Nanos = Nanos(1_700_000_000_000_000_000);
-
-/// Shared data of a process with one worker.
-#[derive(Default)]
-struct Shared(BTreeMap<String, Vec<u8>>);
-
-impl Store for Shared {
-    fn get(&mut self, key: &str) -> Option<Vec<u8>> {
-        self.0.get(key).cloned()
-    }
-
-    fn update(&mut self, key: &str, change: Change<'_>) -> Result<u32, Contended> {
-        if let Some(new) = change(self.0.get(key).map(Vec::as_slice)) {
-            self.0.insert(key.to_owned(), new);
-        }
-        Ok(0)
-    }
-}
 
 /// What is known of one request.
 #[derive(Default)]
@@ -75,7 +57,7 @@ pub struct Reply {
 
 /// A proxy.
 pub struct Proxy {
-    store: Shared,
+    store: BTreeMap<String, Vec<u8>>,
     worker: Worker,
     now: Nanos,
     draws: u64,
@@ -85,7 +67,7 @@ pub struct Proxy {
 impl Proxy {
     /// With a configuration. What is random is drawn from the seed.
     pub fn new(config: Config, seed: u64) -> Self {
-        let mut store = Shared::default();
+        let mut store = BTreeMap::default();
         let worker = Worker::new(config, Plugin::Penstock, [1, mixed(seed), mixed(!seed)], &mut store);
         Self { store, worker, now: START, draws: seed, next: 0 }
     }

@@ -161,14 +161,16 @@ fn drawn(
     Sticky { key, before }: Sticky<'_>,
     world: &mut World<'_>,
 ) -> Drawn {
-    let split = rule.map_or(&routing.split, |rule| &rule.split);
-    let taken_back = world.worker.trials.taken_back(model);
-    let thrifty = rule.filter(|rule| rule.is_cheapest);
-    let dearer = thrifty.map(|rule| rules::dearer(flow, model, &rule.split, taken_back, world)).unwrap_or_default();
-    let avoided = taken_back.and(dearer);
     if let Some(version) = flow.tries {
         return Drawn { version, rolled_back: None };
     }
+    let split = rule.map_or(&routing.split, |rule| &rule.split);
+    let taken_back = world.worker.trials.taken_back(model);
+    let thrifty = rule.filter(|rule| rule.is_cheapest);
+    let dearer = |out: Versions, world: &mut World<'_>| {
+        thrifty.map(|rule| rules::dearer(flow, model, &rule.split, out, world)).unwrap_or_default()
+    };
+    let avoided = taken_back.and(dearer(taken_back, world));
     let failing = world.worker.breakers.left_alone(model, world.now);
     let is_free = |version: &usize| split.has(*version) && !avoided.and(failing).has(*version);
     if let Some(version) = before.and_then(|id| memory::went_before(flow, model, id, world)).filter(is_free) {
@@ -185,16 +187,16 @@ fn drawn(
     let draw = |split: &Split, avoided: Versions| split.draw_avoiding(point, |version| avoided.has(version));
     let among = draw(split, avoided).or_else(|| draw(split, taken_back));
     let version = among.or_else(|| draw(&routing.split, taken_back)).unwrap_or(owner);
-    if !failing.has(version) {
-        return Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) };
-    }
-    // What fails is left alone where the rule has something else, and one request at a time tries it.
-    let out = taken_back.and(failing);
-    let dearer = thrifty.map(|rule| rules::dearer(flow, model, &rule.split, out, world)).unwrap_or_default();
-    let other = draw(split, out.and(dearer)).or_else(|| draw(split, out));
-    let World { worker, store, now, .. } = world;
-    let may = worker.breakers.lets(model, version, *now, &mut **store);
-    let version = other.filter(|_| !may).unwrap_or(version);
+    let version = if failing.has(version) {
+        // What fails is left alone where the rule has something else, and one request at a time tries it.
+        let out = taken_back.and(failing);
+        let other = draw(split, out.and(dearer(out, world))).or_else(|| draw(split, out));
+        let World { worker, store, now, .. } = world;
+        let may = worker.breakers.lets(model, version, *now, &mut **store);
+        other.filter(|_| !may).unwrap_or(version)
+    } else {
+        version
+    };
     Drawn { version, rolled_back: (version != owner && taken_back.has(owner)).then_some(owner) }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "what runs in tests may use the standard maps")]
 
 use std::collections::HashMap;
+use std::mem::{swap, take};
 
 use penstock_exchange::{
     Change, Config, Contended, Effect, Event, Exchange, Facts, Headers, Labels, Metric, Plugin, Properties, Store,
@@ -265,5 +266,40 @@ impl Flight {
 
     fn of(list: &[(Metric, Labels, u64)], metric: Metric) -> Vec<(Labels, u64)> {
         list.iter().filter(|(known, ..)| *known == metric).map(|(_, labels, by)| (labels.clone(), *by)).collect()
+    }
+}
+
+/// Workers over one store.
+pub struct Process {
+    pub store: Map,
+    pub workers: Vec<Proxy>,
+    pub now: u64,
+}
+
+impl Process {
+    pub fn new(config: &str, workers: u64) -> Self {
+        let mut process = Self { store: Map::default(), workers: Vec::new(), now: 1_700_000_000 * SECOND };
+        process.load(config, workers);
+        process
+    }
+
+    /// Another configuration: its workers take the place of those that are there, which are returned.
+    pub fn load(&mut self, config: &str, workers: u64) -> Vec<Proxy> {
+        let before = take(&mut self.workers);
+        for owner in 0..workers {
+            let mut proxy = Proxy::beside(config, take(&mut self.store), owner + 1);
+            swap(&mut self.store, &mut proxy.store);
+            self.workers.push(proxy);
+        }
+        before
+    }
+
+    pub fn on<R>(&mut self, worker: usize, act: impl FnOnce(&mut Proxy) -> R) -> R {
+        let proxy = &mut self.workers[worker];
+        proxy.now = self.now;
+        swap(&mut self.store, &mut proxy.store);
+        let result = act(proxy);
+        swap(&mut self.store, &mut proxy.store);
+        result
     }
 }
