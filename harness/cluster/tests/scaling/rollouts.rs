@@ -1,7 +1,5 @@
 //! A canary's fate by Argo Rollouts' own controller: what is shipped for it, on what gateways say of both versions, with a day in seconds.
 
-use std::time::{Duration, Instant};
-
 use penstock_cluster::kubernetes::Kubernetes;
 use penstock_cluster::objects;
 use penstock_cluster::process::eventually;
@@ -43,11 +41,11 @@ fn a_canary_takes_over_goes_or_waits_for_a_person() {
         let second = until(kubernetes, "it has taken over", |now| now.phase == "Healthy" && now.is_promoted).await?;
         assert_eq!((second.weights, second.hashes[1].clone()), ([0, 100], tried.hashes[0].clone()));
         // What watched it is told to end as it takes over, and ends a moment later.
-        let over = Instant::now() + Duration::from_secs(20);
-        while runs(kubernetes, "Successful").await? < 2 && Instant::now() < over {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        assert_eq!(runs(kubernetes, "Successful").await?, 2, "it was watched, and judged");
+        eventually("it was watched, and judged", 20, || async {
+            let runs = runs(kubernetes, "Successful").await?;
+            if runs == 2 { Ok(()) } else { Err(format!("{runs} of 2")) }
+        })
+        .await?;
 
         // One request in ten fails.
         serve(gateway, "canary", 9.0, 1.0);
