@@ -563,24 +563,3 @@ fn tools_do_not_spoil_what_is_learnt_of_a_tokenizer() {
     let plain = proxy.chat(&[], &words(100)).facts().prompt_tokens.0;
     assert!((100..=115).contains(&plain), "{plain}");
 }
-
-#[test]
-fn what_time_has_given_back_is_not_given_back_again() {
-    let mut proxy = Proxy::new(&limited(1000, 1000));
-    let slow = CHAT.replace("]}", r#"],"max_tokens":980}"#);
-    // A slow stream each minute, between which the bucket fills up again.
-    let mut flights: Vec<sim::Flight> = Vec::new();
-    for _ in 0..10 {
-        let flight = proxy.chat(&[("x-api-key", "a")], &slow);
-        assert!(flight.went());
-        flights.push(flight);
-        proxy.now += 60 * SECOND;
-    }
-    // They end one after the other, with next to no use of what was reserved: that was given back long ago.
-    let mut admitted = 0;
-    for mut flight in flights {
-        proxy.answer(&mut flight, 200, r#"{"usage":{"prompt_tokens":10,"completion_tokens":1}}"#);
-        admitted += u32::from(proxy.chat(&[("x-api-key", "a")], &slow).went());
-    }
-    assert_eq!(admitted, 1);
-}

@@ -59,7 +59,7 @@ fn counts_without_limit(
         let admitted = bucket.admit(rate, now, at_once).ok();
         counts = admitted.is_some();
         // What is beyond that is owed.
-        admitted.map(|bucket| bucket.settle(rate, now, now, at_once, cost))
+        admitted.map(|bucket| bucket.settle(rate, bucket.latest(), now, at_once, cost))
     });
     counts && changed.is_ok()
 }

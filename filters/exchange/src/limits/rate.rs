@@ -74,7 +74,7 @@ pub fn take(
         let status = status(limit, rate, before, now);
         Refused::Rate { status, cost: reserved.to_tokens_ceil(), refusal }
     })?;
-    let charge = Charge { fingerprint, rate, weights, reserved, at: now };
+    let charge = Charge { fingerprint, rate, weights, reserved, at: after.latest() };
     Ok(Taken { charge, status: Some(status(limit, rate, after.full_at(), now)), allowance: None, retries })
 }
 
