@@ -65,17 +65,12 @@ struct Kept {
 impl Breakers {
     /// Those of a configuration: of the models that have one, of versions that there are several of, or with a fallback.
     pub fn new(config: &Config) -> Self {
-        let all = config.models.iter().flat_map(|model| {
-            let is_kept = model.breaker.is_some() && (model.versions.len() > 1 || model.fallback.is_some());
-            let kept = move |version: Option<&str>| Kept {
-                labels: [labels::model(&model.name).to_owned(), labels::version(version).to_owned()],
-                votes: Votes::default(),
-                breaker: Breaker::default(),
-                is_kept,
-                mode: model.breaker.unwrap_or_default(),
-            };
-            let unsplit = model.versions.is_empty().then(|| kept(None));
-            model.versions.iter().map(move |version| kept(Some(&version.name))).chain(unsplit)
+        let all = config.serving().map(|(model, version)| Kept {
+            labels: labels::served(model, version).map(str::to_owned),
+            votes: Votes::default(),
+            breaker: Breaker::default(),
+            is_kept: model.breaker.is_some() && (model.versions.len() > 1 || model.fallback.is_some()),
+            mode: model.breaker.unwrap_or_default(),
         });
         let all: Vec<Kept> = all.collect();
         Self { is_kept: all.iter().any(|kept| kept.is_kept), all, any_open: false }

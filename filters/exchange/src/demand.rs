@@ -32,15 +32,10 @@ struct Replica {
 impl Served {
     /// By this one.
     pub fn new(config: &Config) -> Self {
-        let all = config.models.iter().flat_map(|model| {
-            let series = |version: Option<&str>| Series {
-                model: labels::model(&model.name).to_owned(),
-                version: labels::version(version).to_owned(),
-            };
-            let replica = |given| Replica { given, known: given };
-            let unsplit = model.versions.is_empty().then(|| (series(None), replica(model.replica)));
-            let versions = model.versions.iter();
-            versions.map(move |version| (series(Some(&version.name)), replica(version.replica))).chain(unsplit)
+        let all = config.serving().map(|(model, version)| {
+            let [of, name] = labels::served(model, version).map(str::to_owned);
+            let given = version.map_or(model.replica, |version| version.replica);
+            (Series { model: of, version: name }, Replica { given, known: given })
         });
         let models = config.models.iter().map(|model| labels::model(&model.name).to_owned());
         Self { all: all.collect(), models: models.collect(), is_told: false }

@@ -33,15 +33,11 @@ impl Finished {
     /// The heartbeat. Series of which nothing was counted yet are told from zero on.
     pub fn tell(&mut self, config: &Config, registry: &mut Registry, out: &mut Vec<Effect>) {
         let is_told = core::mem::replace(&mut self.is_told, true);
-        let mut counts = self.counts.iter_mut();
-        for model in &config.models {
-            let versions = model.versions.iter().map(|version| Some(version.name.as_str()));
-            for version in versions.chain(model.versions.is_empty().then_some(None)) {
-                let counts = counts.next().map(core::mem::take).unwrap_or_default();
-                for (reason, count) in REASONS.into_iter().zip(counts).filter(|(_, count)| *count > 0 || !is_told) {
-                    let labels = [labels::model(&model.name), labels::version(version), reason];
-                    out.push(Effect::Count(registry.id(Metric::Finish, &labels), count));
-                }
+        for ((model, version), counts) in config.serving().zip(&mut self.counts) {
+            let [model, version] = labels::served(model, version);
+            let counts = REASONS.into_iter().zip(core::mem::take(counts));
+            for (reason, count) in counts.filter(|(_, count)| *count > 0 || !is_told) {
+                out.push(Effect::Count(registry.id(Metric::Finish, &[model, version, reason]), count));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The values of metric labels: configured names, and a word for everything that has none.
 
-use crate::config::Model;
+use crate::config::{Model, Version};
 
 /// The label value of whatever has no name of its own.
 pub const OTHER: &str = "other";
@@ -23,6 +23,11 @@ pub fn model(name: &str) -> &str {
 /// The label of whatever serves the model first: the stable version, where there are several.
 pub fn stable(model: &Model) -> &str {
     version(model.versions.first().map(|version| version.name.as_str()))
+}
+
+/// The labels of what serves: a version of the model, or the model itself.
+pub fn served<'c>(of: &'c Model, by: Option<&'c Version>) -> [&'c str; 2] {
+    [model(&of.name), version(by.map(|version| version.name.as_str()))]
 }
 
 /// The label of a version.

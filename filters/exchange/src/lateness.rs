@@ -33,18 +33,12 @@ struct Kept {
 impl Lateness {
     /// Those of a configuration.
     pub fn new(config: &Config) -> Self {
-        let all: Vec<Option<Kept>> = config
-            .models
-            .iter()
-            .flat_map(|model| {
-                let bounds = model.versions.iter().map(|version| (Some(version.name.as_str()), version.bounds.ttft));
-                let unsplit = model.versions.is_empty().then_some((None, None));
-                bounds.chain(unsplit).map(|(version, bound)| {
-                    let labels = [labels::model(&model.name), labels::version(version)].map(str::to_owned);
-                    Some(Kept { labels, bound: bound?, told: Told::default(), breaker: Breaker::default() })
-                })
-            })
-            .collect();
+        let all = config.serving().map(|(model, version)| {
+            let bound = version?.bounds.ttft?;
+            let labels = labels::served(model, version).map(str::to_owned);
+            Some(Kept { labels, bound, told: Told::default(), breaker: Breaker::default() })
+        });
+        let all: Vec<Option<Kept>> = all.collect();
         if all.iter().all(Option::is_none) { Self::default() } else { Self { all, any: false } }
     }
 

@@ -436,6 +436,14 @@ impl Config {
         find(name).or_else(|| find("*"))
     }
 
+    /// All that serves, in the order of its series: the versions, and the models that have none.
+    pub fn serving(&self) -> impl Iterator<Item = (&Model, Option<&Version>)> {
+        self.models.iter().flat_map(|model| {
+            let unsplit = model.versions.is_empty().then_some((model, None));
+            model.versions.iter().map(move |version| (model, Some(version))).chain(unsplit)
+        })
+    }
+
     /// The tenant that has the key of this hash.
     pub fn tenant_of_key(&self, hash: &[u8; 32]) -> Option<&Tenant> {
         let at = self.api_keys.binary_search_by(|(known, _)| known.cmp(hash)).ok()?;

@@ -99,8 +99,8 @@ fn told(flow: &Flow, body: &[u8], world: &mut World<'_>) -> Result<(), Box<Refus
     let series = Fingerprint(ticket.series.0 ^ veil(secret, ticket.request));
     let (model, version, is_evidence) = find(&config, secret, series).ok_or_else(|| refused(Refused::Unknown))?;
     let is_bad = said.score < feedback.negative_below;
-    let name = model.versions.get(version).map(|version| version.name.as_str());
-    let labels = [labels::model(&model.name), labels::version(name), if is_bad { "bad" } else { "good" }];
+    let [of, by] = labels::served(model, model.versions.get(version));
+    let labels = [of, by, if is_bad { "bad" } else { "good" }];
     world.out.push(Effect::Count(world.worker.series.id(Metric::Feedback, &labels), 1));
     if is_evidence {
         let sent = Nanos::SECOND.saturating_mul(u64::from(ticket.seconds));
@@ -142,8 +142,8 @@ fn series(secret: Secret, [model, version]: [&str; 2], is_evidence: bool) -> Fin
 fn find(config: &Config, secret: Secret, of: Fingerprint) -> Option<(&Model, usize, bool)> {
     config.models.iter().find_map(|model| {
         (0..model.versions.len().max(1)).find_map(|version| {
-            let name = model.versions.get(version).map(|version| version.name.as_str());
-            let series = |is_evidence| series(secret, [labels::model(&model.name), labels::version(name)], is_evidence);
+            let labels = labels::served(model, model.versions.get(version));
+            let series = |is_evidence| series(secret, labels, is_evidence);
             [true, false].into_iter().find(|is_evidence| series(*is_evidence) == of).map(|is| (model, version, is))
         })
     })
