@@ -2,7 +2,7 @@
 
 use penstock_cluster::gateway::{self, Gateway};
 use penstock_cluster::objects;
-use penstock_cluster::process::eventually;
+use penstock_cluster::process::{eventually, page};
 use penstock_cluster::registry;
 use penstock_harness::envoy::Metrics;
 use penstock_harness::model_server::Options;
@@ -144,6 +144,8 @@ fn a_mistake_in_the_configuration_keeps_the_old_one_and_stops_a_new_gateway() {
             let refused = stage.until("a new gateway serves nothing", "chat", |answer| answer.status >= 500).await;
             assert_eq!(refused.status, 500, "{refused:?}");
             assert!(stage.gateway.log().contains(told), "it says why");
+            // As docs/troubleshoot.md says: probes see nothing of it.
+            page(&stage.gateway.ready_url()).await.expect("ready all the while");
             base.kubernetes.apply(&right).await.expect("applied");
             stage.until_in_force().await;
         }

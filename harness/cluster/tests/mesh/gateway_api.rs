@@ -61,6 +61,24 @@ fn an_envoy_filter_for_another_gateway_leaves_headers_that_cannot_wait_and_it_is
     });
 }
 
+#[test]
+fn a_plugin_for_another_gateway_leaves_no_count_and_no_series() {
+    run(async |base| {
+        let key = Key::generate().expect("a key");
+        let mut objects = set(base, &key);
+        for plugin in objects::of_kind(&mut objects, Set::GatewayApi.kind()) {
+            plugin["spec"]["targetRefs"][0]["name"] = json!("another");
+        }
+        let stage = up(base, objects).await;
+        let bearer = bearer(&key);
+        let is_served = |answer: &Answer| answer.status == 200;
+        let answer = stage.until_with("served", "chat", &[("authorization", &bearer)], is_served).await;
+        assert!(!answer.has("x-penstock-prompt-tokens"), "{answer:?}");
+        let metrics = stage.gateway.metrics().await.expect("metrics");
+        assert_eq!(metrics.select("penstock_streams_total", &[]).count(), 0);
+    });
+}
+
 /// The set as it is shipped, but for two things: tokens are signed by this key, and there is no pool with a picker behind the gateway.
 pub fn set(base: &Base, key: &Key) -> Vec<Value> {
     let mut objects = with_pool(base, key);
