@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod corpus;
+pub mod load;
+pub mod process;
 pub mod proxy;
 pub mod sandbox;
 pub mod stages;

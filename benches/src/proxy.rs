@@ -1,12 +1,13 @@
 //! CPU time of a real Envoy, without a filter, with one that does nothing, and with Penstock.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use penstock_harness::envoy::{self, Chain, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
 use serde_json::{Value, json};
+
+use crate::process::cpu_nanos;
 
 const ROUNDS: usize = 15;
 const REQUESTS: u32 = 200;
@@ -93,16 +94,6 @@ async fn ask(client: &reqwest::Client, envoy: &Envoy, requests: u32, stream: Opt
         response.bytes().await.map_err(|error| format!("an answer: {error}"))?;
     }
     Ok(())
-}
-
-/// Nanoseconds that all threads of a process have run for.
-fn cpu_nanos(pid: u32) -> Result<u64, String> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| format!("/proc/{pid}: {error}"))?;
-    let run = |task: fs::DirEntry| {
-        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    };
-    Ok(tasks.flatten().filter_map(run).sum())
 }
 
 /// The three quartiles, to tenths.

@@ -7,7 +7,7 @@ use crate::steps::Steps;
 use crate::{build, tools};
 
 /// The benchmarks, and what they measure.
-const BENCHES: [(&str, &str); 4] = [
+const BENCHES: [(&str, &str); 5] = [
     ("tokens", "counting: exactness, fuel, memory, speed next to tiktoken-rs"),
     ("limits", "admission: fuel, lost races between workers, many tenants"),
     (
@@ -15,6 +15,11 @@ const BENCHES: [(&str, &str); 4] = [
         "a tiny request: fuel and host calls of each callback, and in which functions the fuel goes (--folded FILE: their stacks)",
     ),
     ("dialects", "reading requests and answers: fuel, memory, CPU of Envoy next to a filter that does nothing"),
+    (
+        "load",
+        "Envoy under load, without and with Penstock: throughput, CPU, latencies, memory; takes nginx and wrk (--quick: whether it works; \
+         --plot FILE: an SVG)",
+    ),
 ];
 
 pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
@@ -24,6 +29,11 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         println!("Measures what the filters cost.\n\nUsage: cargo xtask bench NAME [--json]\n");
         BENCHES.iter().for_each(|(name, what)| println!("  {name:<9} {what}"));
         return if help { Ok(()) } else { Err(format!("there is no benchmark `{name}`")) };
+    }
+    if name == "load" {
+        // Said before a quarter of an hour of building, and not after it.
+        tools::on_path("nginx", "nginx-light")?;
+        tools::on_path("wrk", "wrk")?;
     }
     let mut steps = Steps::new(if name == "stages" { 5 } else { 4 });
     let envoy = steps.step("installing Envoy", "5 s", || Ok(tools::envoy(root)))?;
@@ -36,7 +46,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     }
     let package = ["--package", "penstock-benches", "--bin", name];
     steps.step("compiling the benchmark", "3 min", || cargo_long(root, "build").args(package).go())?;
-    steps.step("measuring", "a few minutes", || {
+    steps.step("measuring", "a few minutes; `load`: 7", || {
         cargo(root).args(["run", "--quiet"]).args(package).args(["--"]).args(arguments.iter().skip(1)).go()
     })?;
     steps.end();

@@ -106,6 +106,16 @@ pub fn installed(root: &Path, name: &str, package: &str) -> Outcome {
     Err(format!("{name} is not installed; on Debian: apt-get install {package}"))
 }
 
+/// The same of what says no version: whether it is in PATH, or where Debian has the servers.
+pub fn on_path(name: &str, package: &str) -> Outcome {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&paths).chain([PathBuf::from("/usr/sbin")]);
+    if folders.any(|folder| folder.join(name).is_file()) {
+        return Ok(());
+    }
+    Err(format!("{name} is not installed; on Debian: apt-get install {package}"))
+}
+
 /// A virtual environment in target/tools with these packages.
 fn install(root: &Path, name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let directory = root.join("target/tools").join(name);
