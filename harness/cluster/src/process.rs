@@ -111,7 +111,8 @@ impl Process {
     fn tail(&self) -> String {
         const LINES: usize = 40;
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        // An access log's lines are objects, and so many that there would be nothing else.
+        let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with('{')).collect();
         let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
         format!("The end of the log of {}:\n{end}", self.name)
     }

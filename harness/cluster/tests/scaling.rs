@@ -8,7 +8,5 @@ mod follows;
 mod rollouts;
 #[path = "scaling/shipped.rs"]
 mod shipped;
-#[path = "scaling/simulated.rs"]
-mod simulated;
 #[path = "scaling/stage.rs"]
 mod stage;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::go::{self, Files, Module, Program};
-use crate::run::{Outcome, Run, cargo, cargo_long};
+use crate::run::{Outcome, Run, cargo, cargo_long, cargo_path, program};
 use crate::steps::{Steps, duration};
 use crate::{build, namespace, tools};
 
@@ -275,32 +275,39 @@ fn command_path(root: &Path) -> PathBuf {
 /// of them waits, for what takes a second here and a second there, so they run at the same time.
 const SUITES: [&str; 3] = ["mesh", "scaling", "closed_loop"];
 
-/// Runs the tests on the cluster, all of them whether or not one fails; the test binaries are compiled outside of it.
+/// Runs the tests on the cluster, and without a filter those of the manifests; all of them whether or not one fails. They are compiled.
 pub fn test(root: &Path, istio: &str, filter: &[&str], programs: &[PathBuf]) -> Outcome {
-    let programs = join(programs)?;
+    let joined = join(programs)?;
     let suite = |name: &str| {
-        let began = Instant::now();
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let run =
-            namespace::inside(root).args([&cargo]).args(["test", "--package", "penstock-cluster", "--test", name]);
-        let run = run.args(["--", "--test-threads=1"]).args(filter);
-        let run = run.env("PENSTOCK_CLUSTER_PROGRAMS", &programs).env("PENSTOCK_CLUSTER_ISTIO", istio);
-        let done = run.go_as(name);
-        eprintln!("xtask: {name} took {}", duration(began.elapsed().as_secs()));
-        done
+        let run = namespace::inside(root).args([&cargo_path()]).args(["test", "--package", "penstock-cluster"]);
+        let run = run.args(["--test", name, "--", "--test-threads=1"]).args(filter);
+        run.env("PENSTOCK_CLUSTER_PROGRAMS", &joined).env("PENSTOCK_CLUSTER_ISTIO", istio)
     };
+    let mut suites: Vec<_> = SUITES.map(|name| (name, suite(name))).into_iter().collect();
+    if filter.is_empty() {
+        suites.push(("manifests", manifests(root, programs)?));
+    }
     let units = cargo(root).args(["test", "--package", "penstock-cluster", "--lib", "--bins", "--"]).args(filter).go();
     let suites = thread::scope(|scope| {
-        let running = SUITES.map(|name| scope.spawn(move || suite(name)));
-        running.map(|one| one.join().unwrap_or_else(|_| Err("a suite was lost sight of".to_owned())))
+        let running: Vec<_> = suites.into_iter().map(|(name, run)| scope.spawn(move || timed(name, run))).collect();
+        let ends = running.into_iter().map(|one| one.join());
+        ends.map(|end| end.unwrap_or_else(|_| Err("a suite was lost sight of".to_owned()))).collect::<Vec<_>>()
     });
     let failed: Vec<String> = [units].into_iter().chain(suites).filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Runs the tests of the manifests, of the guides and of plans, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
-pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
-    let mut run = cargo(root).args(MANIFESTS);
+fn timed(name: &str, run: Run) -> Outcome {
+    let began = Instant::now();
+    let done = run.go_as(name);
+    eprintln!("xtask: {name} took {}", duration(began.elapsed().as_secs()));
+    done
+}
+
+/// The tests of the manifests, of the guides and of plans, with what they skip where it is not installed: Helm, istioctl, kubectl and the schemas.
+/// They compute, while the others wait for a second to pass: those go first.
+fn manifests(root: &Path, programs: &[PathBuf]) -> Result<Run, String> {
+    let mut run = program(root, "nice").args(["-n", "19"]).args([&cargo_path()]).args(MANIFESTS);
     for (name, variable) in
         [("helm", "PENSTOCK_HELM"), ("istioctl", "PENSTOCK_ISTIOCTL"), ("kubectl", "PENSTOCK_KUBECTL")]
     {
@@ -313,7 +320,7 @@ pub fn test_manifests(root: &Path, programs: &[PathBuf]) -> Outcome {
         .iter()
         .flat_map(|directory| [CRDS, KEDA_CRDS, ROLLOUT_CRDS, MORE_CRDS].map(|name| directory.join(name)));
     let schemas: Vec<PathBuf> = schemas.filter(|path| path.is_dir()).collect();
-    run.env("PENSTOCK_CRDS", join(&schemas)?).go()
+    Ok(run.env("PENSTOCK_CRDS", join(&schemas)?))
 }
 
 /// Without `--package`: with other packages, features of dependencies change, and all of them are compiled anew.

@@ -1,7 +1,7 @@
 //! Runs other programs: says what it runs, and turns a failure into a sentence.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,10 +18,12 @@ pub struct Run {
 
 /// `cargo`, in the root of the checkout.
 pub fn cargo(root: &Path) -> Run {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.current_dir(root);
-    Run { command, label: "cargo".to_owned() }
+    program(root, cargo_path())
+}
+
+/// The `cargo` that runs this.
+pub fn cargo_path() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// `cargo` for work of minutes: it shows on a terminal what it compiles, and a log is spared the list.

@@ -98,7 +98,8 @@ async fn while_it_is_replaced(stage: &Stage, next: &[Value], in_force: impl Asyn
     };
     let (sent, ()) = tokio::join!(load, replace);
     let all = sent.iter().sum::<usize>() as f64;
-    stage.until_metrics("all are counted", |metrics| counted(metrics) - before >= all).await;
+    let what = format!("all {all} are counted, after {before}");
+    stage.until_metrics(&what, |metrics| counted(metrics) - before >= all).await;
     stage
         .until_metrics("what was in flight is over", |metrics| {
             metrics.sum("penstock_pending_requests", &[]) == 0.0 && metrics.sum("penstock_pending_tokens", &[]) == 0.0

@@ -38,8 +38,9 @@ fn a_canary_takes_over_goes_or_waits_for_a_person() {
         kubernetes.apply(&[image(2)]).await?;
         let tried = until(kubernetes, "the canary's route is open", |now| now.weights == [100, 0]).await?;
         assert!(!tried.is_promoted && tried.hashes[0] != tried.hashes[1], "{tried:?}");
-        let second = until(kubernetes, "it has taken over", |now| now.phase == "Healthy" && now.is_promoted).await?;
-        assert_eq!((second.weights, second.hashes[1].clone()), ([0, 100], tried.hashes[0].clone()));
+        let has_taken_over = |now: &Now| now.phase == "Healthy" && now.is_promoted && now.weights == [0, 100];
+        let second = until(kubernetes, "it has taken over", has_taken_over).await?;
+        assert_eq!(second.hashes[1], tried.hashes[0]);
         // What watched it is told to end as it takes over, and ends a moment later.
         eventually("it was watched, and judged", 20, || async {
             let runs = runs(kubernetes, "Successful").await?;
@@ -51,8 +52,9 @@ fn a_canary_takes_over_goes_or_waits_for_a_person() {
         serve(gateway, "canary", 9.0, 1.0);
         kubernetes.apply(&[image(3)]).await?;
         until(kubernetes, "it is tried", |now| now.weights == [100, 0]).await?;
-        let aborted = until(kubernetes, "it is taken back", |now| now.phase == "Degraded" && now.is_aborted).await?;
-        assert_eq!((aborted.weights, &aborted.hashes[1]), ([0, 100], &second.hashes[1]), "the stable one serves");
+        let is_taken_back = |now: &Now| now.phase == "Degraded" && now.is_aborted && now.weights == [0, 100];
+        let aborted = until(kubernetes, "it is taken back", is_taken_back).await?;
+        assert_eq!(aborted.hashes[1], second.hashes[1], "the stable one serves");
         assert_eq!(runs(kubernetes, "Failed").await?, 1);
 
         // Nobody asks it, so nobody knows: it neither takes over nor goes.

@@ -52,7 +52,8 @@ fn the_simulation_does_what_keda_and_the_hpa_do() {
         let (began, known) = (scaling.record.now(), scaling.record.of(name).len());
         for (number, (at, tokens)) in SCRIPT.into_iter().enumerate() {
             gateway.pending("chat-small", "stable", tokens, 0.0);
-            let until = SCRIPT.get(number + 1).map_or(SECONDS, |(next, _)| *next);
+            // The real ones may come later, the last one too.
+            let until = SCRIPT.get(number + 1).map_or(SECONDS + APART_SECONDS, |(next, _)| *next);
             sleep(Duration::from_millis((until - at) * 1_000 / times)).await;
         }
         let steps = scaling.record.of(name);
