@@ -259,10 +259,11 @@ impl Guard {
 
     /// What is to be done at `now`. Only how long it has run depends on that: a clock that was set back makes it later.
     pub fn verdict(&self, rules: &Rules, now: Nanos) -> Verdict {
-        let Some(since) = self.since else { return Verdict::None };
+        // What is said of answers comes at once, and may be enough before it is told that they were asked for.
         if let Some(breach) = self.breach {
             return Verdict::Breached(breach);
         }
+        let Some(since) = self.since else { return Verdict::None };
         let has_baked = now.saturating_sub(since) >= rules.bake_for;
         let is_enough = self.standing.compared >= rules.requests_min.max(1);
         if has_baked && is_enough { Verdict::PromoteReady } else { Verdict::Running }

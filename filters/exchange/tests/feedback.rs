@@ -149,6 +149,34 @@ fn a_version_that_is_disliked_is_rolled_back() {
     assert!((0..32).all(|_| ask(&mut proxy, "acme").0 == "stable"));
 }
 
+/// Who chooses a version says more of itself than of what it chose, unless it probes: then it asks all versions the same.
+#[test]
+fn a_prober_is_evidence_although_it_chooses() {
+    for (tenant, is_evidence) in [("acme", false), ("prober", true)] {
+        let mut config: Value = serde_json::from_str(&config(&json!({}))).unwrap();
+        config["tenants"] = json!({"acme": {}, "prober": {"probe": true}});
+        config["models"][0]["override"] = json!({"header": "x-version", "tenants": ["*"]});
+        let mut proxy = Proxy::new(&config.to_string());
+        proxy.tick();
+        proxy.now += 2 * SECOND;
+        let mut said = Vec::new();
+        for n in 1..=64 {
+            for (version, score) in [("stable", 1.0), ("canary", -1.0)] {
+                let mut flight = proxy.chat(&[("x-tenant", tenant), ("x-version", version)], CHAT);
+                proxy.answer(&mut flight, 200, GOOD);
+                let id = flight.response_header("x-penstock-request-id").unwrap();
+                let body = json!({"request_id": id, "score": score}).to_string();
+                said.extend(post(&mut proxy, tenant, "/penstock/feedback", &body).said());
+            }
+            if n % 16 == 0 {
+                proxy.tick();
+            }
+        }
+        let is_told = said.iter().any(|text| text.contains("canary") && text.contains("by its feedback"));
+        assert_eq!(is_told, is_evidence, "{tenant}");
+    }
+}
+
 #[test]
 fn mistakes_are_told_with_path_value_and_fix() {
     for (feedback, says) in [

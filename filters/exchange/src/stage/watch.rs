@@ -77,9 +77,11 @@ fn may_be_held(flow: &Flow, model: &Model, world: &World<'_>) -> bool {
 /// Whether what becomes of it says something of its version.
 fn is_evidence(flow: &Flow, guard: &Guard) -> bool {
     let is_trusted = || !guard.named_only || flow.config.tenant(&flow.facts.tenant).is_some();
-    // One that was not drawn says more of who chose it than of what was chosen.
-    let is_drawn = flow.facts.chosen_by.as_ref().is_none_or(|by| by == "pin" || by == labels::FALLBACK);
-    is_drawn && !flow.is_count && !flow.facts.background && flow.facts.prompt_tokens <= guard.prompt_max && is_trusted()
+    // One that was not drawn says more of who chose it than of what was chosen; but who probes asks all versions the same.
+    let by_chance =
+        |by: &str| by == "pin" || by == labels::FALLBACK || (by == labels::OVERRIDE && flow.caller.is_probe);
+    let is_fair = flow.facts.chosen_by.as_deref().is_none_or(by_chance);
+    is_fair && !flow.is_count && !flow.facts.background && flow.facts.prompt_tokens <= guard.prompt_max && is_trusted()
 }
 
 /// The place of its version.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use ask::Asker;
 use file::Plan;
-use judge::Trial;
+use judge::{Answer, Trial};
 
 /// A version is not well.
 const NOT_WELL: u8 = 1;
@@ -76,7 +76,7 @@ async fn probe(arguments: &Arguments) -> Result<bool, String> {
                 pace.tick().await;
                 let answer = asker.ask(version, &probe.body).await?;
                 let verdict = trial.take(which, number, &answer);
-                tell(&asker, &plan, answer.id.as_deref(), verdict).await;
+                tell(&asker, &plan, &answer, verdict).await;
                 asked += 1;
                 if is_shown {
                     eprint!("\rasked {asked} of {all}{}", if asked == all { "\n" } else { "" });
@@ -94,10 +94,12 @@ async fn probe(arguments: &Arguments) -> Result<bool, String> {
 }
 
 /// Tells the guard. A probe that it does not hear of is still one that is reported.
-async fn tell(asker: &Asker<'_>, plan: &Plan, id: Option<&str>, verdict: Option<bool>) {
+async fn tell(asker: &Asker<'_>, plan: &Plan, answer: &Answer, verdict: Option<bool>) {
     let (Some(to), Some(is_well)) = (&plan.feedback, verdict) else { return };
-    let told = match id {
+    let told = match &answer.id {
         Some(id) => asker.tell(to, id, is_well).await,
+        // What failed has none: the gateway sees that for itself.
+        None if !(200..300).contains(&answer.status) => Ok(()),
         None => Err("the answer has no x-penstock-request-id".to_owned()),
     };
     if let Err(message) = told {
