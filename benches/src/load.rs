@@ -12,6 +12,8 @@ mod report;
 mod upstream;
 mod wrk;
 
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::process::{cpu_nanos, resident_bytes};
@@ -80,14 +82,29 @@ pub fn measure(plan: &Plan, say: impl Fn(&str)) -> Result<Report, String> {
     drop(envoys);
     say("memory");
     for workers in &plan.workers {
-        let mut bytes = [0.0; Filter::ALL.len()];
-        for filter in [Filter::Noop, Filter::Penstock] {
-            let envoy = runtime.block_on(gateways.start(filter, &upstream, *workers))?;
+        let resident = |module: Filter, path: Option<&Path>| -> Result<f64, String> {
+            let envoy = runtime.block_on(gateways.start(module, path, &upstream, *workers))?;
             // What a VM only touches with requests is to be there, too.
             wrk.run(&envoy, &Plan::full().rows[1], 1, *workers)?;
-            bytes[filter as usize] = resident_bytes(envoy.pid())? as f64;
-        }
-        report.memory.push(Memory { workers: *workers, bytes });
+            settled(envoy.pid(), plan.settle_seconds)
+        };
+        let (noop, penstock) = (resident(Filter::Noop, None)?, resident(Filter::Penstock, None)?);
+        let o200k = gateways.o200k().map(|module| resident(Filter::Penstock, Some(module))).transpose()?;
+        report.memory.push(Memory { workers: *workers, noop, penstock, o200k });
     }
     Ok(report.ended())
+}
+
+/// Resident bytes of a process that gives back what it has freed, when that is over or so many seconds have gone by.
+fn settled(pid: u32, seconds: u64) -> Result<f64, String> {
+    const STEP: u64 = 2;
+    let mut bytes = resident_bytes(pid)?;
+    for _ in 0..seconds / STEP {
+        thread::sleep(Duration::from_secs(STEP));
+        let before = std::mem::replace(&mut bytes, resident_bytes(pid)?);
+        if before.saturating_sub(bytes) < 1 << 20 {
+            break;
+        }
+    }
+    Ok(bytes as f64)
 }

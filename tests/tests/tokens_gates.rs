@@ -30,6 +30,31 @@ fn memory_and_first_count() {
     }
 }
 
+/// Memory of a worker that has counted nothing, and by how much a count with each encoding adds to it.
+const IDLE_MAX: usize = 300_000;
+const TABLE_MAX: [(&str, usize); 2] = [("o200k_base", 7_500_000), ("cl100k_base", 4_500_000)];
+
+#[test]
+fn only_tables_that_are_counted_with_take_memory() {
+    let penstock = Module::from_file(&module("penstock")).expect("the module");
+    for (encoding, most) in TABLE_MAX {
+        let config = json!({"models": [{"name": "chat", "tokenizer": encoding}]}).to_string();
+        let host = host(&penstock, &config, 1).expect("a host");
+        let mut worker = host.worker(0);
+        let idle = worker.touched();
+        assert!(idle <= IDLE_MAX, "{idle} bytes of a worker that has counted nothing, at most {IDLE_MAX}");
+        let id = worker.open(chat(), false);
+        let messages = json!([{"role": "user", "content": corpus::held_out("English")}]);
+        worker.request_body(id, json!({"model": "chat", "messages": messages}).to_string().as_bytes(), true);
+        assert!(worker.upstream(id).headers.is_some(), "{encoding}");
+        let more = worker.touched() - idle;
+        println!("idle: {idle}; {encoding}: {more}");
+        assert!(more <= most, "{encoding}: {more} bytes, at most {most}");
+        // Otherwise nothing would have been measured: the table is there only now.
+        assert!(more > most / 2, "{encoding}: {more} bytes");
+    }
+}
+
 #[test]
 fn ordinary_texts() {
     for (name, most) in FUEL_MAX {

@@ -1,6 +1,6 @@
 //! The Envoys that are compared.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use penstock_harness::envoy::{self, Chain, Envoy, Gateway};
 use serde_json::json;
@@ -32,6 +32,7 @@ pub struct Gateways {
     checkout: PathBuf,
     noop: PathBuf,
     floor: PathBuf,
+    o200k: PathBuf,
 }
 
 impl Gateways {
@@ -40,20 +41,32 @@ impl Gateways {
         let checkout = envoy::checkout()?;
         let binary = envoy::find(&checkout).ok_or("no Envoy; `cargo xtask tools` installs one")?;
         let (noop, floor) = (build(&checkout, "penstock-noop")?, build(&checkout, "penstock-floor")?);
-        Ok(Self { binary, checkout, noop, floor })
+        let o200k = checkout.join("target/o200k/penstock.wasm");
+        Ok(Self { binary, checkout, noop, floor, o200k })
+    }
+
+    /// Penstock with that encoding alone in it, where `cargo xtask bench load` has built it.
+    pub fn o200k(&self) -> Option<&Path> {
+        self.o200k.is_file().then_some(&self.o200k)
     }
 
     /// One of each, with one worker.
     pub async fn start_all(&self, upstream: &Upstream) -> Result<Vec<(Filter, Envoy)>, String> {
         let mut envoys = Vec::new();
         for filter in Filter::ALL {
-            envoys.push((filter, self.start(filter, upstream, 1).await?));
+            envoys.push((filter, self.start(filter, None, upstream, 1).await?));
         }
         Ok(envoys)
     }
 
-    /// One of them. `envoy/gateway.yaml` without its access log, whose lines would be most of what is written to the disk here.
-    pub async fn start(&self, filter: Filter, upstream: &Upstream, workers: u32) -> Result<Envoy, String> {
+    /// One of them, or another module in its place. `envoy/gateway.yaml` without its access log, whose lines would be most of what is written to the disk here.
+    pub async fn start(
+        &self,
+        filter: Filter,
+        module: Option<&Path>,
+        upstream: &Upstream,
+        workers: u32,
+    ) -> Result<Envoy, String> {
         let config = json!({
             "waitForBody": true,
             "tenant": {"from": [{"header": "x-api-key"}]},
@@ -73,6 +86,7 @@ impl Gateways {
             Filter::Floor => gateway.chain(Chain::One).module(&self.floor),
             Filter::Penstock => gateway.chain(Chain::One),
         };
+        let gateway = module.map_or(gateway.clone(), |module| gateway.module(module));
         Envoy::start(&self.binary, &gateway.render(), workers).await
     }
 }

@@ -15,6 +15,8 @@ pub struct Plan {
     pub paced_seconds: u32,
     /// Workers of the Envoys whose memory is measured.
     pub workers: Vec<u32>,
+    /// How long each of them may take until it has given back to the system what it has freed.
+    pub settle_seconds: u64,
 }
 
 /// One kind of traffic.
@@ -40,7 +42,7 @@ pub enum Answer {
 }
 
 impl Plan {
-    /// What is published: about seven minutes.
+    /// What is published: about eight minutes.
     pub fn full() -> Self {
         let usual = Row { prompt: 2_000, connections: 16, answer: Answer::Json, is_same: false };
         let rows = vec![
@@ -54,13 +56,21 @@ impl Plan {
             Row { connections: 4, ..usual },
             Row { connections: 64, ..usual },
         ];
-        Self { rounds: 5, rows, seconds: 1, rates: vec![1_000, 3_000], paced_seconds: 3, workers: vec![1, 2, 4] }
+        Self {
+            rounds: 5,
+            rows,
+            seconds: 1,
+            rates: vec![1_000, 3_000],
+            paced_seconds: 3,
+            workers: vec![1, 2, 4],
+            settle_seconds: 30,
+        }
     }
 
     /// Whether it all works, in half a minute. The figures are worth nothing.
     pub fn quick() -> Self {
         let Self { rows, .. } = Self::full();
         let rows = rows.into_iter().skip(1).take(2).collect();
-        Self { rounds: 1, rows, seconds: 1, rates: vec![500], paced_seconds: 1, workers: vec![1, 2] }
+        Self { rounds: 1, rows, seconds: 1, rates: vec![500], paced_seconds: 1, workers: vec![1, 2], settle_seconds: 0 }
     }
 }

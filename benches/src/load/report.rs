@@ -48,7 +48,10 @@ pub(super) struct Paced {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     pub workers: u32,
-    pub bytes: [f64; FILTERS],
+    pub noop: f64,
+    pub penstock: f64,
+    /// Of a module with that encoding alone.
+    pub o200k: Option<f64>,
 }
 
 /// The three quartiles over the rounds.
@@ -135,10 +138,13 @@ impl Report {
             })
         });
         let memory = self.memory.iter().map(|memory| {
-            let [noop, penstock] = [Filter::Noop, Filter::Penstock].map(|filter| memory.bytes[filter as usize] / MB);
-            json!({"workers": memory.workers, "noop_mb": noop.round(), "penstock_mb": penstock.round()})
+            let mb = |bytes: f64| (bytes / MB).round();
+            let Memory { workers, noop, penstock, o200k } = memory;
+            json!({"workers": workers, "noop_mb": mb(*noop), "penstock_mb": mb(*penstock), "o200k_mb": o200k.map(mb)})
         });
-        let (first, further) = self.beyond_noop_mb();
+        let beyond_noop = |of: &dyn Fn(&Memory) -> Option<f64>| {
+            self.beyond_noop_mb(of).map(|[first, further]| json!({"first_worker": first, "further_worker": further}))
+        };
         json!({
             "rounds": self.rounds,
             "cores": available_parallelism().map_or(0, |cores| cores.get()),
@@ -148,20 +154,19 @@ impl Report {
             "event_of_a_stream": events,
             "memory": {
                 "resident": memory.collect::<Vec<_>>(),
-                "first_worker_beyond_noop_mb": first,
-                "further_worker_beyond_noop_mb": further,
+                "beyond_noop_mb": beyond_noop(&|memory| Some(memory.penstock)),
+                "o200k_beyond_noop_mb": beyond_noop(&|memory| memory.o200k),
             },
         })
     }
 
     /// Megabytes beyond the no-op filter's: with the first worker, and with each further one.
-    fn beyond_noop_mb(&self) -> (f64, f64) {
-        let beyond =
-            |memory: &Memory| (memory.bytes[Filter::Penstock as usize] - memory.bytes[Filter::Noop as usize]) / MB;
-        let (Some(first), Some(last)) = (self.memory.first(), self.memory.last()) else { return (0.0, 0.0) };
+    fn beyond_noop_mb(&self, of: impl Fn(&Memory) -> Option<f64>) -> Option<[f64; 2]> {
+        let beyond = |memory: &Memory| of(memory).map(|bytes| (bytes - memory.noop) / MB);
+        let (first, last) = (self.memory.first()?, self.memory.last()?);
         let more = f64::from((last.workers - first.workers).max(1));
         let tenths = |mb: f64| (mb * 10.0).round() / 10.0;
-        (tenths(beyond(first)), tenths((beyond(last) - beyond(first)) / more))
+        Some([tenths(beyond(first)?), tenths((beyond(last)? - beyond(first)?) / more)])
     }
 
     /// What people read.
@@ -214,13 +219,19 @@ impl Report {
             let more = beyond(&self.events, filter, Filter::Noop, |spent| *spent);
             let _ = writeln!(text, "{:<10}{spent}, {more}", NAMES[filter as usize]);
         }
-        let _ = writeln!(text, "\nresident memory, MB");
-        for memory in &self.memory {
-            let [noop, penstock] = [Filter::Noop, Filter::Penstock].map(|filter| memory.bytes[filter as usize] / MB);
-            let _ = writeln!(text, "{} workers: no-op {noop:.0}, Penstock {penstock:.0}", memory.workers);
+        let _ = writeln!(
+            text,
+            "\nresident memory, MB: the no-op; beyond it with the first worker, and with each further one"
+        );
+        let noop: Vec<String> = self.memory.iter().map(|memory| format!("{:.0}", memory.noop / MB)).collect();
+        let _ = writeln!(text, "{:<20}{}", "no-op", noop.join(", "));
+        let all = self.beyond_noop_mb(|memory| Some(memory.penstock));
+        let one = self.beyond_noop_mb(|memory| memory.o200k);
+        for (name, beyond) in [("Penstock", all), ("with o200k alone", one)] {
+            if let Some([first, further]) = beyond {
+                let _ = writeln!(text, "{name:<20}{first}, {further}");
+            }
         }
-        let (first, further) = self.beyond_noop_mb();
-        let _ = writeln!(text, "beyond the no-op: {first} with the first worker, {further} with each further one");
         text
     }
 
@@ -304,8 +315,12 @@ mod tests {
     #[test]
     fn memory_is_that_of_the_first_worker_and_of_each_further_one() {
         let mut report = Report::new(1);
-        let memory = |workers, noop, penstock| Memory { workers, bytes: [0.0, noop, 0.0, penstock].map(|mb| mb * MB) };
+        let memory = |workers, noop: f64, penstock: f64| {
+            let o200k = (workers > 1).then_some(0.0);
+            Memory { workers, noop: noop * MB, penstock: penstock * MB, o200k }
+        };
         report.memory = vec![memory(1, 100.0, 160.0), memory(2, 101.0, 169.0), memory(4, 103.0, 187.0)];
-        assert_eq!(report.beyond_noop_mb(), (60.0, 8.0));
+        assert_eq!(report.beyond_noop_mb(|memory| Some(memory.penstock)), Some([60.0, 8.0]));
+        assert_eq!(report.beyond_noop_mb(|memory| memory.o200k), None, "it was not measured");
     }
 }

@@ -10,6 +10,7 @@ use penstock_token_tables::layout::{Pattern, medium_key, mix, mix2, short_key};
 
 use crate::block::Starts;
 use crate::forward::{self, Last};
+use crate::lazy::loaded;
 use crate::merge::{Parts, Settled};
 use crate::pieces::piece;
 use crate::vocabulary::Vocabulary;
@@ -72,7 +73,7 @@ impl Room {
 
 /// Counts with a vocabulary.
 pub(crate) fn with_core<T>(vocabulary: &'static Vocabulary, count: impl FnOnce(&mut Core<'_>) -> T) -> T {
-    ROOM.with_borrow_mut(|room| count(&mut room.core(vocabulary)))
+    ROOM.with_borrow_mut(|room| count(&mut room.core(loaded(vocabulary))))
 }
 
 /// Counts pieces with a vocabulary, and remembers what it has learnt on the way.

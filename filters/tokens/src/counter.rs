@@ -137,6 +137,10 @@ impl Counter {
 
     /// Counts what is decided of the held text.
     fn look(&mut self, last: bool) {
+        // What counts nothing needs no table.
+        if self.held.is_empty() && self.long.is_none() {
+            return;
+        }
         with_core(self.vocabulary, |core| self.look_with(core, last));
     }
 

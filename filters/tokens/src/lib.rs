@@ -21,7 +21,7 @@
 //!    known from the vocabulary. Short pieces that are no tokens are remembered by the thread, with their counts.
 //! 4. Of a text that arrives in pieces only what is not decided yet is held (`counter`, `long`).
 //!
-//! The tables are made at build time by `penstock-token-tables` and are looked up where they lie.
+//! The tables are made at build time by `penstock-token-tables` and are looked up where they lie; how they come into a VM's memory says `lazy`.
 //!
 //! What this crate does not do: it does not say which tokens, only how many; special tokens such as `<|endoftext|>` in a text count as the
 //! characters that they consist of, as servers treat them in what users send; and it knows no SentencePiece.
@@ -48,6 +48,7 @@ mod core;
 mod counter;
 mod encoding;
 mod forward;
+mod lazy;
 mod long;
 mod merge;
 mod pieces;

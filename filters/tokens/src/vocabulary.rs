@@ -17,6 +17,8 @@ const FLAGS: u32 = (1 << CELL_PAYLOAD_SHIFT) - 1;
 /// A vocabulary to count with. Making one costs nothing: it refers to parts of a table that `penstock-token-tables` has made.
 #[derive(Clone, Copy)]
 pub struct Vocabulary {
+    /// All of it.
+    pub(crate) table: &'static [u8],
     pub(crate) pattern: Pattern,
     /// Bytes of the longest token.
     pub(crate) longest: usize,
@@ -106,6 +108,7 @@ impl Vocabulary {
             return Err(Malformed::WrongLength);
         };
         Ok(Self {
+            table,
             pattern,
             longest,
             reach,

@@ -273,6 +273,11 @@ impl Worker {
         self.slots.iter_mut().map(|slot| slot.vm.memory()).sum()
     }
 
+    /// Bytes of those pages of it, of the system's 4 KiB, in which anything stands.
+    pub fn touched(&mut self) -> usize {
+        self.slots.iter_mut().map(|slot| slot.vm.touched()).sum()
+    }
+
     /// Contexts that live in this worker's VMs: one per plugin, and one per plugin and open stream.
     pub fn contexts(&mut self) -> usize {
         self.slots.iter_mut().map(|slot| slot.vm.state().contexts.len()).sum()

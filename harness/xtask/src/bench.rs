@@ -35,7 +35,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         tools::on_path("nginx", "nginx-light")?;
         tools::on_path("wrk", "wrk")?;
     }
-    let mut steps = Steps::new(if name == "stages" { 5 } else { 4 });
+    let mut steps = Steps::new(if matches!(name, "stages" | "load") { 5 } else { 4 });
     let envoy = steps.step("installing Envoy", "5 s", || Ok(tools::envoy(root)))?;
     if let Err(message) = envoy {
         eprintln!("xtask: SKIPPING what needs Envoy: {message}");
@@ -44,9 +44,12 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     if name == "stages" {
         steps.step("compiling one once more, with the names of its functions", "1 min", || build::build_named(root))?;
     }
+    if name == "load" {
+        steps.step("compiling one once more, with one encoding", "1 min", || build::build_o200k(root))?;
+    }
     let package = ["--package", "penstock-benches", "--bin", name];
     steps.step("compiling the benchmark", "3 min", || cargo_long(root, "build").args(package).go())?;
-    steps.step("measuring", "a few minutes; `load`: 7", || {
+    steps.step("measuring", "a few minutes; `load`: 8", || {
         cargo(root).args(["run", "--quiet"]).args(package).args(["--"]).args(arguments.iter().skip(1)).go()
     })?;
     steps.end();

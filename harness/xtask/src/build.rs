@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::lazy_tables;
 use crate::paths;
 use crate::run::{Outcome, cargo_long};
 use crate::target::{self, TARGET};
@@ -100,6 +101,12 @@ pub fn build_named(root: &Path) -> Outcome {
     build_into(root, "target/named", &["penstock"], &Variant { has_names: true, ..Variant::default() })
 }
 
+/// Compiles the module that has all stages with one encoding alone, for a benchmark to say what that saves.
+pub fn build_o200k(root: &Path) -> Outcome {
+    let only = Variant { encodings: Some("o200k".to_owned()), ..Variant::default() };
+    build_into(root, "target/o200k", &["penstock"], &only)
+}
+
 /// Compiles a module once more, where nothing of the first time is: it has to be the same to the byte, as the image of it then is.
 pub fn build_again(root: &Path) -> Outcome {
     const PLUGIN: &str = "pending-gauge";
@@ -136,7 +143,7 @@ fn build_into(root: &Path, directory: &str, plugins: &[&str], variant: &Variant)
     Ok(())
 }
 
-/// Compiles plugins; where cargo put their modules, in the same order. The next variant takes the same places.
+/// Compiles plugins; where their modules are, in the same order. The next variant takes the same places.
 pub fn compile(root: &Path, plugins: &[&str], variant: &Variant) -> Result<Vec<PathBuf>, String> {
     compile_in(root, &target_directory(root), plugins, variant)
 }
@@ -156,8 +163,18 @@ fn compile_in(root: &Path, target: &Path, plugins: &[&str], variant: &Variant) -
     }
     paths::forget(root, run)?.env("CARGO_TARGET_DIR", target).go()?;
     let built = target.join(TARGET).join(PROFILE);
-    // Cargo writes the file of a library `a-b` as `a_b`.
-    Ok(plugins.iter().map(|plugin| built.join(format!("{}.wasm", plugin.replace('-', "_")))).collect())
+    let packed = built.join("packed");
+    fs::create_dir_all(&packed).map_err(|error| format!("{}: {error}", packed.display()))?;
+    let pack = |plugin: &&str| {
+        // Cargo writes the file of a library `a-b` as `a_b`.
+        let name = format!("{}.wasm", plugin.replace('-', "_"));
+        let (from, to) = (built.join(&name), packed.join(&name));
+        let module = fs::read(&from).map_err(|error| format!("{}: {error}", from.display()))?;
+        let module = lazy_tables::pack(&module).map_err(|error| format!("{}: {error}", from.display()))?;
+        fs::write(&to, module).map_err(|error| format!("{}: {error}", to.display()))?;
+        Ok(to)
+    };
+    plugins.iter().map(pack).collect()
 }
 
 /// Where cargo puts what it builds.

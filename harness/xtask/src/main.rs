@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod dist;
 mod go;
+mod lazy_tables;
 mod namespace;
 mod paths;
 mod run;
