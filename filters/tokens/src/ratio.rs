@@ -1,7 +1,7 @@
 //! What another tokenizer makes of a prompt, learnt from what its model server reports.
 //!
-//! A prompt is described by a few [`Features`]: its tokens in a built-in encoding, and what tells scripts apart, because
-//! that is where vocabularies differ. The other tokenizer's count is taken to be a linear function of them, fitted by
+//! A prompt is described by a few [`Features`]: its tokens in a built-in encoding, its bytes, and what tells scripts apart,
+//! because that is where vocabularies differ. The other tokenizer's count is taken to be a linear function of them, fitted by
 //! recursive least squares (Haykin, *Adaptive Filter Theory*, ch. 10) on relative errors, so that short prompts count as
 //! much as long ones. It starts at "as many as here" and forgets slowly, to follow a changed chat template. A report that
 //! is far off moves the fit by no more than [`OUTLIER`] (Huber's bound), so a server that reports nonsense once does
@@ -10,7 +10,7 @@
 //! What this module does not do: share or store the fit (it is [`RATIO_BYTES`] bytes, see [`Ratio::encode`]).
 
 /// How many coefficients there are.
-const N: usize = 7;
+const N: usize = 14;
 /// The length of an encoded [`Ratio`], in bytes.
 pub const RATIO_BYTES: usize = 8 * (1 + N + N * (N + 1) / 2);
 /// Weight of the past against each new observation.
@@ -27,12 +27,14 @@ pub struct Features {
     pub tokens: u64,
     /// Messages.
     pub messages: u64,
+    /// Bytes.
+    pub bytes: u64,
     /// Decimal digits.
     pub digits: u64,
-    /// Characters of two bytes: Latin with accents, Greek, Cyrillic, Hebrew, Arabic.
-    pub two: u64,
-    /// Characters of three bytes: most of Asia.
-    pub three: u64,
+    /// Characters of two bytes by their scripts: Latin with accents; Greek and Cyrillic; Hebrew, Arabic and their neighbours.
+    pub two: [u64; 3],
+    /// Characters of three bytes: the scripts of South Asia, and Thai; Vietnamese, punctuation and symbols; kana; Han; Hangul.
+    pub three: [u64; 5],
     /// Characters of four bytes: emoji.
     pub four: u64,
 }
@@ -40,21 +42,36 @@ pub struct Features {
 impl Features {
     /// Notes a piece of text; tokens and messages are the caller's to set.
     pub fn text(&mut self, text: &str) {
+        self.bytes = self.bytes.saturating_add(text.len() as u64);
+        let [latin, cyrillic, semitic] = &mut self.two;
+        let [indic, symbols, kana, han, hangul] = &mut self.three;
+        let mut digits = 0_u64;
         for byte in text.bytes() {
+            // Most of what there is: ASCII, and what is not the first byte of a character.
+            if byte < 0xC2 {
+                digits = digits.saturating_add(u64::from(byte.is_ascii_digit()));
+                continue;
+            }
+            // The first byte of a character tells its block of Unicode, as near as that matters.
             let slot = match byte {
-                b'0'..=b'9' => &mut self.digits,
-                0xC2..=0xDF => &mut self.two,
-                0xE0..=0xEF => &mut self.three,
-                0xF0..=0xF4 => &mut self.four,
-                _ => continue,
+                0xC2..=0xCB => &mut *latin,
+                0xCC..=0xD4 => &mut *cyrillic,
+                0xD5..=0xDF => &mut *semitic,
+                0xE0 => &mut *indic,
+                0xE3 => &mut *kana,
+                0xE4..=0xE9 => &mut *han,
+                0xEA..=0xED => &mut *hangul,
+                0xE1 | 0xE2 | 0xEE | 0xEF => &mut *symbols,
+                _ => &mut self.four,
             };
             *slot = slot.saturating_add(1);
         }
+        self.digits = self.digits.saturating_add(digits);
     }
 
     fn vector(&self) -> [f64; N] {
-        let Self { tokens, messages, digits, two, three, four } = *self;
-        [tokens, messages, digits, two, three, four, 1].map(|n| n as f64)
+        let Self { tokens, messages, bytes, digits, two: [a, b, c], three: [d, e, f, g, h], four } = *self;
+        [tokens, messages, bytes, digits, a, b, c, d, e, f, g, h, four, 1].map(|n| n as f64)
     }
 }
 
@@ -70,14 +87,17 @@ pub struct Ratio {
 impl Default for Ratio {
     fn default() -> Self {
         // The token count is trusted from the start; the rest is open, each on the scale on which it can matter.
-        const PRIOR: [f64; N] = [0.05, 4.0, 0.3, 0.3, 0.3, 1.0, 16.0];
+        const PRIOR: [f64; N] = [0.05, 4.0, 0.05, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 1.0, 16.0];
         let mut inverse = [[0.0; N]; N];
         for (i, (row, prior)) in inverse.iter_mut().zip(PRIOR).enumerate() {
             if let Some(cell) = row.get_mut(i) {
                 *cell = prior;
             }
         }
-        Self { seen: 0.0, weights: [1.0, 3.0, 0.0, 0.0, 0.0, 0.0, 3.0], inverse }
+        let mut weights = [0.0; N];
+        let [token, message, .., once] = &mut weights;
+        (*token, *message, *once) = (1.0, 3.0, 3.0);
+        Self { seen: 0.0, weights, inverse }
     }
 }
 
@@ -129,9 +149,12 @@ impl Ratio {
 
     /// As [`RATIO_BYTES`] bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let upper = self.inverse.iter().enumerate().flat_map(|(i, row)| row.iter().skip(i));
-        let all = core::iter::once(&self.seen).chain(&self.weights).chain(upper);
-        all.flat_map(|value| value.to_le_bytes()).collect()
+        let mut bytes = Vec::with_capacity(RATIO_BYTES);
+        let mut put = |values: &[f64]| values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        put(&[self.seen]);
+        put(&self.weights);
+        self.inverse.iter().enumerate().for_each(|(i, row)| put(row.get(i..).unwrap_or_default()));
+        bytes
     }
 
     /// The inverse of [`Ratio::encode`]; a fresh fit for anything else.
@@ -237,13 +260,13 @@ mod tests {
         (errors.iter().sum::<f64>() / errors.len() as f64, errors[errors.len() * 95 / 100])
     }
 
-    /// The figures that are promised: within 50 reports a mean error under 5 % and a 95th percentile under 12 %.
+    /// Within 50 reports a mean error under 2 % and a 95th percentile under 5 %. Of other texts: `tests/tests/held_out.rs`.
     #[test]
     fn converges_to_foreign_tokenizers() {
         for (model, template) in [("llama3", 5), ("qwen2", 5), ("deepseek_v3", 2)] {
             let (mean, p95) = errors(model, template);
             println!("{model}: mean {:.1} %, p95 {:.1} %", mean * 100.0, p95 * 100.0);
-            assert!(mean < 0.05 && p95 < 0.12, "{model}: mean {mean}, p95 {p95}");
+            assert!(mean < 0.02 && p95 < 0.05, "{model}: mean {mean}, p95 {p95}");
         }
     }
 
@@ -273,7 +296,9 @@ mod tests {
     #[test]
     fn round_trip() {
         let mut ratio = Ratio::default();
-        ratio.learn(&Features { tokens: 100, messages: 2, digits: 7, ..Features::default() }, 130);
+        let mut features = Features { tokens: 100, messages: 2, ..Features::default() };
+        features.text("1234567 слов 和");
+        ratio.learn(&features, 130);
         let bytes = ratio.encode();
         assert_eq!(bytes.len(), RATIO_BYTES);
         assert_eq!(Ratio::decode(&bytes), ratio);

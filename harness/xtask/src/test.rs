@@ -46,6 +46,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
             tools::clients(root).map(drop),
             tools::suite(root).map(drop),
             tools::node_clients(root).map(drop),
+            tools::held_out(root).map(drop),
             tools::installed(root, "promtool", "prometheus"),
         ] {
             or_skip(tool, required)?;

