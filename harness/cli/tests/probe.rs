@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use penstock_harness::envoy::{self, Envoy, Gateway};
 use penstock_harness::model_server::{ModelServer, Options};
@@ -79,6 +81,28 @@ fn each_version_is_asked_and_held_against_the_first() {
     assert!(output.status.code() == Some(2) && said.contains("canary was never asked: stable served"), "{said}");
 }
 
+/// Nobody else asks it: its share of what is asked is none.
+#[test]
+fn a_version_whose_answers_are_wrong_is_taken_back_without_traffic() {
+    for (seed, state) in [(0, 1.0), (1, 2.0)] {
+        let Some((runtime, envoy, _servers)) = gateway(seed) else { return };
+        write("", "golden: true");
+        both(&path());
+        let text = fs::read_to_string(path()).unwrap();
+        let text = text.replace("every: 10ms", "every: 10ms\nfeedback: /penstock/feedback");
+        fs::write(path(), text.replace("rounds: 8", "rounds: 40")).unwrap();
+        let output = penstock(&["probe", path().to_str().unwrap(), "--gateway", &envoy.url()], "sk-probe");
+        assert_eq!(output.stderr, b"", "{}", String::from_utf8_lossy(&output.stderr));
+        // Told with a tick of a second, or two.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let told = || runtime.block_on(envoy.metrics()).unwrap().sum("penstock_canary_state", &[("version", "canary")]);
+        while told() != state {
+            assert!(Instant::now() < deadline, "{} where {state} is expected", told());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
 /// Both versions, and rounds enough to tell chance from a difference.
 fn both(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
@@ -147,7 +171,8 @@ fn gateway(seed: u64) -> Option<(Runtime, Envoy, [ModelServer; 2])> {
         "tenants": {"prober": {"apiKeys": [prober], "probe": true}, "acme": {"apiKeys": [acme]}},
         "models": [{"name": "chat", "tokenizer": "o200k_base",
             "versions": [{"name": "stable", "weight": 1}, {"name": "canary", "weight": 0}],
-            "override": {"header": "x-version", "tenants": ["prober"]}}],
+            "override": {"header": "x-version", "tenants": ["prober"]}, "guard": {"feedback": {}}}],
+        "feedback": {},
         "limits": [{"name": "all", "tokens": 100, "every": "1h"}, {"name": "each", "per": ["tenant"], "tokens": 100000, "every": "1m"}],
     });
     let runtime = Runtime::new().unwrap();

@@ -103,7 +103,8 @@ impl<'a> Trial<'a> {
         Self { plan, seen: vec![Seen::default(); plan.versions.len()], first: vec![None; plan.probes.len()] }
     }
 
-    /// Takes an answer to the books. Whether it is well; nothing where it says nothing of the version.
+    /// Takes an answer to the books. Whether it is well, and not another than the golden one: the guard sets the versions against each
+    /// other, so it sees beyond how often the first differs from itself. Nothing where it says nothing of the version.
     pub fn take(&mut self, version: usize, probe: usize, answer: &Answer) -> Option<bool> {
         let (Some(wanted), Some(of)) = (self.plan.versions.get(version), self.plan.probes.get(probe)) else {
             return None;
@@ -126,6 +127,7 @@ impl<'a> Trial<'a> {
         if !wrong.is_empty() {
             seen.failed += 1;
         }
+        let mut is_another = false;
         if let (Some(golden), Some(text)) = (&of.golden, answer.text()) {
             let first = self.first.get_mut(probe)?;
             let reference = match golden {
@@ -135,14 +137,15 @@ impl<'a> Trial<'a> {
             match reference {
                 Some(reference) => {
                     seen.compared += 1;
-                    seen.differed += u32::from(plain(&reference) != plain(&text));
+                    is_another = plain(&reference) != plain(&text);
+                    seen.differed += u32::from(is_another);
                 }
                 // It is what the others are compared with, so it says nothing itself.
                 None if version == 0 => *first = Some(text),
                 None => {}
             }
         }
-        Some(wrong.is_empty())
+        Some(wrong.is_empty() && !is_another)
     }
 
     /// Whether each version may be said to be well.
