@@ -4,7 +4,7 @@
 
 mod sim;
 
-use penstock_exchange::{Effect, Event, Headers, Metric};
+use penstock_exchange::{Config, Effect, Event, Headers, Metric};
 use serde_json::{Value, json};
 use sim::{Flight, Process, Proxy, SECOND};
 
@@ -322,4 +322,23 @@ fn why_answers_ended_is_counted_from_zero_on() {
     let expected = [("stop", 2), ("length", 1), ("filter", 1), ("other", 1)];
     assert_eq!(told, expected.map(|(reason, by)| (format!("small default {reason}"), by)));
     assert_eq!(counted(&mut proxy), []);
+}
+
+#[test]
+fn a_breaker_with_nothing_to_steer_to_says_so() {
+    let pin = json!({"owns": "pin", "versions": [{"name": "a"}, {"name": "b"}], "sticky": ["tenant"]});
+    let one = json!({"versions": []});
+    let with = |more: &Value, besides: &Value| {
+        let mut more = more.clone();
+        more.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
+        Config::parse(config(&more, &json!({})).as_bytes()).unwrap().notices.concat()
+    };
+    for (more, says) in [(&pin, "is the route's"), (&one, "has no second version")] {
+        let told = with(more, &json!({}));
+        assert!(told.contains("models[0].breaker steers nothing") && told.contains(says), "{told}");
+        for (key, value) in [("fallback", json!("small")), ("breaker", json!({"mode": "observe"}))] {
+            assert!(!with(more, &json!({key: value})).contains("breaker"), "{key}");
+        }
+    }
+    assert!(!with(&json!({}), &json!({})).contains("breaker"));
 }

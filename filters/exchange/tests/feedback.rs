@@ -178,6 +178,16 @@ fn a_prober_is_evidence_although_it_chooses() {
 }
 
 #[test]
+fn where_headers_do_not_wait_that_is_told() {
+    for (waits, is_told) in [(false, true), (true, false)] {
+        let mut config: Value = serde_json::from_str(&config(&json!({}))).unwrap();
+        config["waitForBody"] = json!(waits);
+        let told = Proxy::new(&config.to_string()).worker.config.notices.concat();
+        assert_eq!(told.contains("feedback needs headers that wait for the body"), is_told, "{told}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_with_path_value_and_fix() {
     for (feedback, says) in [
         (json!({"path": "/v1/chat/completions"}), "feedback.path"),

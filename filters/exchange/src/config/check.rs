@@ -75,10 +75,14 @@ fn document(problems: &mut Problems, raw: raw::Document) -> Config {
     let feedback = feedback(problems, raw.feedback, &models);
     let names = names(problems, &models, &aliases);
     let gates = cold_start::number(&mut models);
-    if gates > 0 && raw.wait_for_body == raw::WaitForBody::No {
-        let text = "coldStart needs headers that wait for the body, and waitForBody is false: no request is held, and a version without a \
-                    server answers 503";
-        problems.notices.push(text.to_owned());
+    if raw.wait_for_body == raw::WaitForBody::No {
+        let needs = [
+            (gates > 0, "coldStart needs", "no request is held, and a version without a server answers 503"),
+            (feedback.is_some(), "feedback needs", "what callers say is answered with 503"),
+        ];
+        for (_, who, then) in needs.into_iter().filter(|(is_there, ..)| *is_there) {
+            problems.notices.push(format!("{who} headers that wait for the body, and waitForBody is false: {then}"));
+        }
     }
     reachable(problems, &tenants, &tenant_from, &keys);
     if let Some(name) = raw.default_model.as_ref().filter(|name| models.iter().all(|model| model.name != **name)) {

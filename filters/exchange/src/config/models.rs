@@ -111,6 +111,13 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         let text = format!("{path}.guard has no effect: the model has no second version; add one under versions");
         problems.notices.push(text);
     }
+    let breaker = raw.breaker.map(|breaker| mode(breaker.mode));
+    let alone = if is_pinned { Some("which version serves is the route's (owns: pin)") } else { None };
+    let alone = alone.or((versions.len() < 2).then_some("the model has no second version"));
+    if let (Some(Mode::Enforce), Some(alone), None) = (breaker, alone, &raw.fallback) {
+        let what = "steers nothing, and only shows what fails";
+        problems.notices.push(format!("{path}.breaker {what}: {alone}, and no fallback; name a model under fallback"));
+    }
     Some(Model {
         encoding: encoding?,
         is_implicit: false,
@@ -138,7 +145,7 @@ fn model(problems: &mut Problems, i: usize, raw: raw::Model) -> Option<Model> {
         guard: guard.filter(|_| versions.len() > 1),
         place: 0,
         series: 0,
-        breaker: raw.breaker.map(|breaker| mode(breaker.mode)),
+        breaker,
         name: raw.name,
         versions,
     })
