@@ -121,6 +121,32 @@ fn copies_and_pins_have_routes_in_front_of_others() {
     assert_eq!(weights, [Some(100), Some(0)]);
 }
 
+/// Argo moves the weights, and not the route by which sessions come back to the canary; Flagger would make routes of its own.
+#[test]
+fn weights_that_argo_moves_are_not_those_of_who_comes_back() {
+    let Some(helm) = helm("weights_that_argo_moves_are_not_those_of_who_comes_back") else { return };
+    let (_, pin, _) = VARIANTS[12];
+    let with = |rollouts: &str| helm.template(&[example()], &[pin, &[rollouts]].concat());
+    let set = Set::of(resources(&printed(&with(
+        "rollouts={\"kind\":\"argo\",\"models\":{\"chat\":{\"replicas\":4,\"weight\":20}}}",
+    ))));
+    let canary = &set.one("Rollout")["spec"]["strategy"]["canary"];
+    assert_eq!(canary["trafficRouting"]["istio"]["virtualService"]["routes"], json!(["chat-weights"]));
+    assert_eq!(canary["steps"][1], json!({"setWeight": 20}));
+    let routes = set.one("VirtualService")["spec"]["http"].as_array().unwrap();
+    let to = |name: &str| {
+        let route = routes.iter().find(|route| route["name"] == name).expect(name);
+        route["route"].as_array().unwrap().iter().map(|to| to["destination"]["subset"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        [to("chat-canary"), to("chat-weights")],
+        [vec![json!("canary")], vec![json!("stable"), json!("canary")]]
+    );
+    let refused = with("rollouts={\"kind\":\"flagger\",\"models\":{\"chat\":{}}}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("`chat` has owns: pin"), "{said}");
+}
+
 /// Under the Gateway API what asks for more headers goes first: a version's route before the weights, and these before the rest.
 #[test]
 fn a_pinned_model_has_weights_in_an_httproute() {

@@ -15,6 +15,7 @@ What a rolled-out model is, as JSON: what rollouts.defaults says, and over that 
   {{- $versions := get $all $name -}}
   {{- if ne (len ($versions | default list)) 2 -}}{{- fail (printf "rollouts.models: `%s` needs two versions in config.models, the stable one first" $name) -}}{{- end -}}
   {{- if and (eq $root.Values.rollouts.kind "argo") (not ($own | default dict).replicas) -}}{{- fail (printf "rollouts.models.%s.replicas: say how many; a Rollout that does not has 1" $name) -}}{{- end -}}
+  {{- if and (eq $root.Values.rollouts.kind "flagger") (first $versions).isPinned -}}{{- fail (printf "rollouts.models: `%s` has owns: pin, and Flagger makes routes that nobody comes back by; take argo, or leave owns out" $name) -}}{{- end -}}
   {{- range $model := $root.Values.config.models -}}
     {{- if and (eq $model.name $name) (ne ((first $model.versions).model | default $name) ((last $model.versions).model | default $name)) -}}
       {{- fail (printf "rollouts.models: the versions of `%s` have different names (versions[].model): a canary's requests go to the stable servers once it is taken back, which would not know theirs. Serve both under one name" $name) -}}
