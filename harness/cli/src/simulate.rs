@@ -324,7 +324,7 @@ fn in_words(trace: &Trace, ours: &Trial, curve: &[Trial], rivals: &[Rival]) -> S
         text,
         "replica {}: {:.0} prompt tokens/s, {:.0} output tokens/s, ready after {} s",
         figures.name,
-        figures.prefill_rate(),
+        figures.prompts_rate(),
         ours.setup.law.decode().unwrap_or(0.0),
         ours.setup.cold_start
     );

@@ -135,7 +135,7 @@ impl Law {
             rate_window: 60.0,
             trend_window: 0.0,
             ahead: 0.0,
-            prefill: figures.prefill_rate(),
+            prefill: figures.prompts_rate(),
             decode: figures.decode_rate(prompt, output),
         }
     }

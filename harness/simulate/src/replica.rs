@@ -86,6 +86,13 @@ impl Figures {
         f64::from(self.batch_tokens) / self.idle_ttft(self.batch_tokens)
     }
 
+    /// Prompt tokens a second as `penstock plan` wants them measured: prompts alone that keep every step full. More than
+    /// [`Figures::prefill_rate`], in which the first byte's way back is counted as prefill.
+    #[must_use]
+    pub fn prompts_rate(&self) -> f64 {
+        f64::from(self.batch_tokens) / self.seconds(0, 0, self.batch_tokens)
+    }
+
     /// Output tokens a second as one measures them with requests of this size and no prefill: a full batch.
     #[must_use]
     pub fn decode_rate(&self, prompt: f64, output: f64) -> f64 {

@@ -1,6 +1,6 @@
 //! A line for each value: what it follows from.
 
-use super::decide::{MARGIN, OPEN_SHARE, PERIOD_MAX, Plan, REACTION, TOLERANCE, WINDOW_MAX, seconds};
+use super::decide::{MARGIN, OPEN_SHARE, PERIOD_MAX, Plan, REACTION, TOLERANCE, WINDOW_MAX, WINDOW_MIN, seconds};
 use super::figures::Figures;
 use super::replica::Replica;
 
@@ -183,7 +183,7 @@ fn times(figures: &Figures, plan: &Plan) -> Vec<Reason> {
             "scaleDownWindowSeconds",
             plan.window,
             format!(
-                "two cold starts, 300 at least and {WINDOW_MAX} at most: in a shorter dip nobody goes who would be missed after it"
+                "two cold starts, {WINDOW_MIN} at least and {WINDOW_MAX} at most: in a shorter dip nobody goes who would be missed after it"
             ),
         ),
         value(
