@@ -24,7 +24,7 @@ pub struct Line<'a, P> {
     pub colour: &'a str,
     /// A number of things is one until it is another.
     pub is_stepped: bool,
-    /// How high it is at a point.
+    /// How high it is at a point; NaN where that is not known.
     pub value: &'a dyn Fn(&P) -> f64,
 }
 
@@ -57,7 +57,7 @@ pub fn svg<P>(heading: &str, points: &[P], at: impl Fn(&P) -> f64, panels: &[Pan
 
 fn draw<P>(text: &mut String, panel: &Panel<'_, P>, points: &[P], times: &[f64], top: f64, seconds: f64) -> Result {
     let ground = top + PANEL;
-    let values = panel.lines.iter().flat_map(|line| points.iter().map(line.value));
+    let values = panel.lines.iter().flat_map(|line| points.iter().map(line.value)).filter(|value| value.is_finite());
     let most = ceiling(values.fold(0.0, f64::max));
     let x = |at: f64| LEFT + at / seconds * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| ground - value / most * PANEL;
@@ -72,18 +72,24 @@ fn draw<P>(text: &mut String, panel: &Panel<'_, P>, points: &[P], times: &[f64],
         )?;
     }
     for (number, line) in panel.lines.iter().enumerate() {
-        let mut path = String::new();
-        let mut before = None;
-        for (point, at) in points.iter().zip(times) {
-            let (across, up) = (x(*at), y((line.value)(point)));
-            if let (true, Some(before)) = (line.is_stepped, before) {
-                write!(path, "{across:.1},{before:.1} ")?;
+        let colour = line.colour;
+        let values = points.iter().zip(times).map(|(point, at)| (*at, (line.value)(point)));
+        // Where there is no value, there is no line.
+        for known in values.collect::<Vec<_>>().split(|(_, value)| !value.is_finite()).filter(|known| !known.is_empty())
+        {
+            let mut path = String::new();
+            let mut before = None;
+            for (at, value) in known {
+                let (across, up) = (x(*at), y(*value));
+                if let (true, Some(before)) = (line.is_stepped, before) {
+                    write!(path, "{across:.1},{before:.1} ")?;
+                }
+                write!(path, "{across:.1},{up:.1} ")?;
+                before = Some(up);
             }
-            write!(path, "{across:.1},{up:.1} ")?;
-            before = Some(up);
+            let path = path.trim_end();
+            writeln!(text, "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>")?;
         }
-        let (colour, path) = (line.colour, path.trim_end());
-        writeln!(text, "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>")?;
         legend(text, line.name, colour, panel.lines.len() - number - 1, top)?;
     }
     Ok(())
@@ -198,6 +204,15 @@ mod tests {
     #[test]
     fn a_scale_ends_at_a_round_number() {
         assert_eq!([0.0, 1.0, 1.5, 4.0, 51.0, 7000.0].map(ceiling), [1.0, 1.0, 2.0, 5.0, 100.0, 10_000.0]);
+    }
+
+    #[test]
+    fn a_line_is_broken_where_nothing_is_known() {
+        let value = |at: &usize| [1.0, 2.0, f64::NAN, 1.0][*at];
+        let line = Line { name: "a", colour: "#000000", is_stepped: false, value: &value };
+        let picture = svg("", &[0, 1, 2, 3], |at| *at as f64, &[Panel { title: "n", lines: &[line] }]);
+        assert_eq!(picture.matches("<polyline").count(), 2);
+        assert!(!picture.contains("NaN"));
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod gates;
 mod guide;
 #[path = "manifests/oracle.rs"]
 mod oracle;
+#[path = "manifests/panels.rs"]
+mod panels;
 #[path = "manifests/promql.rs"]
 mod promql;
 #[path = "manifests/render.rs"]

@@ -14,8 +14,8 @@ use super::tools;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One that scrapes this address each second, as this PodMonitor does, with these rules.
-fn prometheus(program: &Path, target: &str, monitor: &Value, rules: &Value) -> Prometheus {
+/// One that scrapes this address each second, as this PodMonitor does, with these rules; in a folder of this name.
+pub fn prometheus(name: &str, program: &Path, target: &str, monitor: &Value, rules: &Value) -> Prometheus {
     // Kubernetes has names of its own for what Prometheus has.
     let names = [("sourceLabels", "source_labels"), ("targetLabel", "target_label")];
     let relabelings = monitor["metricRelabelings"].to_string();
@@ -30,7 +30,7 @@ fn prometheus(program: &Path, target: &str, monitor: &Value, rules: &Value) -> P
             "static_configs": [{"targets": [target], "labels": {"namespace": "istio-ingress", "pod": "gateway-0"}}],
         }],
     });
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asked");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     Prometheus::start(program, &folder, &config, &[("rules.json", rules)]).expect("it starts")
 }
 
@@ -47,7 +47,7 @@ async fn shows(prometheus: &Prometheus, client: &Client, query: &str) -> Result<
 }
 
 /// What is asked for by a panel, with the variables that Grafana fills in.
-fn filled(query: &str) -> String {
+pub fn filled(query: &str) -> String {
     query.replace("$model", ".*").replace("$__rate_interval", "10s")
 }
 
@@ -76,7 +76,7 @@ async fn every_panel_shows_something_and_every_rule_is_understood() {
     let set = Set::load(SETS[0]);
     let rules = &set.one("PrometheusRule")["spec"];
     let monitor = &set.one("PodMonitor")["spec"]["podMetricsEndpoints"][0];
-    let prometheus = prometheus(&program, envoy.admin_url().trim_start_matches("http://"), monitor, rules);
+    let prometheus = prometheus("asked", &program, envoy.admin_url().trim_start_matches("http://"), monitor, rules);
     let client = Client::new();
     let ask = async |tenant: &str, model: &str, stream: bool| {
         let body = json!({"model": model, "stream": stream, "max_tokens": 40, "messages": [{"role": "user", "content": "hello"}]});
