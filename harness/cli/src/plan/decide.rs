@@ -9,6 +9,8 @@ pub const TOLERANCE: f64 = 1.1;
 pub const REACTION: f64 = 30.0;
 /// What a rate over a minute shows of a dip is over by then, in seconds.
 pub const WINDOW_MIN: f64 = 120.0;
+/// Up to which cold start, in seconds, a trend costs more than it gains (docs/simulate.md).
+pub const UNTRENDED_MAX: f64 = 60.0;
 /// An HPA looks back no further than that, in seconds.
 pub const WINDOW_MAX: f64 = 3600.0;
 /// Nor waits longer between two steps.
@@ -45,6 +47,8 @@ pub struct Plan {
     pub per_replica: f64,
     /// The ceiling of each proxy, in tokens.
     pub ceiling: f64,
+    /// How far ahead arrivals are predicted, in seconds; 0 where they are not.
+    pub ahead: f64,
     /// How long the HPA looks back before it takes a replica away, in seconds.
     pub window: f64,
     /// How long it waits between two of these, in seconds.
@@ -110,6 +114,7 @@ pub fn plan(figures: &Figures) -> Result<Plan, Never> {
         backlog,
         per_replica: (prefilling + decoding).ceil(),
         ceiling: (f64::from(max) * full / OPEN_SHARE / figures.gateways / 1000.0).ceil() * 1000.0,
+        ahead: if figures.cold_start > UNTRENDED_MAX { figures.cold_start.ceil() } else { 0.0 },
         window,
         period,
         cooldown: window + f64::from(max - 1) * period + MARGIN,

@@ -1,6 +1,8 @@
 //! A line for each value: what it follows from.
 
-use super::decide::{MARGIN, OPEN_SHARE, PERIOD_MAX, Plan, REACTION, TOLERANCE, WINDOW_MAX, WINDOW_MIN, seconds};
+use super::decide::{
+    MARGIN, OPEN_SHARE, PERIOD_MAX, Plan, REACTION, TOLERANCE, UNTRENDED_MAX, WINDOW_MAX, WINDOW_MIN, seconds,
+};
 use super::figures::Figures;
 use super::replica::Replica;
 
@@ -178,7 +180,15 @@ fn times(figures: &Figures, plan: &Plan) -> Vec<Reason> {
     let replica = Replica(figures);
     let in_flight = replica.prefill_seconds(plan.utilization) + replica.decode_seconds(plan.utilization);
     vec![
-        value("coldStartSeconds", figures.cold_start.ceil(), "as measured: arrivals are predicted that far".to_owned()),
+        value(
+            "coldStartSeconds",
+            plan.ahead,
+            if plan.ahead > 0.0 {
+                "as measured: arrivals are predicted that far".to_owned()
+            } else {
+                format!("no prediction: with a cold start of {UNTRENDED_MAX} s or less it costs more than it gains")
+            },
+        ),
         value(
             "scaleDownWindowSeconds",
             plan.window,

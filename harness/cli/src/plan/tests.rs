@@ -205,6 +205,13 @@ fn traffic_that_grows_sooner_than_replicas_start_is_met_by_those_that_stay() {
     assert_eq!([None, Some(3600.0), Some(600.0), Some(300.0)].map(with), [2, 2, 4, 6]);
 }
 
+/// The simulation says from where on a trend is worth what it costs.
+#[test]
+fn arrivals_are_predicted_where_replicas_take_more_than_a_minute() {
+    let with = |cold_start_seconds| planned(&Measured { cold_start_seconds, ..chat() }).ahead;
+    assert_eq!([20.0, 60.0, 60.5, 120.0].map(with), [0.0, 0.0, 61.0, 120.0]);
+}
+
 fn measured() -> impl Strategy<Value = Measured> {
     let server = (200.0..100_000.0, 20.0..20_000.0, 1_u32..512, 0.02..900.0);
     let traffic = (0.01..500.0, 0.0..1.0, 1.0..20_000.0, 1.0..6.0, 0.0..0.99, 1.0..4000.0);

@@ -80,7 +80,7 @@ pub fn values(target: &Target, figures: &Figures, plan: &Plan, reasons: &[Reason
         ("max", f64::from(plan.max)),
         ("utilization", plan.utilization),
         ("backlogSeconds", plan.backlog),
-        ("coldStartSeconds", figures.cold_start.ceil()),
+        ("coldStartSeconds", plan.ahead),
         ("scaleDownWindowSeconds", plan.window),
         ("scaleDownPeriodSeconds", plan.period),
         ("cooldownSeconds", plan.cooldown),
