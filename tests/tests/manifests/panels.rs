@@ -82,6 +82,8 @@ async fn the_panels_of_the_docs_are_drawn() {
     fs::write(checkout().join("docs/on-call.svg"), picture).expect("written");
 }
 
+/// What a panel shows: its title, and its series by their names.
+type Drawn = (String, Vec<(String, Vec<f64>)>);
 /// A title, its unit, and its queries with the names of what they answer.
 type Asked = (String, &'static str, Vec<(String, String)>);
 
@@ -171,7 +173,7 @@ fn named(format: &str, labels: &Value) -> String {
     })
 }
 
-fn picture(panels: &[(String, Vec<(String, Vec<f64>)>)]) -> String {
+fn picture(panels: &[Drawn]) -> String {
     type Values<'a> = Box<dyn Fn(&usize) -> f64 + 'a>;
     let values: Vec<Vec<Values<'_>>> = panels
         .iter()
