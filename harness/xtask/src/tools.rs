@@ -103,7 +103,12 @@ pub fn held_out(root: &Path) -> Result<PathBuf, String> {
             "import glob, sys, zipfile; zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0]).extractall(sys.argv[1])";
         program(root, &python).args(["-c", unpack]).args([&material]).go()?;
         // Into the directory and not into the system: nobody has to be root, and nobody's manuals change.
-        program(&material, "apt-get").args(["download", "--quiet"]).args(&manuals).go()?;
+        let download = || program(&material, "apt-get").args(["download", "--quiet"]).args(&manuals).go();
+        // What the system knows of packages may be old, or nothing at all.
+        download().or_else(|_| {
+            program(root, "apt-get").args(["update", "--quiet"]).go()?;
+            download()
+        })?;
         let packages = fs::read_dir(&material).map_err(|error| format!("{}: {error}", material.display()))?;
         let packages = packages.flatten().map(|entry| entry.path());
         let packages = packages.filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
