@@ -54,6 +54,9 @@ pub struct Arguments {
     /// Another prefill throughput than the replica's, in prompt tokens a second.
     #[arg(long)]
     prefill: Option<f64>,
+    /// How many times what a replica does the trigger takes it to do, as where it was measured with other prompts.
+    #[arg(long, default_value_t = 1.0)]
+    overrated: f64,
     /// Until a new replica is ready.
     #[arg(long, default_value = "60s", value_parser = seconds)]
     cold_start: f64,
@@ -72,8 +75,8 @@ pub struct Arguments {
     /// Prefill that may wait for one replica.
     #[arg(long, default_value = "2s", value_parser = seconds)]
     backlog: f64,
-    /// How many times the work that arrives the backlog may ask for, at most; 0 for no bound.
-    #[arg(long, default_value_t = 0.0)]
+    /// How many times the work that arrives the backlog may ask for, until it has stood for a cold start (a minute at least); 0 for no bound.
+    #[arg(long, default_value_t = 2.0)]
     surge: f64,
     /// Over how long arriving work is counted.
     #[arg(long, default_value = "60s", value_parser = seconds)]
@@ -208,7 +211,7 @@ impl Arguments {
             self.trend_window.unwrap_or((2.0 * self.cold_start).max(300.0)),
             self.cold_start,
         );
-        let law = law.bounded(self.surge);
+        let law = law.bounded(self.surge).overrated(self.overrated);
         let objectives =
             Objectives { ttft: self.ttft, tpot: self.tpot.unwrap_or(f64::INFINITY), attainment: self.attainment };
         Setup {

@@ -9,6 +9,9 @@ use crate::trace::{Micros, SECOND, Trace};
 
 /// The step of subqueries, and how often recording rules are evaluated.
 const STEP: Micros = 15 * SECOND;
+/// For how long it may be that replicas are still to come, at least, and how long it takes until it is seen what they do.
+const COMING_MIN: Micros = 60 * SECOND;
+const REACTION: Micros = 30 * SECOND;
 
 /// One external metric of the kind `AverageValue`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +33,8 @@ pub enum Law {
         utilization: f64,
         /// Seconds of prefill that may wait for one replica.
         backlog_seconds: f64,
-        /// How many times the work that arrives the backlog may ask for, at most; 0 for no bound.
+        /// How many times the work that arrives the backlog may ask for, until it has stood for as long as a replica takes to come; 0 for no
+        /// bound.
         surge: f64,
         /// Over how long arrivals are counted.
         rate_window: f64,
@@ -131,7 +135,7 @@ impl Law {
         Self::Penstock {
             utilization,
             backlog_seconds,
-            surge: 0.0,
+            surge: 2.0,
             rate_window: 60.0,
             trend_window: 0.0,
             ahead: 0.0,
@@ -149,11 +153,21 @@ impl Law {
         self
     }
 
-    /// Penstock's with a bound of what a backlog may ask for; any other is left as it is.
+    /// Penstock's with another bound of what a backlog may ask for; any other is left as it is.
     #[must_use]
     pub fn bounded(mut self, times: f64) -> Self {
         if let Self::Penstock { surge, .. } = &mut self {
             *surge = times;
+        }
+        self
+    }
+
+    /// Penstock's with figures that are so many times what was measured; any other is left as it is.
+    #[must_use]
+    pub fn overrated(mut self, times: f64) -> Self {
+        if let Self::Penstock { prefill, decode, .. } = &mut self {
+            *prefill *= times;
+            *decode *= times;
         }
         self
     }
@@ -303,13 +317,16 @@ impl Law {
             Some(prompt / prefill + expected / decode)
         };
         let mut work = arriving(now)?;
-        let bound = if surge > 0.0 { work * surge } else { f64::INFINITY };
+        let bound = if surge > 0.0 { (work * surge).max(1.0) } else { f64::INFINITY };
         if trend_window > 0.0 {
             let trend = subquery(now, micros(trend_window), STEP, arriving);
             work = work.max(predict_linear(&trend, now, ahead).unwrap_or(0.0));
         }
-        let backlog = scrapes.pending_prefill.at(now)? / prefill;
-        Some((work / utilization).max((backlog / backlog_seconds).min(bound)))
+        let replicas = |tokens: f64| tokens / prefill / backlog_seconds;
+        let backlog = replicas(scrapes.pending_prefill.at(now)?).min(bound);
+        let coming = micros(ahead).max(COMING_MIN) + REACTION;
+        let standing = scrapes.pending_prefill.least(now, coming).map_or(0.0, replicas);
+        Some((work / utilization).max(backlog).max(standing))
     }
 
     /// How many replicas llm-d's formula asks for: the saturation is averaged over 45 s, what starts is credited on the way up.

@@ -35,6 +35,13 @@ impl Series {
         &self.0[begin.min(end)..end]
     }
 
+    /// `min_over_time(…[window]) and … offset window`.
+    #[must_use]
+    pub fn least(&self, now: Micros, window: Micros) -> Option<f64> {
+        let _was_there = self.at(now.checked_sub(window)?)?;
+        self.range(now, window).iter().map(|(_, value)| *value).reduce(f64::min)
+    }
+
     /// `rate(…[window])` of a counter that is not reset.
     #[must_use]
     pub fn rate(&self, now: Micros, window: Micros) -> Option<f64> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{setup, tokens};
-use penstock_simulate::{Setup, Trace, run};
+use penstock_simulate::{Behavior, Law, Setup, Trace, run};
 
 /// Three times as many requests as were recorded.
 fn conversations() -> Option<Trace> {
@@ -33,6 +33,19 @@ fn an_hour_is_played_in_less_than_five_seconds_and_nothing_is_lost() {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!((outcome.unserved, outcome.refused, outcome.output_tokens), (0, 0, tokens(&trace).1));
+}
+
+/// What `penstock plan` makes of this trace, as docs/simulate.md has it; the cheapest rival that is tuned anew costs 12,514.
+#[test]
+fn what_plan_makes_serves_longer_prompts_for_less_than_a_rival_that_is_tuned_anew() {
+    let Some(trace) = conversations() else { return };
+    let base = setup(&trace);
+    let law = Law::penstock(&base.figures, &trace, 0.869, 1.71);
+    let behavior = Behavior::one_step(64, 120, 60);
+    let planned = Setup { law, behavior, max: 64, scrape: 5.0, ..base };
+    let [known, longer] = [&trace, &trace.shifted()].map(|trace| run(trace, &planned).unwrap());
+    assert!(known.attainment >= 0.99 && known.replica_seconds <= 8_700.0, "{}", known.replica_seconds);
+    assert!(longer.attainment >= 0.92 && longer.replica_seconds <= 12_514.0, "{}", longer.replica_seconds);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a trigger must not do: flap on a steady load, or run to the maximum because clients wait for answers.
+//! What a trigger must not do: flap on a steady load, or run to the maximum because clients wait for answers, or because replicas start.
 
 mod common;
 
@@ -31,4 +31,28 @@ fn clients_that_wait_for_answers_do_not_pin_it_at_the_maximum() {
     assert_eq!(peak(Law::InFlight { per_replica: 4.0 }), 16);
     let ours = peak(base.law);
     assert!(ours < 16, "{ours} replicas");
+}
+
+/// What waits grows until the replicas that it asked for serve; asked for again at each look, they would be several times too many.
+#[test]
+fn what_waits_while_replicas_start_does_not_ask_for_ever_more() {
+    let trace = Ramp::parse("1-20-1", 360.0, 1155.0, 211.0).unwrap().trace();
+    let base = Setup { scrape: 5.0, max: 64, ..setup(&trace) };
+    let of = |law: Law| run(&trace, &Setup { law, ..base.clone() }).unwrap();
+    let law = Law::penstock(&base.figures, &trace, 0.75, 2.0);
+    let (bounded, unbounded) = (of(law), of(law.bounded(0.0)));
+    let peaks = (bounded.replicas_peak, unbounded.replicas_peak);
+    assert!(3 * peaks.0 <= 2 * peaks.1, "{peaks:?}");
+    assert!(bounded.attainment >= unbounded.attainment - 0.1, "{}", bounded.attainment);
+}
+
+/// By figures that are wrong, twice the work that arrives may be too little for ever; what has stood for a cold start asks for what it takes.
+#[test]
+fn what_stands_asks_without_a_bound() {
+    let trace = Ramp::parse("20", 1800.0, 1155.0, 211.0).unwrap().trace();
+    let base = Setup { scrape: 5.0, initial: 1, ..setup(&trace) };
+    let of = |law: Law| run(&trace, &Setup { law, ..base.clone() }).unwrap();
+    let (right, wrong) = (of(base.law), of(base.law.overrated(4.0)));
+    let late = wrong.points.iter().filter(|point| point.at > 900.0).map(|point| point.ready).max();
+    assert!(late >= right.points.last().map(|point| point.ready), "{late:?}");
 }

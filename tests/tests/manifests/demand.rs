@@ -52,6 +52,12 @@ fn from(mut gateway: Gateway, scrape: usize, to: Scrape) -> Gateway {
     gateway
 }
 
+/// Nobody's gateway until a scrape.
+fn begun(mut gateway: Gateway, scrape: usize) -> Gateway {
+    gateway.scrapes[..scrape].fill(Scrape::Gone);
+    gateway
+}
+
 fn cases() -> Vec<Case> {
     let steady = |pod, prompt: f64| {
         let waiting =
@@ -93,7 +99,26 @@ fn cases() -> Vec<Case> {
                 15 * MINUTE,
                 move |i| if i < 10 * MINUTE { flow(600.0, 0.0, 60.0) } else { waiting },
             )],
-            at: vec![595, 600, 605, 660],
+            at: vec![595, 600, 605, 630, 660, 685, 690, 695, 900],
+        },
+        Case {
+            name: "what stands where nothing arrives any more",
+            gateways: vec![gateway("a", 15 * MINUTE, |i| {
+                let flow = flow(if i == 10 * MINUTE { 60_000.0 } else { 0.0 }, 0.0, 0.0);
+                Shown { prefill: if i < 10 * MINUTE { 0.0 } else { 100_000.0 }, ..flow }
+            })],
+            at: vec![600, 630, 655, 660, 665, 685, 690, 695],
+        },
+        Case {
+            name: "a backlog that begins with its gateway, and one beside it that comes and goes",
+            gateways: vec![
+                gateway("a", 15 * MINUTE, |i| Shown {
+                    prefill: if i % 4 == 0 { 4_000.0 } else { 90_000.0 },
+                    ..flow(600.0, 0.0, 60.0)
+                }),
+                begun(gateway("b", 15 * MINUTE, move |_| waiting), 10 * MINUTE),
+            ],
+            at: vec![600, 605, 640, 685, 690, 695, 730],
         },
         Case { name: "two jobs scrape one gateway", gateways: vec![twice, steady("b", 600.0)], at: vec![600] },
         Case {
@@ -203,6 +228,7 @@ fn shipped() -> Vec<Asked> {
                 share: version["weight"].as_f64().expect("a weight") / weights,
                 utilization: default("utilization"),
                 backlog_seconds: default("backlogSeconds"),
+                surge: default("surge"),
                 cold_start: default("coldStartSeconds") as i64,
                 window: default("scaleDownWindowSeconds") as i64,
             });
@@ -348,7 +374,15 @@ fn a_query_that_is_changed_comes_to_something_else() {
             ("], 60)", "], 0)"),
             ("[300s:15s]", "[900s:15s]"),
             ("phase=\"prefill\"", "phase=\"decode\""),
-            ("/ 2,", "/ 1,"),
+            ("/ 2, scalar", "/ 1, scalar"),
+            ("/ 2,\n      \"of\", \"standing\"", "/ 1,\n      \"of\", \"standing\""),
+            (") * 2, 1)", ") * 3, 1)"),
+            (") * 2, 1)", ") * 2, 0)"),
+            ("clamp_min", "clamp_max"),
+            ("min_over_time", "max_over_time"),
+            ("[90s])", "[30s])"),
+            (" and penstock_pending_tokens{model=\"chat\",version=\"stable\",phase=\"prefill\"} offset 90s", ""),
+            ("offset 90s", "offset 15s"),
             (")) == 3", ")) > 0"),
             (" or vector(0)", ""),
             (">= 20", ">= 0"),

@@ -57,6 +57,7 @@ pub struct Figures {
     pub share: f64,
     pub utilization: f64,
     pub backlog_seconds: f64,
+    pub surge: f64,
     pub cold_start: i64,
     pub window: i64,
 }
@@ -70,29 +71,42 @@ pub struct Oracle<'a> {
 impl Oracle<'_> {
     /// The query in replicas.
     pub fn replicas(&self, figures: &Figures, at: i64) -> Option<f64> {
-        self.held(at, figures.window, |at| self.wanted(figures, at))
+        let trend = self.trend(figures, at).filter(|_| figures.cold_start > 0).map(|work| work / figures.utilization);
+        let now = self.wanted(figures, at).map(|wanted| wanted.max(trend.unwrap_or(0.0)));
+        self.held(at, figures.window, now, |at| self.wanted(figures, at))
     }
 
     /// The query in pending tokens.
     pub fn pending(&self, window: i64, at: i64) -> Option<f64> {
-        self.held(at, window, |at| self.total(|gateway| gateway.at(at).map(|shown| shown.prefill + shown.decode)))
+        let pending = |at| self.total(|gateway| gateway.at(at).map(|shown| shown.prefill + shown.decode));
+        self.held(at, window, pending(at), pending)
     }
 
-    /// What is asked for at an instant; and the most of the last while where a gateway is dark or nothing answers.
-    fn held(&self, at: i64, window: i64, now: impl Fn(i64) -> Option<f64>) -> Option<f64> {
+    /// What is asked for at an instant; and the most of what `was` wanted in the last while where a gateway is dark or nothing answers.
+    fn held(&self, at: i64, window: i64, now: Option<f64>, was: impl Fn(i64) -> Option<f64>) -> Option<f64> {
         let is_there = |pod| self.gateways.iter().any(|gateway| gateway.pod == pod && gateway.at(at).is_some());
         let was_there = |gateway: &Gateway| self.instants(at, window, SCRAPE).any(|at| gateway.seen(at).is_some());
         let is_dark =
             self.gateways.iter().any(|gateway| gateway.fails(at) && !is_there(gateway.pod) && was_there(gateway));
-        now(at).filter(|_| !is_dark).or_else(|| self.instants(at, window, STEP).filter_map(now).reduce(f64::max))
+        now.filter(|_| !is_dark).or_else(|| self.instants(at, window, STEP).filter_map(was).reduce(f64::max))
     }
 
+    /// What is wanted of what is there, whatever comes.
     fn wanted(&self, figures: &Figures, at: i64) -> Option<f64> {
         let arriving = Some(self.arriving(figures, at)? / figures.utilization);
-        let trend = self.trend(figures, at).filter(|_| figures.cold_start > 0).map(|work| work / figures.utilization);
         let waiting = self.total(|gateway| gateway.at(at).map(|shown| shown.prefill));
-        let backlog = waiting.map(|tokens| tokens / figures.prefill / figures.backlog_seconds);
-        [arriving, trend, backlog].into_iter().flatten().reduce(f64::max)
+        let replicas = |tokens: f64| tokens / figures.prefill / figures.backlog_seconds;
+        let bound = (self.arriving(figures, at)? * figures.surge).max(1.0);
+        let backlog = waiting.map(|tokens| replicas(tokens).min(bound));
+        let standing = self.total(|gateway| self.standing(gateway, figures.cold_start.max(60) + 30, at)).map(replicas);
+        [arriving, backlog, standing].into_iter().flatten().reduce(f64::max)
+    }
+
+    /// The least that waited at a gateway for so long; none where it was not there before.
+    fn standing(&self, gateway: &Gateway, seconds: i64, at: i64) -> Option<f64> {
+        let _was_there = gateway.at(at - seconds).filter(|_| at >= seconds)?;
+        let seen = self.instants(at, seconds, SCRAPE).filter_map(|at| gateway.seen(at));
+        seen.map(|shown| shown.prefill).reduce(f64::min)
     }
 
     /// Replicas that would have nothing else to do.

@@ -45,28 +45,42 @@ sum(max by (namespace, pod) (rate({{ . }}[1m])))
 {{- end -}}
 
 {{/*
-How many replicas are wanted now: the most of what arrives, what will arrive by the time a new replica serves, and what waits. A rate whose
-series has just begun, or goes on after a gap, climbs for a minute, and is no trend: there is one only where every gateway of that time was
-seen all through it. Nothing is wanted, which is not 0, where a kind of tokens has no rate.
+How many replicas are wanted now: the most of what arrives, what will arrive by the time a new replica serves, and what waits. What waits grows
+until the replicas that it asked for serve, so it asks for no more than `surge` times the work that arrives, and at least one, as long as it may
+be that they are still to come: what has stood all through a cold start, and for half a minute in which scrapes and the HPA see it, asks without
+bound, of a gateway that was there before it. A rate whose series has just begun, or goes on after a gap, climbs for a minute, and is no trend: there is one only where every gateway of that time
+was seen all through it; `held`, without one. Nothing is wanted, which is not 0, where a kind of tokens has no rate.
 */}}
 {{- define "penstock.replicas" -}}
 {{- $work := include "penstock.work" . -}}
 {{- $utilization := include "penstock.number" .scale.utilization -}}
 {{- $rate := printf "rate(penstock_admitted_tokens_total{%s}[1m])" .version.series -}}
 {{- $trend := max 300 (mul 2 (int64 .scale.coldStartSeconds)) -}}
+{{- $coming := add 30 (max 60 (int64 .scale.coldStartSeconds)) -}}
+{{- $waits := printf "penstock_pending_tokens{%s,phase=\"prefill\"}" .version.series -}}
+{{- $readIn := printf "%s / %s" (include "penstock.number" .version.prefill) (include "penstock.number" .scale.backlogSeconds) -}}
 max(
   (
     {{- $work | nindent 4 }}
   ) / {{ $utilization }}
-  {{- if gt (int64 .scale.coldStartSeconds) 0 }}
+  {{- if and (gt (int64 .scale.coldStartSeconds) 0) (not .held) }}
   or label_replace(predict_linear((
     {{- $work | nindent 4 }}
   )[{{ $trend }}s:15s], {{ include "penstock.number" .scale.coldStartSeconds }}) / {{ $utilization }}, "of", "predicted", "", "")
     and on () min(count_over_time((count by (namespace, pod) ({{ $rate }}))[{{ $trend }}s:15s])) >= {{ div $trend 15 }}
   {{- end }}
+  {{- if gt (float64 .scale.surge) 0.0 }}
   or label_replace(
-    sum(max by (namespace, pod) (penstock_pending_tokens{ {{- .version.series }},phase="prefill"})) / {{ include "penstock.number" .version.prefill }} / {{ include "penstock.number" .scale.backlogSeconds }},
+    clamp_max(sum(max by (namespace, pod) ({{ $waits }})) / {{ $readIn }}, scalar(clamp_min((
+      {{- $work | nindent 6 }}
+    ) * {{ include "penstock.number" .scale.surge }}, 1))),
     "of", "backlog", "", "")
+  or label_replace(
+    sum(max by (namespace, pod) (min_over_time({{ $waits }}[{{ $coming }}s]) and {{ $waits }} offset {{ $coming }}s)) / {{ $readIn }},
+    "of", "standing", "", "")
+  {{- else }}
+  or label_replace(sum(max by (namespace, pod) ({{ $waits }})) / {{ $readIn }}, "of", "backlog", "", "")
+  {{- end }}
 )
 and on () count(count by (kind) ({{ $rate }})) == 3
 {{- end -}}
@@ -77,14 +91,15 @@ sum(max by (namespace, pod, phase) (penstock_pending_tokens{ {{- .version.series
 {{- end -}}
 
 {{/*
-The query of a ScaledObject, of `version`, `scale` and the demand as PromQL. Where a gateway that was there cannot be scraped any more, and where
-nothing is there, the most of the last while counts: as long as the HPA keeps replicas anyway, so that this raises nobody.
+The query of a ScaledObject, of `version`, `scale` and the template that says the demand as PromQL. Where a gateway that was there cannot be scraped
+any more, and where nothing is there, the most of the last while counts, without a trend, which is no demand yet: as long as the HPA keeps replicas
+anyway, so that this raises nobody.
 */}}
 {{- define "penstock.query" -}}
 {{- $window := include "penstock.number" .scale.scaleDownWindowSeconds -}}
 {{- $series := printf "penstock_pending_tokens{%s}" .version.series -}}
 (
-  {{- .demand | nindent 2 }}
+  {{- include .demand . | nindent 2 }}
 )
 unless on () (
   present_over_time({{ $series }}[{{ $window }}s])
@@ -92,6 +107,6 @@ unless on () (
   and on (namespace, pod) up == 0
 )
 or max_over_time((
-  {{- .demand | nindent 2 }}
+  {{- include .demand (merge (dict "held" true) .) | nindent 2 }}
 )[{{ $window }}s:15s])
 {{- end -}}
