@@ -41,11 +41,11 @@ fn what_plan_makes_serves_longer_prompts_for_less_than_a_rival_that_is_tuned_ane
     let Some(trace) = conversations() else { return };
     let base = setup(&trace);
     let law = Law::penstock(&base.figures, &trace, 0.869, 1.71);
-    let behavior = Behavior::one_step(64, 120, 60);
+    let behavior = Behavior::one_step(64, 150, 60);
     let planned = Setup { law, behavior, max: 64, scrape: 5.0, ..base };
     let [known, longer] = [&trace, &trace.shifted()].map(|trace| run(trace, &planned).unwrap());
     assert!(known.attainment >= 0.99 && known.replica_seconds <= 8_700.0, "{}", known.replica_seconds);
-    assert!(longer.attainment >= 0.92 && longer.replica_seconds <= 12_514.0, "{}", longer.replica_seconds);
+    assert!(longer.attainment >= 0.95 && longer.replica_seconds <= 12_514.0, "{}", longer.replica_seconds);
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn a_steady_load_is_scaled_at_most_twelve_times_an_hour() {
         let trace = Ramp { poisson: true, ..Ramp::parse(rate, 3600.0, 2000.0, 300.0).unwrap() }.trace();
         let base = setup(&trace);
         // The shorter window is what `penstock plan` gives to a cold start of a minute.
-        for (trend, window) in [(0.0, 300), (300.0, 300), (0.0, 120)] {
+        for (trend, window) in [(0.0, 300), (300.0, 300), (0.0, 150)] {
             let (law, behavior) = (base.law.with_windows(60.0, trend, 60.0), Behavior::one_step(32, window, 60));
             let outcome = run(&trace, &Setup { law, behavior, ..base.clone() }).unwrap();
             let events = outcome.scaled_up + outcome.scaled_down;
@@ -55,4 +55,22 @@ fn what_stands_asks_without_a_bound() {
     let (right, wrong) = (of(base.law), of(base.law.overrated(4.0)));
     let late = wrong.points.iter().filter(|point| point.at > 900.0).map(|point| point.ready).max();
     assert!(late >= right.points.last().map(|point| point.ready), "{late:?}");
+}
+
+/// Under what `penstock plan` makes: 0.869 of a replica whose cold start is a minute, and after a queue somebody more came than is needed.
+#[test]
+fn nobody_goes_while_load_rises() {
+    let rates: Vec<String> = (0..=30).map(|stage| format!("{:.1}", 1.0 + 0.3 * f64::from(stage))).collect();
+    for poisson in [false, true] {
+        let trace = Ramp { poisson, ..Ramp::parse(&rates.join("-"), 60.0, 4000.0, 1000.0).unwrap() }.trace();
+        let base = setup(&trace);
+        let law = Law::penstock(&base.figures, &trace, 0.869, 1.71);
+        let of = |window| {
+            run(&trace, &Setup { law, scrape: 5.0, behavior: Behavior::one_step(32, window, 60), ..base.clone() })
+        };
+        let outcome = of(150).unwrap();
+        assert!(outcome.scaled_up > 4, "{}", outcome.scaled_up);
+        assert_eq!((outcome.scaled_down, outcome.down_while_rising), (0, 0), "poisson {poisson}");
+        assert!(of(60).unwrap().down_while_rising > 0, "a shorter window would do");
+    }
 }

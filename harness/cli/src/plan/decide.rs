@@ -8,7 +8,7 @@ pub const TOLERANCE: f64 = 1.1;
 /// Seconds until a change is seen: a scrape and the HPA's period, 15 s each.
 pub const REACTION: f64 = 30.0;
 /// What a rate over a minute shows of a dip is over by then, in seconds.
-pub const WINDOW_MIN: f64 = 120.0;
+pub const WINDOW_MIN: f64 = 150.0;
 /// Up to which cold start, in seconds, a trend costs more than it gains (docs/simulate.md).
 pub const UNTRENDED_MAX: f64 = 60.0;
 /// An HPA looks back no further than that, in seconds.
@@ -99,7 +99,7 @@ pub fn plan(figures: &Figures) -> Result<Plan, Never> {
     let full = figures.batch * figures.output + figures.prefill * figures.ttft / (1.0 - figures.cached);
 
     let in_flight = reading + replica.decode_seconds(utilization);
-    let window = (2.0 * figures.cold_start).ceil().clamp(WINDOW_MIN, WINDOW_MAX);
+    let window = (2.0 * figures.cold_start + REACTION).ceil().clamp(WINDOW_MIN, WINDOW_MAX);
     let period = (in_flight + REACTION).ceil().clamp(60.0, PERIOD_MAX);
     Ok(Plan {
         offered,

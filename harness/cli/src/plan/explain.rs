@@ -193,7 +193,7 @@ fn times(figures: &Figures, plan: &Plan) -> Vec<Reason> {
             "scaleDownWindowSeconds",
             plan.window,
             format!(
-                "two cold starts, {WINDOW_MIN} at least and {WINDOW_MAX} at most: in a shorter dip nobody goes who would be missed after it"
+                "two cold starts, and {REACTION} s until it is seen what they do, {WINDOW_MIN} at least and {WINDOW_MAX} at most: in a shorter dip nobody goes who would be missed after it"
             ),
         ),
         value(
