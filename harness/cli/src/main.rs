@@ -15,6 +15,9 @@ mod model_server;
 mod no_run;
 mod plan;
 mod probe;
+mod progress;
+#[cfg_attr(not(feature = "sandbox"), expect(dead_code, reason = "what plays reads most of it"))]
+mod replay;
 #[cfg(feature = "sandbox")]
 mod run;
 mod shell;
@@ -67,6 +70,8 @@ enum Command {
     Vocab(vocab::Arguments),
     /// Runs scenario files against the filters in the sandbox.
     Run(run::Arguments),
+    /// Plays recorded requests under a configuration, in the sandbox: who would have been limited, split and cost.
+    Replay(replay::Arguments),
     /// Plays a trace against triggers for autoscaling, without a cluster.
     Simulate(Box<simulate::Arguments>),
     /// Prints the JSON Schema of the configuration, for editors.
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Schema(shell::Schema {}) => {
             shell::schema();

@@ -11,10 +11,14 @@ pub struct Arguments {
     _arguments: Vec<String>,
 }
 
+/// What is said instead of what needs the sandbox.
+pub const NO_SANDBOX: &str =
+    "this `penstock` has no sandbox built in; `cargo install --path harness/cli` installs one that has";
+
 /// Says why it cannot.
 ///
 /// # Errors
 /// Always.
 pub fn run(_: &Arguments) -> Result<(), String> {
-    Err("this `penstock` has no sandbox built in; `cargo run -p penstock-cli -- run …` builds one that has".to_owned())
+    Err(NO_SANDBOX.to_owned())
 }

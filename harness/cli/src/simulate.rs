@@ -4,7 +4,6 @@ mod plot;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -13,6 +12,8 @@ use penstock_simulate::{
     run as play, trials,
 };
 use serde_json::{Value, json};
+
+use crate::progress::Progress;
 
 /// Windows for scaling down that rivals are tried with, in seconds.
 const DOWN_WINDOWS: [u32; 3] = [60, 120, 300];
@@ -262,34 +263,6 @@ fn rivals(trace: &Trace, before: &Trace, setup: &Setup) -> Result<Vec<Rival>, St
     }
     progress.end();
     Ok(rivals)
-}
-
-/// A bar on a terminal, and nothing elsewhere.
-struct Progress {
-    all: usize,
-    done: std::sync::atomic::AtomicUsize,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        Self { all, done: 0.into(), shown: std::io::stderr().is_terminal() }
-    }
-
-    fn step(&self) {
-        const BAR: usize = 40;
-        let done = self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        if self.shown {
-            let filled = "#".repeat(BAR * done / self.all.max(1));
-            let _ = write!(std::io::stderr(), "\r[{filled:<BAR$}] {done}/{}", self.all);
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }
 
 fn in_json(trace: &Trace, ours: &Trial, curve: &[Trial], rivals: &[Rival]) -> Value {

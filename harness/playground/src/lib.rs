@@ -8,7 +8,7 @@
 pub mod count;
 pub mod play;
 mod proxy;
-mod settings;
+pub mod settings;
 
 use serde::{Deserialize, Serialize};
 

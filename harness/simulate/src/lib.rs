@@ -26,5 +26,5 @@ pub use random::Random;
 pub use replica::{Figures, never_meets};
 pub use run::{Account, Setup, run};
 pub use series::Series;
-pub use trace::{Micros, Ramp, Request, SECOND, Trace};
+pub use trace::{Micros, Ramp, Request, SECOND, Trace, moment};
 pub use tune::{Grid, Trial, best, grids, trials};

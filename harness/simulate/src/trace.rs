@@ -219,8 +219,8 @@ impl Columns {
     }
 }
 
-/// Microseconds since 1970 of `2023-11-16 18:15:46.6805900`, with or without a zone.
-fn moment(text: &str) -> Option<i64> {
+/// Microseconds since 1970 of `2023-11-16 18:15:46.6805900`, with or without a zone; `None` for what is no such time.
+pub fn moment(text: &str) -> Option<i64> {
     let (date, time) = text.split_once([' ', 'T'])?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
