@@ -91,7 +91,7 @@ const ARROWS: [(Role, &[Role]); 17] = [
     (Plugin, &[Guest]),
     (Harness, &[]),
     (Document, &[]),
-    (Playground, &[Units, Leaf, Exchange, Document]),
+    (Playground, &[Units, Tables, Leaf, Exchange, Document, Simulate]),
     (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate, Document, Playground]),
     (Cluster, &[Harness, Dist, Simulate]),
     (Dist, &[]),

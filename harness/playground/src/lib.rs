@@ -8,7 +8,9 @@
 pub mod count;
 pub mod play;
 mod proxy;
+pub mod scale;
 pub mod settings;
+pub mod vocabulary;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,8 @@ pub enum Question {
     Request(play::Play),
     /// Which version each of many callers gets.
     Split(play::Split),
+    /// How many replicas each signal asks for over a trace.
+    Scale(scale::Scale),
 }
 
 /// What is answered.
@@ -31,6 +35,7 @@ enum Answer {
     Text(count::Text),
     Played(Box<play::Played>),
     Split(play::Shares),
+    Scaled(scale::Scaled),
     Wrong { error: String },
 }
 
@@ -39,6 +44,7 @@ pub fn answer(question: &[u8]) -> Vec<u8> {
     let answer = match serde_json::from_slice(question) {
         Ok(Question::Text(text)) => count::of_text(&text).map(Answer::Text),
         Ok(Question::Request(play)) => Ok(Answer::Played(Box::new(play::play(&play)))),
+        Ok(Question::Scale(asked)) => scale::scale(&asked).map(Answer::Scaled),
         Ok(Question::Split(split)) => play::split(&split).map(Answer::Split),
         Err(error) => Err(format!("the question is not understood: {error}")),
     };

@@ -10,7 +10,8 @@ use crate::target::{self, TARGET};
 
 /// The modules in `dist/`, named as their packages are.
 pub const PLUGINS: [&str; 5] = ["token-counter", "tenant-bucket", "canary-router", "pending-gauge", "penstock"];
-const PROFILE: &str = "wasm";
+/// The profile that they are compiled with.
+pub const PROFILE: &str = "wasm";
 const ENCODINGS: [&str; 2] = ["o200k", "cl100k"];
 
 const HELP: &str = "\

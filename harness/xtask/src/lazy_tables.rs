@@ -22,44 +22,76 @@ const CODE: u8 = 10;
 const DATA: u8 = 11;
 const DATA_COUNT: u8 = 12;
 
+const PREAMBLE: &[u8] = b"\0asm\x01\0\0\0";
+
 /// The module with its tables in passive segments; as it is, where it has none.
 ///
 /// # Errors
 /// When it is no module as the compiler makes them, or has tables and nothing that loads them.
 pub fn pack(module: &[u8]) -> Result<Vec<u8>, String> {
-    const PREAMBLE: &[u8] = b"\0asm\x01\0\0\0";
-    let mut rest = Reader(module.strip_prefix(PREAMBLE).ok_or("this is no WebAssembly module")?);
-    let mut sections: Vec<(u8, Vec<u8>)> = Vec::new();
-    while !rest.0.is_empty() {
-        let (id, length) = (rest.byte()?, rest.number()?);
-        sections.push((id, rest.take(length as usize)?.to_vec()));
-    }
-    let section = |id: u8| sections.iter().find(|(other, _)| *other == id).map_or(&[][..], |(_, bytes)| bytes);
+    let sections = sections(module)?;
+    let section = |id: u8| sections.iter().find(|(other, _)| *other == id).map_or(&[][..], |(_, bytes)| *bytes);
     let segments = split(segments(section(DATA))?)?;
     if segments.iter().all(|segment| !segment.is_table) {
         return Ok(module.to_vec());
     }
     let load = exported(section(EXPORTS), LOAD)?.ok_or("it has tables, and exports nothing that loads them")?;
     let code = load.checked_sub(imported(section(IMPORTS))?).ok_or("what loads tables is imported")?;
-    let (code, data) = (with_body(section(CODE), code, &loading(&segments))?, data(&segments));
-    let mut packed = PREAMBLE.to_vec();
+    let code = with_body(section(CODE), code, &loading(&segments))?;
+    Ok(put_together(&sections, &code, &segments))
+}
+
+/// A table, and its place in memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    pub at: u32,
+    pub bytes: Vec<u8>,
+}
+
+/// The module without its tables, and these, each with the place in memory where it is to be before the module counts.
+///
+/// # Errors
+/// When it is no module as the compiler makes them.
+pub fn taken_out(module: &[u8]) -> Result<(Vec<u8>, Vec<Table>), String> {
+    let sections = sections(module)?;
+    let section = |id: u8| sections.iter().find(|(other, _)| *other == id).map_or(&[][..], |(_, bytes)| *bytes);
+    let (tables, rest): (Vec<_>, Vec<_>) =
+        split(segments(section(DATA))?)?.into_iter().partition(|segment| segment.is_table);
+    let tables = tables.into_iter().map(|table| Table { at: table.at, bytes: table.bytes.to_vec() }).collect();
+    Ok((put_together(&sections, section(CODE), &rest), tables))
+}
+
+/// The sections of a module, by their numbers.
+fn sections(module: &[u8]) -> Result<Vec<(u8, &[u8])>, String> {
+    let mut rest = Reader(module.strip_prefix(PREAMBLE).ok_or("this is no WebAssembly module")?);
+    let mut sections = Vec::new();
+    while !rest.0.is_empty() {
+        let (id, length) = (rest.byte()?, rest.number()?);
+        sections.push((id, rest.take(length as usize)?));
+    }
+    Ok(sections)
+}
+
+/// A module of these sections, with other code and other data.
+fn put_together(sections: &[(u8, &[u8])], code: &[u8], segments: &[Segment<'_>]) -> Vec<u8> {
+    let mut module = PREAMBLE.to_vec();
     let mut put = |id: u8, bytes: &[u8]| {
-        packed.push(id);
-        put_bytes(&mut packed, bytes);
+        module.push(id);
+        put_bytes(&mut module, bytes);
     };
-    for (id, bytes) in &sections {
+    for (id, bytes) in sections {
         match *id {
             // Code that names segments has to know how many there are before it comes.
             CODE => {
                 put(DATA_COUNT, &number(segments.len() as u32));
-                put(CODE, &code);
+                put(CODE, code);
             }
-            DATA => put(DATA, &data),
+            DATA => put(DATA, &data(segments)),
             DATA_COUNT => {}
             id => put(id, bytes),
         }
     }
-    Ok(packed)
+    module
 }
 
 /// What stands at a place of the memory.
@@ -325,6 +357,22 @@ mod tests {
         // The first function is as it was.
         assert!(sections[3].1.starts_with(&[2, 2, 0, 0x0b]), "{:?}", sections[3].1);
         assert_eq!(sections[3].1.windows(2).filter(|two| *two == [0xfc, 8]).count(), 2);
+    }
+
+    #[test]
+    fn tables_are_taken_out() {
+        let table = a_table(VERSION, b"one");
+        let (module, tables) =
+            taken_out(&a_module(LOAD, &[b"before", &table[..], b"after"].concat())).expect("taken out");
+        let place = |at: usize| [&[0, 0x41], &signed(at as u32)[..], &[0x0b]].concat();
+        let mut expected = vec![2];
+        for (head, bytes) in [(place(1000), &b"before"[..]), (place(1006 + table.len()), b"after")] {
+            expected.extend(head);
+            put_bytes(&mut expected, bytes);
+        }
+        let all = sections(&module).expect("sections");
+        assert_eq!(all.last(), Some(&(DATA, &expected[..])));
+        assert_eq!(tables, [Table { at: 1006, bytes: table }]);
     }
 
     #[test]

