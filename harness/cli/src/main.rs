@@ -20,8 +20,10 @@ mod progress;
 mod replay;
 #[cfg(feature = "sandbox")]
 mod run;
+mod samples;
 mod shell;
 mod simulate;
+mod top;
 mod vocab;
 
 use std::process::ExitCode;
@@ -62,6 +64,8 @@ enum Command {
     Count(count::Arguments),
     /// Sets two versions of a model beside one another, by what a Prometheus or an Envoy has counted.
     Canary(canary::Arguments),
+    /// Shows what the filters do at the moment, by what an Envoy or a Prometheus counts.
+    Top(top::Arguments),
     /// Says what autoscaling is to be set to, from what was measured of a replica and of the traffic.
     Plan(plan::Arguments),
     /// Asks each version of a model known questions, slowly, and says whether the answers are what they have to be.
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Count(arguments) => count::run(&arguments),
         Command::Canary(arguments) => block_on(canary::run(arguments)),
+        Command::Top(arguments) => block_on(top::run(arguments)),
         Command::Probe(arguments) => return probed(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Vocab(arguments) => vocab::run(&arguments),

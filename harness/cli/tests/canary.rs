@@ -42,6 +42,9 @@ fn a_version_that_is_worse_is_seen_by_an_envoy_and_by_a_prometheus() {
         let looked =
             tokio::task::spawn_blocking(move || penstock(&["canary", "--envoy", &admin, "--window", "12s", "--json"]));
         worse(&json_of(&looked.await.unwrap()));
+        let admin = envoy.admin_url();
+        let looked = tokio::task::spawn_blocking(move || penstock(&["top", "--envoy", &admin, "--once", "--json"]));
+        busy(&json_of(&looked.await.unwrap()));
         asking.await.unwrap();
 
         let Some(prometheus) = prometheus else {
@@ -52,9 +55,12 @@ fn a_version_that_is_worse_is_seen_by_an_envoy_and_by_a_prometheus() {
             let common = ["canary", "--prometheus", &url, "--window", "36s"];
             let whole = penstock(&common);
             let nobody = penstock(&[&common[..], &["--model", "nobody"]].concat());
-            (penstock(&[&common[..], &["--json"]].concat()), whole, nobody)
+            let top = penstock(&["top", "--prometheus", &url, "--every", "1", "--json"]);
+            (penstock(&[&common[..], &["--json"]].concat()), whole, nobody, top)
         });
-        let (looked, whole, nobody) = looked.await.unwrap();
+        let (looked, whole, nobody, top) = looked.await.unwrap();
+        let top = json_of(&top);
+        assert_eq!((&top["filters"], &top["models"][0]["name"]), (&json!(true), &json!("chat")), "{top:#}");
         worse(&json_of(&looked));
 
         let text = String::from_utf8(whole.stdout).unwrap();
@@ -148,6 +154,14 @@ fn prometheus(admin: &str) -> Option<Prometheus> {
 
 fn penstock(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_penstock")).args(arguments).output().unwrap()
+}
+
+/// `penstock top` sees the same traffic: some twenty a second, about half of them to each version.
+fn busy(seen: &Value) {
+    let versions = seen["models"][0]["versions"].as_array().unwrap();
+    let rate: f64 = versions.iter().map(|version| version["perSecond"].as_f64().unwrap()).sum();
+    assert!(versions.len() == 2 && (5.0..60.0).contains(&rate), "{seen:#}");
+    assert!(versions.iter().all(|version| version["ttftP95"].as_f64().is_some_and(|ms| ms > 1.0)), "{seen:#}");
 }
 
 fn json_of(output: &Output) -> Value {

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use penstock_harness::envoy::{Metrics, Sample};
-use reqwest::{Client, Url};
+use penstock_harness::envoy::Metrics;
+use reqwest::Url;
 use serde_json::Value;
 
-use crate::http::{client, said};
+use crate::http::client;
+use crate::samples::{ask, number, sample, scrape};
 
 use super::counts::{COUNTERS, Counts, STATE, growth};
 
@@ -63,48 +64,6 @@ pub async fn envoy(address: &Url, during: Duration, mut seen: impl FnMut(u32, u3
     Ok(counts)
 }
 
-async fn scrape(client: &Client, address: &Url) -> Result<Metrics, String> {
-    let url = below(address, "stats/prometheus?filter=penstock_")?;
-    let answer = client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status);
-    let text = answer.map_err(|error| said(&url, &error))?.text().await.map_err(|error| said(&url, &error))?;
-    Ok(Metrics::parse(&text))
-}
-
-/// The result of a query; what Prometheus says against it is the error.
-async fn ask(
-    client: &Client,
-    address: &Url,
-    path: &str,
-    query: &str,
-    more: &[(&str, String)],
-) -> Result<Vec<Value>, String> {
-    let url = below(address, path)?;
-    let mut whole = url.clone();
-    whole.query_pairs_mut().append_pair("query", query).extend_pairs(more);
-    let answer = client.get(whole).send().await.map_err(|error| said(&url, &error))?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(|error| said(&url, &error))?;
-    let Ok(mut value) = serde_json::from_str::<Value>(&text) else {
-        return Err(format!("{url} is no Prometheus: it answers {status} without JSON"));
-    };
-    if value["status"] != "success" {
-        return Err(format!("{url}: {status}: {}", value["error"].as_str().unwrap_or("no result")));
-    }
-    match value["data"]["result"].take() {
-        Value::Array(series) => Ok(series),
-        _ => Err(format!("{url} answers without a result")),
-    }
-}
-
-/// A path below an address, whatever path that has itself.
-fn below(address: &Url, path: &str) -> Result<Url, String> {
-    let mut base = address.clone();
-    if !base.path().ends_with('/') {
-        base.set_path(&format!("{}/", address.path()));
-    }
-    base.join(path).map_err(|error| format!("{address}: {error}"))
-}
-
 /// Which stretch each point of a series is of, and its value; what is no number is left out.
 fn points(values: &Value, start: u64, step: u64) -> Vec<(usize, f64)> {
     let point = |one: &Value| {
@@ -115,32 +74,11 @@ fn points(values: &Value, start: u64, step: u64) -> Vec<(usize, f64)> {
     values.as_array().into_iter().flatten().filter_map(point).collect()
 }
 
-fn number(value: &Value) -> Option<f64> {
-    value.as_str()?.parse::<f64>().ok().filter(|number| number.is_finite())
-}
-
-fn sample(name: &str, labels: &Value, value: f64) -> Sample {
-    let labels = labels.as_object().into_iter().flatten();
-    let labels = labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
-    Sample { name: name.to_owned(), labels, value }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_path_stays_in_front() {
-        for (address, wanted) in [
-            ("http://127.0.0.1:9090", "http://127.0.0.1:9090/api/v1/query"),
-            ("https://example.com/prometheus", "https://example.com/prometheus/api/v1/query"),
-            ("https://example.com/prometheus/", "https://example.com/prometheus/api/v1/query"),
-        ] {
-            assert_eq!(below(&Url::parse(address).unwrap(), "api/v1/query").unwrap().as_str(), wanted);
-        }
-    }
 
     #[test]
     fn points_are_of_their_stretch() {
