@@ -89,7 +89,7 @@ const ARROWS: [(Role, &[Role]); 17] = [
     (Exchange, &[Units, Leaf]),
     (Guest, &[Units, Blocks, Exchange]),
     (Plugin, &[Guest]),
-    (Harness, &[]),
+    (Harness, &[Document]),
     (Document, &[]),
     (Playground, &[Units, Tables, Leaf, Exchange, Document, Simulate]),
     (CommandRole, &[Units, Tables, Leaf, Exchange, Harness, Simulate, Document, Playground]),

@@ -9,6 +9,7 @@ fn module(imports: &str, body: &str) -> Module {
     let text = format!(
         r#"(module {imports}
             (memory (export "memory") 4)
+            (func (export "proxy_abi_version_0_2_1"))
             (global $free (mut i32) (i32.const 4096))
             (func (export "malloc") (param $size i32) (result i32)
                 global.get $free
@@ -246,15 +247,39 @@ fn a_trap_kills_the_vm_until_a_reload() {
     }
 }
 
+/// As Envoy does, which takes none of them; and each is told by its name, and by why.
 #[test]
-fn an_unknown_import_is_named_when_it_is_called() {
-    let module = module(
-        r#"(import "env" "proxy_make_coffee" (func $coffee))"#,
-        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $coffee) (i32.const 0))"#,
-    );
-    let host = host(&[plugin(&module, "a")], Options::default());
-    host.worker(0).open(get(), true);
-    assert!(host.worker(0).failures()[0].contains("proxy_make_coffee"), "{:?}", host.worker(0).failures());
+fn what_no_proxy_could_run_is_refused_with_the_reason() {
+    let refused = |text: &str| match Module::compile(text.as_bytes()) {
+        Err(why) => why,
+        Ok(module) => match Host::start(&[plugin(&module, "coffee")], &Options::default()) {
+            Err(why) => why,
+            Ok(_) => panic!("this runs: {text}"),
+        },
+    };
+    let own = r#"(memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))"#;
+    for (text, whys) in [
+        ("GIF89a".to_owned(), &["no WebAssembly module"][..]),
+        (r#"(module (memory (export "memory") 1))"#.to_owned(), &["none for a proxy", "proxy_abi_version_0_2_1"]),
+        (
+            format!(r#"(module (import "env" "proxy_make_coffee" (func)) (import "env" "proxy_log" (func)) {own})"#),
+            &["coffee: imports what no proxy has: env.proxy_make_coffee"],
+        ),
+        (format!(r#"(module (func $f unreachable) (start $f) {own})"#), &["coffee: does not start", "unreachable"]),
+        (
+            format!(r#"(module {own} (func (export "_initialize") unreachable))"#),
+            &["coffee: _initialize", "unreachable"],
+        ),
+        (format!(r#"(module {own} (func (export "_start") unreachable))"#), &["coffee: _start", "unreachable"]),
+        (
+            format!(r#"(module {own} (func (export "proxy_on_vm_start") (param i32 i32) (result i32) unreachable))"#),
+            &["coffee: proxy_on_vm_start", "unreachable"],
+        ),
+        (format!(r#"(module {own} (func (export "_start") (loop (br 0))))"#), &["coffee: _start: took more than"]),
+    ] {
+        let refused = refused(&text);
+        assert!(whys.iter().all(|why| refused.contains(why)), "{text}: {refused}");
+    }
 }
 
 #[test]

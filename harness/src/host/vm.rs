@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wasmtime::{Instance, Linker, Store, StoreLimitsBuilder, Val};
+use wasmtime::{Instance, Linker, Store, StoreLimitsBuilder, Trap, Val};
 
 use super::module::{ENGINE, Module};
 use super::state::VmState;
@@ -11,6 +11,17 @@ use super::{abi, wasi};
 
 /// Envoy's V8 gives a module at most this much.
 const MEMORY_MAX: usize = 1 << 30;
+
+/// What a callback may take: ten seconds here, and a hundred times what a prompt of a megabyte takes. Envoy has no such bound: it stands still.
+const FUEL_MAX: u64 = 10_000_000_000;
+
+/// Why a module stopped, in one line.
+fn trap(error: &wasmtime::Error) -> String {
+    if error.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
+        return format!("took more than {FUEL_MAX} instructions, as a loop without an end does; out of fuel");
+    }
+    format!("{error:#}").lines().collect::<Vec<_>>().join(" ")
+}
 
 /// What one kind of callback cost so far, in wasmtime's fuel (about one unit per instruction; repeatable).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,15 +54,24 @@ impl Vm {
         let text = |e: wasmtime::Error| format!("{e:#}");
         abi::link(&mut linker).map_err(text)?;
         wasi::link(&mut linker, module).map_err(text)?;
-        linker.define_unknown_imports_as_traps(&module.0).map_err(text)?;
         let loaded_at = state.process.now();
         let mut store = Store::new(&ENGINE, state);
+        let unknown =
+            module.0.imports().filter(|import| linker.get(&mut store, import.module(), import.name()).is_err());
+        let unknown: Vec<String> = unknown.map(|import| format!("{}.{}", import.module(), import.name())).collect();
+        if !unknown.is_empty() {
+            return Err(format!("imports what no proxy has: {}", unknown.join(", ")));
+        }
         store.data_mut().limits = StoreLimitsBuilder::new().memory_size(MEMORY_MAX).build();
         store.limiter(|state| &mut state.limits);
-        store.set_fuel(u64::MAX).map_err(text)?;
-        let instance = linker.instantiate(&mut store, &module.0).map_err(text)?;
+        store.set_fuel(FUEL_MAX).map_err(text)?;
+        let instance =
+            linker.instantiate(&mut store, &module.0).map_err(|error| format!("does not start: {}", trap(&error)))?;
         let mut vm = Vm { store, instance, failed: None, loaded_at, fuel: BTreeMap::new(), fuel_max: None };
-        vm.call("_initialize", 0, &[])?;
+        // As Envoy does: of a library the one, of a program the other.
+        if vm.call("_initialize", 0, &[])?.is_none() {
+            vm.call("_start", 0, &[])?;
+        }
         Ok(vm)
     }
 
@@ -68,7 +88,7 @@ impl Vm {
         self.store.data_mut().callback = name;
         let args: Vec<Val> = args.iter().map(|arg| Val::I32(*arg as i32)).collect();
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
-        let full = self.fuel_max.filter(|(limited, _)| *limited == name).map_or(u64::MAX, |(_, fuel)| fuel);
+        let full = self.fuel_max.filter(|(limited, _)| *limited == name).map_or(FUEL_MAX, |(_, fuel)| fuel);
         let outcome = self.store.set_fuel(full).and_then(|()| function.call(&mut self.store, &args, &mut results));
         self.store.data_mut().effective = 0;
         let used = full - self.store.get_fuel().unwrap_or(full);
@@ -77,7 +97,7 @@ impl Vm {
         match outcome {
             Ok(()) => Ok(Some(results.first().and_then(Val::i32).unwrap_or(0) as u32)),
             Err(error) => {
-                let trap = format!("{name}: {}", format!("{error:#}").lines().collect::<Vec<_>>().join(" "));
+                let trap = format!("{name}: {}", trap(&error));
                 let state = self.store.data();
                 state.process.say(5, state.worker, format!("vm failed: {trap}"));
                 self.failed = Some(trap.clone());

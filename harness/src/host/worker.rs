@@ -105,7 +105,9 @@ impl Worker {
             frozen: false,
         };
         for (slot, placement) in worker.place(chain).into_iter().enumerate() {
-            let vm = worker.load(slot, placement, 0)?;
+            let names: Vec<&str> = placement.plugins.iter().map(|plugin| chain[*plugin].name.as_str()).collect();
+            let name = names.join(", ");
+            let vm = worker.load(slot, placement, 0).map_err(|error| format!("{name}: {error}"))?;
             worker.slots.push(vm);
         }
         Ok(worker)

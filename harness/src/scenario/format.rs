@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
+use penstock_document::{At, yaml};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::Value;
@@ -440,12 +442,19 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>, String> {
     // The way over YAML's own value finds repeated keys; the JSON value knows enums as `{request: …}`.
     let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
     let json = serde_json::to_value(yaml).map_err(|error| error.to_string())?;
-    let scenarios: Vec<Scenario> =
-        serde_path_to_error::deserialize(json.into_deserializer()).map_err(|error| error.to_string())?;
-    scenarios
-        .iter()
-        .try_for_each(|scenario| verify(scenario).map_err(|error| format!("{}: {error}", scenario.name)))?;
+    let scenarios: Vec<Scenario> = serde_path_to_error::deserialize(json.into_deserializer())
+        .map_err(|error| format!("line {}: {error}", line(text, &error.path().to_string())))?;
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let line = || line(text, &format!("[{index}]"));
+        verify(scenario).map_err(|error| format!("line {}: {}: {error}", line(), scenario.name))?;
+    }
     Ok(scenarios)
+}
+
+/// The line of a path, or of the last place on the way that is there.
+fn line(text: &str, path: &str) -> usize {
+    let read = yaml::read(text, &|line| line);
+    read.documents.into_iter().next().map_or(1, |node| At::root(Rc::from(""), node).find(path).line)
 }
 
 fn verify(scenario: &Scenario) -> Result<(), String> {

@@ -8,6 +8,7 @@ use crate::host::{Module, Plugin};
 const MARKS: &str = r#"(module
     (import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
+    (func (export "proxy_abi_version_0_2_1"))
     (data (i32.const 0) "x-seen")
     (func (export "proxy_on_context_create") (param i32 i32))
     (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
@@ -88,7 +89,7 @@ fn what_does_not_hold_fails_and_is_named() {
 #[test]
 fn mistakes_in_the_file_are_named_with_their_path() {
     for (text, named) in [
-        ("- name: a\n  steps:\n  - request: {bdy: {}}", "steps[0].request.bdy: unknown field `bdy`"),
+        ("- name: a\n  steps:\n  - request: {bdy: {}}", "line 3: [0].steps[0].request.bdy: unknown field `bdy`"),
         ("- name: a\n  steps:\n  - advance: 2", "steps[0].advance"),
         ("- name: a\n  steps:\n  - advance: 2 s", "write 500ms, 2s, 1m"),
         ("- name: a\n  steps:\n  - request: {expect: {headers: {a: {is: b}}}}", "headers.a"),
