@@ -35,6 +35,9 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> Result<()> {
     link_callouts(linker)
 }
 
+/// The last of the maps of headers: what came before the message of a gRPC answer, and behind it.
+const MAP_MAX: u32 = 7;
+
 /// Log, time, ticks and contexts.
 fn link_process(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_log", |c: Caller<'_, VmState>, level: u32, at: u32, len: u32| {
@@ -112,21 +115,18 @@ fn link_shared(linker: &mut Linker<VmState>) -> Result<()> {
             }))
         },
     )?;
-    let unimplemented = Status::Unimplemented as u32;
+    let (unimplemented, none) = (Status::Unimplemented as u32, Status::NotFound as u32);
     linker.func_wrap(ENV, "proxy_register_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
         unimplemented
     })?;
     linker.func_wrap(
         ENV,
         "proxy_resolve_shared_queue",
-        move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32| unimplemented,
+        move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32, _: u32, _: u32| none,
     )?;
-    linker.func_wrap(ENV, "proxy_dequeue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
-        unimplemented
-    })?;
-    linker.func_wrap(ENV, "proxy_enqueue_shared_queue", move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| {
-        unimplemented
-    })?;
+    for name in ["proxy_dequeue_shared_queue", "proxy_enqueue_shared_queue"] {
+        linker.func_wrap(ENV, name, move |_: Caller<'_, VmState>, _: u32, _: u32, _: u32| none)?;
+    }
     Ok(())
 }
 
@@ -164,6 +164,9 @@ fn link_metrics(linker: &mut Linker<VmState>) -> Result<()> {
 fn link_headers(linker: &mut Linker<VmState>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_get_header_map_pairs", |c: Caller<'_, VmState>, map: u32, at: u32, len: u32| {
         let mut guest = Guest::called("proxy_get_header_map_pairs", c);
+        if map > MAP_MAX {
+            return answer(Err(Status::BadArgument.into()));
+        }
         // A map that is not there reads as an empty one, unlike a single value of it.
         let pairs = guest.headers(map, pairs::serialize).unwrap_or_default();
         answer(guest.give(&pairs, at, len))
@@ -262,6 +265,9 @@ fn link_stream(linker: &mut Linker<VmState>) -> Result<()> {
         |c: Caller<'_, VmState>, path: u32, path_len: u32, at: u32, len: u32| {
             let mut guest = Guest::called("proxy_get_property", c);
             answer(guest.read(path, path_len).and_then(|path| {
+                if path.is_empty() {
+                    return Err(Status::SerializationFailure.into());
+                }
                 let value = properties::get(guest.0.data(), &path).ok_or(Status::NotFound)?;
                 guest.give(&value, at, len)
             }))

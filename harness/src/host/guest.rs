@@ -115,7 +115,7 @@ impl Guest<'_> {
             1 | 3 => return self.stream(|stream, _| missing(stream)).and_then(Err),
             6 => match &self.0.data().answer {
                 Some(Answer::Http { headers, .. }) => return Ok(read(headers)),
-                _ => return Err(Status::BadArgument.into()),
+                _ => return Err(self.stream(|stream, _| missing(stream)).unwrap_or(Status::BadArgument.into())),
             },
             // The metadata and trailers of answers are not offered.
             _ => return Err(Status::BadArgument.into()),
@@ -154,7 +154,7 @@ impl Guest<'_> {
             },
             6 => Ok(state.vm_configuration.clone()),
             7 => Ok(state.plugins[state.configuring.ok_or(Status::NotFound)?].configuration.clone()),
-            _ => Err(Status::NotFound.into()),
+            _ => Err(Status::BadArgument.into()),
         }
     }
 

@@ -40,11 +40,11 @@ impl Metrics {
     }
 
     pub(super) fn increment(&mut self, id: u32, offset: i64) -> Result<(), Status> {
-        let stat = self.stat(id)?;
+        let stat = self.counted(id)?;
         match stat.kind {
             Kind::Counter if offset <= 0 => return Err(Status::BadArgument),
             Kind::Counter | Kind::Gauge => stat.value = stat.value.wrapping_add_signed(offset),
-            Kind::Histogram => return Err(Status::BadArgument),
+            Kind::Histogram => {}
         }
         Ok(())
     }
@@ -60,12 +60,16 @@ impl Metrics {
     }
 
     pub(super) fn get(&mut self, id: u32) -> Result<u64, Status> {
-        let stat = self.stat(id)?;
-        if stat.kind == Kind::Histogram { Err(Status::BadArgument) } else { Ok(stat.value) }
+        Ok(self.counted(id)?.value)
+    }
+
+    /// What has one value. Of a kind that has none it does not matter whether it is there.
+    fn counted(&mut self, id: u32) -> Result<&mut Stat, Status> {
+        if id & 3 >= Kind::Histogram as u32 { Err(Status::BadArgument) } else { self.stat(id) }
     }
 
     fn stat(&mut self, id: u32) -> Result<&mut Stat, Status> {
-        self.stats.get_mut((id >> 2) as usize).filter(|s| s.kind as u32 == id & 3).ok_or(Status::NotFound)
+        self.stats.get_mut((id >> 2) as usize).filter(|stat| stat.kind as u32 == id & 3).ok_or(Status::NotFound)
     }
 
     /// The Prometheus view: `name{label="value",…}` with sorted labels to value. A histogram is shown by `_count` and `_sum`.

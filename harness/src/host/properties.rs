@@ -2,6 +2,7 @@
 
 use super::lock::lock;
 use super::state::VmState;
+use super::stream::Direction;
 use crate::message::Headers;
 
 /// The value at a path whose segments are joined by NUL. Numbers are 64-bit little endian, as Envoy serialises them.
@@ -16,12 +17,15 @@ pub(super) fn get(state: &VmState, path: &[u8]) -> Option<Vec<u8>> {
         ["plugin_vm_id"] => return Some(state.vm_id.clone().into_bytes()),
         _ => {}
     }
-    let traffic = lock(&state.traffic);
-    let stream = traffic.streams.get(&context.stream?)?;
+    let mut traffic = lock(&state.traffic);
+    let stream = traffic.streams.get_mut(&context.stream?)?;
+    // Once they went on, a filter is not told any more what they were, until the end.
+    let has_request = stream.filter(Direction::Request, context.plugin).headers_visible || stream.log_phase;
     if let Some(value) = stream.properties.get(path) {
         return Some(value.clone());
     }
     match segments[..] {
+        ["request", ..] if !has_request => None,
         ["request", name] => request(&stream.request.headers, name),
         ["request", "headers", name] => stream.request.headers.get(name).map(<[u8]>::to_vec),
         ["response", "code"] if stream.response.started => Some(number(u64::from(stream.response.headers.status()))),

@@ -9,6 +9,8 @@ pub enum Status {
     NotFound = 1,
     /// The call makes no sense now, or with these arguments.
     BadArgument = 2,
+    /// The host cannot give what is there.
+    SerializationFailure = 3,
     /// The host cannot read what the guest serialised.
     ParseFailure = 4,
     /// An address outside the guest's memory.
