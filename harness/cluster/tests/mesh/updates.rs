@@ -52,10 +52,14 @@ fn a_module_is_replaced_under_load() {
             pin(&mut next, set, &digest);
             while_it_is_replaced(&stage, &next, async || {
                 // The agent hands on where it keeps a module, under the digest of its image.
+                // It is there where as many VMs have said that they are configured as at the beginning: until then the old one serves.
                 let loaded = eventually("the new module", PATIENCE_SECONDS, async || {
                     let dump = stage.gateway.admin("/config_dump?include_eds").await?;
-                    let fetched = stage.gateway.log().contains("fetching image other from registry 127.0.0.1:5000");
-                    if fetched && !dump.contains(r#""error_state""#) { Ok(()) } else { Err("not fetched".to_owned()) }
+                    let log = stage.gateway.log();
+                    let configured = |log: &str| log.matches("wasm log penstock penstock: configured ").count();
+                    let (before, after) = log.split_once("fetching image other from").ok_or("not fetched")?;
+                    let is_there = configured(after) >= configured(before) && configured(before) > 0;
+                    if is_there && !dump.contains(r#""error_state""#) { Ok(()) } else { Err("not loaded".to_owned()) }
                 });
                 loaded.await.unwrap_or_else(|message| panic!("{message}"));
                 stage.until_in_force().await;
